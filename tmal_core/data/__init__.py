@@ -1,0 +1,1 @@
+"""Videos, catalogues, frame positions, transforms and episodes: everything before the first tensor of a model."""

@@ -1,0 +1,1 @@
+"""Evaluation: features once per video, episodes as indices, intervals and paired tests."""

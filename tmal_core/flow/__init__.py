@@ -1,0 +1,1 @@
+"""Optical flow: estimators, the store of flow files, and extraction."""

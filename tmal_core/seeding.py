@@ -1,0 +1,35 @@
+"""Random streams: one seed, any number of independent generators named by a path.
+
+`generator(seed, "episodes", 17)` is the same on every machine and in every worker, whatever was drawn before it.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+
+import numpy as np
+import torch
+
+
+def _entropy(seed: int, path: tuple[int | str, ...]) -> np.random.SeedSequence:
+    words = [zlib.crc32(part.encode()) if isinstance(part, str) else int(part) for part in path]
+    return np.random.SeedSequence([int(seed), *words])
+
+
+def generator(seed: int, *path: int | str) -> np.random.Generator:
+    """A numpy generator that depends on `seed` and `path` alone."""
+    return np.random.Generator(np.random.PCG64(_entropy(seed, path)))
+
+
+def torch_generator(seed: int, *path: int | str, device: str | torch.device = "cpu") -> torch.Generator:
+    """A torch generator that depends on `seed` and `path` alone."""
+    word = int(_entropy(seed, path).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device=device).manual_seed(word)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch (weights that libraries initialise themselves)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries still draw from the global state
+    torch.manual_seed(seed)

@@ -1,0 +1,1 @@
+"""Episodic training: losses, the loop, checkpoints."""

@@ -1,0 +1,1 @@
+"""Interactive views for JupyterLab. The only place that loads ipywidgets."""
