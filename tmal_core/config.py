@@ -1,0 +1,233 @@
+"""Settings: one frozen tree, read from a YAML preset, changed by dotted overrides, named by a hash.
+
+Every number that changes a result is here. A wrong key, type or range is an error that names the exact path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tmal_core.errors import SettingsError
+
+PRESETS = Path(__file__).parent / "presets"
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataSettings(Section):
+    name: str = "diagnostic"
+    """Name of the data set, shown in tables."""
+    root: Path = Path("data/diagnostic")
+    """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
+    decoder: Literal["auto", "decord", "pyav"] = "auto"
+    """Which library reads video; `auto` takes the one that is exact for the container."""
+    clips_train: Count = 24
+    """Generated clips per class in training (diagnostic data set only)."""
+    clips_val: Count = 16
+    """Generated clips per class in validation (diagnostic data set only)."""
+    clips_test: Count = 24
+    """Generated clips per class in test (diagnostic data set only)."""
+
+
+class SamplingSettings(Section):
+    num_frames: Count = 8
+    """T, frames per clip."""
+    grid: Count | Literal["all"] = 32
+    """G, positions per video that sampling may choose."""
+    min_gap: Annotated[int, Field(ge=0)] = 0
+    """Least distance in native frames between two sampled frames, in training."""
+    resize: Count = 256
+    """Short side in pixels before cropping."""
+    crop: Count = 224
+    """Side of the crop in pixels: random in training, centred in evaluation."""
+    flip: bool = False
+    """Random horizontal flip in training; never for data sets with direction words."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SamplingSettings:
+        if self.crop > self.resize:
+            raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
+        if self.grid != "all" and self.grid % self.num_frames:
+            raise ValueError(f"grid {self.grid} is not a multiple of num_frames {self.num_frames}")
+        return self
+
+
+class EpisodeSettings(Section):
+    way: Annotated[int, Field(ge=2)] = 5
+    """N, classes per episode (families whose classes come in groups use the group's size instead)."""
+    shot: Count = 1
+    """K, support clips per class."""
+    queries_train: Count = 5
+    """Queries per class in training episodes."""
+    queries_eval: Count = 1
+    """Queries per class in validation and test episodes."""
+
+
+class ModelSettings(Section):
+    method: str = "st_adapter"
+    """Name of the method: see `tmal_core.models.references.METHODS`."""
+    backbone: str = "ViT-B-16-quickgelu"
+    """An open_clip model name, or a folder with `open_clip_config.json` and weights."""
+    pretrained: str = "openai"
+    """Weights of the backbone: a file, `random` (only when meant), or the folder's own (`folder`)."""
+    bottleneck: Count = 384
+    """Width inside a temporal adapter."""
+    logit_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Start of the learnable factor on minus the distance."""
+    smoothing: Annotated[float, Field(gt=0)] = 0.5
+    """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
+
+
+class TrainingSettings(Section):
+    episodes: Annotated[int, Field(ge=0)] = 5000
+    """Training episodes."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-5
+    warmup: Annotated[int, Field(ge=0)] = 50
+    """Optimiser steps of linear warm-up before the cosine schedule."""
+    accumulation: Count = 1
+    """Episodes per optimiser step."""
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    validate_every: Count = 500
+    """Episodes between two validations on `val`."""
+    val_episodes: Count = 500
+    """Episodes per family and validation."""
+    patience: Count = 5
+    """Validations without a new best before training stops early."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 runs the forward pass under autocast."""
+
+
+class EvaluationSettings(Section):
+    episodes: Count = 10_000
+    """Test episodes per family."""
+    bootstrap: Count = 1000
+    """Resamples behind an interval."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Confidence level of the intervals."""
+    batch_videos: Count = 32
+    """Videos encoded at once."""
+
+
+class FlowSettings(Section):
+    estimator: str = "dis"
+    """Name of the flow estimator: see `tmal_core.flow.estimator`."""
+    compact: bool = False
+    """Store flow as PNG blobs: about a fifth of the size, slower to read."""
+
+
+class ComputeSettings(Section):
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where tensors live; a missing GPU that was asked for is an error."""
+    num_threads: Count = 2
+    """Threads of torch in the main process."""
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that decode and transform clips ahead of the model."""
+
+
+class Settings(Section):
+    """Everything that decides a result, in one tree."""
+
+    preset: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataSettings = DataSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    episodes: EpisodeSettings = EpisodeSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    flow: FlowSettings = FlowSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    def to_flat(self) -> dict[str, Any]:
+        """The tree as one dict of dotted keys and plain values."""
+        return _flatten(self.model_dump(mode="json"))
+
+    def replace(self, overrides: Mapping[str, Any]) -> Settings:
+        """A copy with dotted keys changed: `settings.replace({"training.episodes": 100})`."""
+        return _validate(_apply(self.model_dump(mode="json"), overrides), source="overrides")
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read a preset and change it.
+
+    Args:
+        preset: a name from `preset_names()` or the path of a YAML file of the same form.
+        overrides: dotted keys and their values, `{"training.episodes": 500}`.
+
+    Raises:
+        SettingsError: unknown preset, unreadable file, unknown key, wrong type or range (all of them at once).
+    """
+    path = Path(preset)
+    if path.suffix not in {".yaml", ".yml"}:
+        if str(preset) not in preset_names():
+            remedy = "Pass one of them, or the path of a .yaml file."
+            raise SettingsError(f"one of the presets {', '.join(preset_names())}", repr(str(preset)), remedy)
+        path = PRESETS / f"{preset}.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        what = " ".join(str(error).split())
+        raise SettingsError("a readable YAML preset", f"{path}: {what}", "Correct the file or its path.") from error
+    if not isinstance(tree, dict):
+        raise SettingsError("a preset of keys and values", f"{path} with {type(tree).__name__}", "Correct the file.")
+    return _validate(_apply({"preset": path.stem, **tree}, overrides or {}), source=str(path))
+
+
+def settings_hash(settings: Settings, *sections: str) -> str:
+    """12 hex digits that name the settings, or only the named sections of them."""
+    tree = settings.model_dump(mode="json", include=set(sections) or None)
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _validate(tree: dict[str, Any], source: str) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()} (got {fault['input']!r})"
+            for fault in error.errors()
+        )
+        raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
+
+
+def _apply(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in overrides.items():
+        *parents, leaf = str(key).split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise SettingsError("a dotted key below a section", repr(key), "See the settings of the preset.")
+        node[leaf] = value
+    return tree
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
