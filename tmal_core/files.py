@@ -1,0 +1,88 @@
+"""Files that are either whole or absent, and one clear error for a full disk.
+
+Whatever a later run trusts is written through `atomic_path` or `atomic_folder`: into a hidden folder beside its place,
+and moved there in one step when it is complete. An exception, Ctrl-C included, leaves nothing behind; a killed process
+leaves a hidden folder that nobody reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tmal_core.errors import RunError, TmalError
+
+PARTIAL = ".partial-"
+"""Start of the names of hidden folders in which files are written before they are moved to their place."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A path to write to; the file appears at `path` when the block ends, and never if it raises.
+
+    The temporary path has the file's own name (libraries read the format from it) in a hidden folder beside it, so
+    that neither a glob over the folder nor a later run ever meets it.
+    """
+    path = Path(path)
+    with _partial(path.parent) as hidden:
+        yield hidden / path.name
+        if not (hidden / path.name).is_file():
+            raise FileNotFoundError(f"nothing was written for {path}")
+        (hidden / path.name).replace(path)
+
+
+@contextmanager
+def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
+    """A new folder to fill; it appears as `path` when the block ends, and never if it raises.
+
+    Raises:
+        RunError: `path` holds something already, unless `replace`.
+    """
+    path = Path(path)
+    if is_occupied(path) and not replace:
+        raise RunError("an empty or new folder", f"{path}, which holds something", "Remove it or choose another.")
+    with _partial(path.parent) as hidden:
+        (hidden / "new").mkdir()
+        yield hidden / "new"
+        if path.exists():
+            path.replace(hidden / "old")
+        (hidden / "new").replace(path)
+
+
+def is_occupied(path: Path) -> bool:
+    """Whether something stands at `path`: a file, or a folder with more in it than a killed process leaves."""
+    return path.is_file() or (path.is_dir() and any(not entry.name.startswith(PARTIAL) for entry in path.iterdir()))
+
+
+@contextmanager
+def full_disk_is_clear(path: str | Path) -> Iterator[None]:
+    """Turn the many ways in which libraries report a full disk into one RunError."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full_disk(error):
+            raise
+        remedy = "Free some space, or write to another disk, and run the same command again."
+        raise RunError(f"room on the disk for {path}", "a full disk", remedy) from error
+
+
+@contextmanager
+def _partial(parent: Path) -> Iterator[Path]:
+    with full_disk_is_clear(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _is_full_disk(error: Exception) -> bool:
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left on device" in str(error):
+        return not isinstance(error, TmalError)
+    # torch.save names no reason at all; its writer fails only when the disk takes no more.
+    return isinstance(error, RuntimeError) and "PytorchStreamWriter failed writing" in str(error)
