@@ -1,0 +1,119 @@
+"""Frame distances, set matching, and all matchers behind one signature."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tmal_core.errors import SettingsError
+from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, mean_distance, otam
+
+
+@pytest.fixture(scope="module")
+def golden(assets):
+    return load_file(assets / "matching.safetensors")
+
+
+@pytest.fixture
+def clips():
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randn(num, frames, 16, generator=generator) for num, frames in ((4, 8), (3, 6)))
+
+
+def test_cosine_is_the_reference_s(golden):
+    x, y = golden["cosine.x"], golden["cosine.y"]
+    expected = 1 - golden["cosine.similarity_eps0.01"]
+    torch.testing.assert_close(cosine_distance(x[None], y[None])[0, 0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cosine_distance(x[:, None], y[:, None])[:, :, 0, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_bimhm_is_the_reference_s(golden):
+    torch.testing.assert_close(bimhm(golden["bimhm.distances"]), golden["bimhm.output"], atol=1e-5, rtol=0)
+
+
+def test_cosine_of_every_pair_of_frames(clips):
+    query, support = clips
+    distances = cosine_distance(query, support)
+    assert distances.shape == (4, 3, 8, 6)
+    x, y = query[2, 5], support[1, 3]
+    expected = 1 - (x @ y) / (x.norm() * y.norm() + 0.01)
+    torch.testing.assert_close(distances[2, 1, 5, 3], expected)
+
+
+def test_mean_distance_is_the_cosine_of_the_means(clips):
+    query, support = clips
+    x, y = query[3].mean(0), support[2].mean(0)
+    torch.testing.assert_close(mean_distance(query, support)[3, 2], 1 - (x @ y) / (x.norm() * y.norm() + 0.01))
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mean_distance(query[:, order], support), mean_distance(query, support))
+
+
+def test_gradcheck():
+    generator = torch.Generator().manual_seed(2)
+    query, support = (torch.randn(2, 3, 4, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(2))
+    for name in MATCHERS:
+        assert torch.autograd.gradcheck(lambda q, s, name=name: match(q, s, name), (query, support))
+
+
+def test_a_zero_feature_has_distance_one_and_a_finite_gradient():
+    query = torch.zeros(1, 2, 4, requires_grad=True)
+    distances = cosine_distance(query, torch.ones(1, 2, 4))
+    assert torch.equal(distances, torch.ones(1, 1, 2, 2))
+    distances.sum().backward()
+    assert query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_features_are_matched_in_float32(clips, dtype):
+    query, support = (c.to(dtype) for c in clips)
+    for name in MATCHERS:
+        exact = match(query.float(), support.float(), name)
+        got = match(query, support, name)
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, exact)
+        with torch.autocast("cpu", dtype=dtype):
+            torch.testing.assert_close(match(query.float(), support.float(), name), exact)
+
+
+def test_match_calls_by_name(clips):
+    query, support = clips
+    distances = cosine_distance(query, support)
+    assert torch.equal(match(query, support, "otam"), otam(distances))
+    assert torch.equal(match(query, support, "otam", smoothing=0.1), otam(distances, 0.1))
+    assert torch.equal(match(query, support, "bimhm"), bimhm(distances))
+    assert torch.equal(match(query, support, "mean"), mean_distance(query, support))
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_a_query_s_distances_do_not_depend_on_other_queries(clips, name):
+    query, support = clips
+    whole = match(query, support, name)
+    torch.testing.assert_close(match(query[1:2], support, name), whole[1:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(match(query, support.flip(0), name), whole.flip(1), atol=1e-5, rtol=0)
+
+
+def test_an_unknown_matcher_is_refused_with_the_known(clips):
+    with pytest.raises(SettingsError, match=r"out of otam, bimhm, mean, got 'dtw'\. Set model\.matching"):
+        match(*clips, "dtw")
+
+
+@pytest.mark.parametrize("function", [cosine_distance, mean_distance])
+@pytest.mark.parametrize(
+    ("query", "support", "message"),
+    [
+        ((2, 8, 4), (2, 8, 5), r"of one width D, got \(2, 8, 4\) and \(2, 8, 5\)"),
+        ((8, 4), (2, 8, 4), r"query \(Q, T, D\)"),
+        ((2, 8, 4), (8, 4), r"support \(S, U, D\)"),
+        ((2, 0, 4), (2, 8, 4), "at least one frame"),
+    ],
+)
+def test_wrong_features_are_named(function, query, support, message):
+    with pytest.raises(ValueError, match=message):
+        function(torch.zeros(query), torch.zeros(support))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (2, 3, 0, 8)])
+def test_wrong_distances_are_named(shape):
+    with pytest.raises(ValueError, match=r"\(Q, S, T, U\)"):
+        bimhm(torch.zeros(shape))

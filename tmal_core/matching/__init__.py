@@ -1,0 +1,8 @@
+"""Distances between clips from the distances between their frames, all behind `match`."""
+
+from tmal_core.matching.cosine import cosine_distance, mean_distance
+from tmal_core.matching.dispatch import MATCHERS, match
+from tmal_core.matching.otam import otam
+from tmal_core.matching.sets import bimhm
+
+__all__ = ["MATCHERS", "bimhm", "cosine_distance", "match", "mean_distance", "otam"]

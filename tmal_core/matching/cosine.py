@@ -1,0 +1,72 @@
+"""Cosine distance between frame features, and between the temporal means of clips.
+
+Letters: Q queries, S supports, T query frames, U support frames, D width.
+The product of the norms has 0.01 added, as in CLIP-FSAR (Wang et al., IJCV 2023), so a zero feature has distance 1
+and a finite gradient; two equal unit vectors are 0.0099 apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPS = 0.01
+
+
+def cosine_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
+    """One minus the cosine similarity of every query frame with every support frame.
+
+    Args:
+        query: (Q, T, D) frame features.
+        support: (S, U, D) frame features.
+        eps: added to the product of the norms.
+
+    Returns:
+        (Q, S, T, U) distances in 0..2; float32 for bfloat16 and float16 features, otherwise the features' dtype.
+
+    Raises:
+        ValueError: if the features are not two (clips, frames, D) tensors of one width D.
+    """
+    _check(query, support)
+    # bfloat16 tells apart 256 similarities between 0.5 and 1, and the distances of an episode lie closer than that:
+    # neither half features nor an autocast around us may take the product.
+    dtype = torch.promote_types(torch.promote_types(query.dtype, support.dtype), torch.float32)
+    query, support = query.to(dtype), support.to(dtype)
+    with torch.autocast(query.device.type, enabled=False):
+        product_QTSU = torch.tensordot(query, support, dims=([2], [2]))
+        norms_QTSU = torch.tensordot(_norm(query)[..., None], _norm(support)[..., None], dims=([2], [2]))
+        return (1 - product_QTSU / (norms_QTSU + eps)).transpose(1, 2)
+
+
+def mean_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
+    """Cosine distance of the clips' temporal means: the matcher that does not know the order of the frames.
+
+    Args:
+        query: (Q, T, D) frame features.
+        support: (S, U, D) frame features.
+        eps: added to the product of the norms.
+
+    Returns:
+        (Q, S) distances in 0..2, dtype as in `cosine_distance`.
+
+    Raises:
+        ValueError: as `cosine_distance`.
+    """
+    _check(query, support)
+    dtype = torch.promote_types(torch.promote_types(query.dtype, support.dtype), torch.float32)
+    query, support = (clips.to(dtype).mean(1, keepdim=True) for clips in (query, support))
+    return cosine_distance(query, support, eps)[:, :, 0, 0]
+
+
+def _norm(features: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(features, dim=-1)
+
+
+def _check(query: Tensor, support: Tensor) -> None:
+    if query.ndim != 3 or support.ndim != 3 or query.shape[2] != support.shape[2]:
+        raise ValueError(
+            "expected query (Q, T, D) and support (S, U, D) of one width D, "
+            f"got {tuple(query.shape)} and {tuple(support.shape)}"
+        )
+    if query.shape[1] == 0 or support.shape[1] == 0:
+        raise ValueError(f"expected clips of at least one frame, got {tuple(query.shape)} and {tuple(support.shape)}")

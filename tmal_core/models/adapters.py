@@ -1,0 +1,86 @@
+"""Temporal adapters: a narrow depthwise convolution over time beside a frozen image model (ST-Adapter).
+
+Pan et al., "ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning", NeurIPS 2022, section 3.2.
+Letters: B clips, T frames, P patches (rows times columns), D width, C bottleneck.
+Patch tokens alone pass the adapter, the CLS token is left as it came, and there is no activation, as in ST-Adapter's
+code (the paper's formula has one). Parameter names are the reference's: `fc1`, `conv`, `fc2`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class STAdapter(nn.Module):
+    """Tokens plus `fc2(conv(fc1(patch tokens)))`; the identity until trained, as the convolution starts at zero.
+
+    Args:
+        width: D of the tokens.
+        bottleneck: C of the convolution.
+        kernel_size: odd extents over (frames, rows, columns); borders are padded with zeros.
+
+    Raises:
+        ValueError: if the kernel is not three odd positive numbers.
+    """
+
+    def __init__(self, width: int, bottleneck: int, kernel_size: tuple[int, int, int] = (3, 1, 1)) -> None:
+        super().__init__()
+        if len(kernel_size) != 3 or any(extent < 1 or extent % 2 == 0 for extent in kernel_size):
+            raise ValueError(f"expected a kernel of three odd extents (frames, rows, columns), got {kernel_size}")
+        self.fc1 = nn.Linear(width, bottleneck)
+        self.conv = nn.Conv3d(
+            bottleneck, bottleneck, kernel_size, padding=tuple(extent // 2 for extent in kernel_size), groups=bottleneck
+        )
+        self.fc2 = nn.Linear(bottleneck, width)
+        for parameter in (self.conv.weight, self.conv.bias, self.fc1.bias, self.fc2.bias):
+            nn.init.zeros_(parameter)
+
+    def forward(self, tokens: Tensor, num_frames: int) -> Tensor:
+        """Adapt the tokens of whole clips.
+
+        Args:
+            tokens: (B * T, 1 + P, D), CLS first, the frames of a clip one after another.
+            num_frames: T.
+
+        Returns:
+            (B * T, 1 + P, D).
+
+        Raises:
+            ValueError: if the tokens are not whole clips of this width, or the kernel has rows and columns and the
+                patches are not a square.
+        """
+        if tokens.ndim != 3 or tokens.shape[2] != self.fc1.in_features or num_frames < 1:
+            raise ValueError(
+                f"expected tokens (B * T, 1 + P, {self.fc1.in_features}) of T >= 1 frames, "
+                f"got {tuple(tokens.shape)} and T = {num_frames}"
+            )
+        if tokens.shape[0] % num_frames:
+            raise ValueError(f"expected whole clips of {num_frames} frames, got {tokens.shape[0]} frames")
+        cls, patches = tokens[:, :1], tokens[:, 1:]
+        hidden_BTPC = self.fc1(patches).unflatten(0, (-1, num_frames))
+        mixed_BTPC = (
+            self._over_time(hidden_BTPC) if self.conv.kernel_size[1:] == (1, 1) else self._over_all(hidden_BTPC)
+        )
+        return torch.cat([cls, patches + self.fc2(mixed_BTPC.flatten(0, 1))], dim=1)
+
+    def _over_time(self, hidden_BTPC: Tensor) -> Tensor:
+        """The convolution as one shifted product per kernel position: channels stay last, nothing is permuted."""
+        num_frames = hidden_BTPC.shape[1]
+        middle = self.conv.kernel_size[0] // 2
+        weights_KC = self.conv.weight[:, 0, :, 0, 0].t().to(hidden_BTPC.dtype)
+        mixed = torch.addcmul(self.conv.bias.to(hidden_BTPC.dtype), hidden_BTPC, weights_KC[middle])
+        for distance in range(1, min(middle + 1, num_frames)):
+            mixed[:, distance:].addcmul_(hidden_BTPC[:, :-distance], weights_KC[middle - distance])
+            mixed[:, :-distance].addcmul_(hidden_BTPC[:, distance:], weights_KC[middle + distance])
+        return mixed
+
+    def _over_all(self, hidden_BTPC: Tensor) -> Tensor:
+        num_patches = hidden_BTPC.shape[2]
+        side = math.isqrt(num_patches)
+        if side * side != num_patches:
+            raise ValueError(f"expected a square of patches for kernel {self.conv.kernel_size}, got {num_patches}")
+        rows_and_columns = hidden_BTPC.unflatten(2, (side, side))
+        return self.conv(rows_and_columns.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1).flatten(2, 3)
