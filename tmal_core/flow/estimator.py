@@ -1,0 +1,134 @@
+"""Optical flow estimators behind one protocol, by name.
+
+`dis` (OpenCV) needs no weights and is the default. `raft_small` and `raft_large` (torchvision) and the six variants of
+FlowNet2 need a weights file, which is looked for in one folder and never downloaded here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tmal_core.errors import DataError, SettingsError
+from tmal_core.flow.checkpoint import require_file
+
+FLOWNET2_VARIANTS = {
+    "flownet2": ("2", "FlowNet2_checkpoint.pth.tar"),
+    "flownet2c": ("C", "FlowNet2-C_checkpoint.pth.tar"),
+    "flownet2s": ("S", "FlowNet2-S_checkpoint.pth.tar"),
+    "flownet2sd": ("SD", "FlowNet2-SD_checkpoint.pth.tar"),
+    "flownet2cs": ("CS", "FlowNet2-CS_checkpoint.pth.tar"),
+    "flownet2css": ("CSS", "FlowNet2-CSS_checkpoint.pth.tar"),
+}
+ESTIMATORS = ("dis", "raft_small", "raft_large", *FLOWNET2_VARIANTS)
+
+
+class FlowEstimator(Protocol):
+    """What every estimator offers."""
+
+    name: str
+    """One of ESTIMATORS."""
+
+    weights_hash: str
+    """sha256 of the weights file; "none" where there are no weights."""
+
+    runs_in_workers: bool
+    """Cheap and picklable: extraction runs it inside the decoding workers instead of in batches on a device."""
+
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        """Flow from the first frames to the second.
+
+        Args:
+            first, second: (B, 3, H, W) RGB in 0..255, uint8 or floating, any H and W.
+
+        Returns:
+            (B, 2, H, W) float32 on the CPU, (dx, dy) in pixels: second(x + dx, y + dy) shows what first(x, y) shows.
+        """
+        ...
+
+
+class TorchEstimator:
+    """An estimator that is a torch module: moves batches to its device and back.
+
+    Args:
+        module: `module(first, second)`: (B, 3, H, W) RGB float32 in 0..255 twice to (B, 2, H, W) in pixels.
+    """
+
+    runs_in_workers = False
+
+    def __init__(self, name: str, module: torch.nn.Module, weights_hash: str, device: str | torch.device) -> None:
+        self.name = name
+        self.weights_hash = weights_hash
+        self.device = torch.device(device)
+        self.module = module.eval().requires_grad_(False).to(self.device)
+
+    @torch.inference_mode()
+    def estimate(self, first: Tensor, second: Tensor) -> Tensor:
+        """See FlowEstimator."""
+        check_pair(first, second)
+        return self.module(first.to(self.device).float(), second.to(self.device).float()).float().cpu()
+
+
+def build_estimator(
+    name: str, weights_dir: Path | str | None = None, device: str | torch.device = "cpu"
+) -> FlowEstimator:
+    """The estimator of that name, ready to use.
+
+    Args:
+        name: one of ESTIMATORS.
+        weights_dir: folder of weights files; not needed for `dis`.
+        device: of the networks; `dis` always runs on the CPU.
+
+    Raises:
+        SettingsError: no estimator has that name.
+        WeightsError: the weights file is missing or is not the official one.
+    """
+    if name == "dis":
+        from tmal_core.flow.dis import DIS
+
+        return DIS()
+    folder = Path(weights_dir) if weights_dir is not None else Path("data/weights")
+    if name in ("raft_small", "raft_large"):
+        from tmal_core.flow.raft import load_raft, raft_file
+
+        file = raft_file(name)
+        path, digest = require_file(folder, file.name, file.source, file.checksum)
+        return TorchEstimator(name, load_raft(name, path), digest, device)
+    if name in FLOWNET2_VARIANTS:
+        from tmal_core.flow.flownet2 import load_flownet2
+
+        variant, file_name = FLOWNET2_VARIANTS[name]
+        source = "the links in the README of NVIDIA/flownet2-pytorch"
+        path, digest = require_file(folder, file_name, source, checksum=None)
+        return TorchEstimator(name, load_flownet2(path, variant), digest, device)
+    raise SettingsError(f"a flow estimator among {', '.join(ESTIMATORS)}", repr(name), "Change flow.estimator.")
+
+
+def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarray, batch_pairs: int = 32) -> np.ndarray:
+    """Flow for pairs of decoded frames, in batches.
+
+    Args:
+        frames: (N, H, W, 3) uint8 RGB.
+        pairs: (M, 2) indices of the first and second frame of each pair; M may be 0.
+
+    Returns:
+        (M, 2, H, W) float32, pixels.
+    """
+    # A view: channels stay last in memory, as DIS wants them.
+    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    flow = np.empty((len(pairs), 2, *frames.shape[1:3]), dtype=np.float32)
+    for start in range(0, len(pairs), batch_pairs):
+        first, second = torch.as_tensor(pairs[start : start + batch_pairs]).unbind(dim=1)
+        flow[start : start + batch_pairs] = estimator.estimate(images[first], images[second]).numpy()
+    return flow
+
+
+def check_pair(first: Tensor, second: Tensor) -> None:
+    """Raise DataError unless both are (B, 3, H, W) of one size."""
+    if first.ndim != 4 or first.shape[1] != 3 or first.shape != second.shape or first.numel() == 0:
+        got = f"{tuple(first.shape)} and {tuple(second.shape)}"
+        raise DataError("two batches of frames of the same shape (B, 3, H, W)", got, "Pass frames of one video.")

@@ -1,0 +1,87 @@
+"""RAFT (Teed & Deng 2020), torchvision's models, on frames of any size with local weights.
+
+torchvision's networks want values in -1..1, sides that are multiples of 8, and at least 128 pixels a side (their
+correlation pyramid halves the 1/8 feature map three times). Frames are padded by repeating the border, equally on both
+sides as in the reference's evaluation on Sintel, and the flow is cropped back.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torchvision.models import optical_flow
+
+from tmal_core.errors import WeightsError
+
+MODELS = {
+    "raft_small": (optical_flow.raft_small, optical_flow.Raft_Small_Weights.C_T_V2),
+    "raft_large": (optical_flow.raft_large, optical_flow.Raft_Large_Weights.C_T_SKHT_V2),
+}
+STRIDE = 8
+MIN_SIDE = 128
+
+
+class WeightsFile(NamedTuple):
+    """A published weights file."""
+
+    name: str
+    checksum: str
+    """What its sha256 begins with."""
+    source: str
+
+
+def raft_file(name: str) -> WeightsFile:
+    """The weights file that torchvision publishes for `raft_small` or `raft_large`; its name carries its checksum."""
+    url = MODELS[name][1].url
+    file = url.rsplit("/", 1)[-1]
+    return WeightsFile(file, file.rsplit("-", 1)[-1].removesuffix(".pth"), url)
+
+
+class RAFT(nn.Module):
+    """torchvision's RAFT behind `(B, 3, H, W) in 0..255, any size -> flow in pixels`.
+
+    Args:
+        name: "raft_small" or "raft_large"; random weights, see `load_raft`.
+        num_updates: recurrent updates; 12 as in torchvision's default.
+    """
+
+    def __init__(self, name: str, num_updates: int = 12) -> None:
+        super().__init__()
+        self.raft = MODELS[name][0](weights=None)
+        self.num_updates = num_updates
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in 0..255 twice to (B, 2, H, W) pixels."""
+        height, width = first.shape[-2:]
+        top, bottom = _padding(height)
+        left, right = _padding(width)
+        pair = (first, second)
+        first, second = (pad(x / 127.5 - 1, (left, right, top, bottom), mode="replicate") for x in pair)
+        flow = self.raft(first, second, num_flow_updates=self.num_updates)[-1]
+        return flow[..., top : top + height, left : left + width]
+
+
+def load_raft(name: str, path: Path) -> RAFT:
+    """RAFT with the weights of a torchvision `.pth` file, loaded strictly.
+
+    Raises:
+        WeightsError: the file is damaged or holds another network.
+    """
+    model = RAFT(name)
+    try:
+        model.raft.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError, AttributeError) as error:
+        got = f"{path} ({str(error).strip().splitlines()[0]})"
+        raise WeightsError(f"weights of {name}", got, f"Replace it by {raft_file(name).name}.") from error
+    return model
+
+
+def _padding(size: int) -> tuple[int, int]:
+    """Pixels before and after, so that the side is a multiple of 8 and at least 128."""
+    missing = max(MIN_SIDE, -(-size // STRIDE) * STRIDE) - size
+    return missing // 2, missing - missing // 2
