@@ -1,0 +1,99 @@
+"""ST-Adapter's classifier against the reference's tensors and names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tmal_core.errors import WeightsError
+from tmal_core.models.references import STAdapterClassifier
+
+SMALL = {"image_size": 16, "patch_size": 8, "width": 64, "layers": 3, "bottleneck": 8}
+
+
+@pytest.fixture(scope="module")
+def golden(assets):
+    tensors = load_file(assets / "st_adapter.safetensors")
+    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+
+
+@pytest.fixture(scope="module")
+def weights(golden):
+    return {name: value for name, value in golden.items() if name not in ("input_BCTHW", "logits")}
+
+
+def test_logits_are_the_reference_s(golden, weights):
+    model = STAdapterClassifier(
+        7, image_size=32, patch_size=8, width=64, layers=3, bottleneck=24, adapter_blocks=[1, 2]
+    )
+    model.load_state_dict(weights)
+    logits, expected = model.eval()(golden["input_BCTHW"]), golden["logits"]
+    assert (logits - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_sizes_are_read_from_the_weights(golden, weights):
+    model = STAdapterClassifier.from_state_dict(weights).eval()
+    expected = golden["logits"]
+    assert (model(golden["input_BCTHW"]) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_the_full_checkpoint_loads_by_name(assets):
+    shapes = json.loads((assets / "st_adapter_vitb16_24x384_state_dict.json").read_text())
+    with torch.device("meta"):
+        state = {name: torch.empty(shape) for name, shape in shapes.items()}
+        model = STAdapterClassifier(num_classes=174)
+        model.load_state_dict(state, strict=True)
+        read = STAdapterClassifier.from_state_dict(state)
+    for one in (model, read):
+        assert {name: list(value.shape) for name, value in one.state_dict().items()} == shapes
+    adapters = sum(value.numel() for name, value in model.named_parameters() if "adapter" in name)
+    assert round(adapters / 1e6, 1) == 14.2
+
+
+@pytest.mark.parametrize("places", [(True, False), (False, True), (True, True)])
+def test_untrained_adapters_change_nothing(places):
+    before_attention, before_mlp = places
+    torch.manual_seed(0)
+    model = STAdapterClassifier(5, **SMALL, before_attention=before_attention, before_mlp=before_mlp).eval()
+    plain = STAdapterClassifier(5, **SMALL, adapter_blocks=[]).eval()
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "adapter" not in name})
+    clips = torch.randn(2, 3, 4, 16, 16)
+    assert torch.equal(model(clips), plain(clips))
+    rebuilt = STAdapterClassifier.from_state_dict(model.state_dict())
+    assert rebuilt.state_dict().keys() == model.state_dict().keys()
+
+
+def test_a_clip_s_logits_do_not_depend_on_the_batch(golden, weights):
+    model = STAdapterClassifier.from_state_dict(weights).eval()
+    clips = golden["input_BCTHW"]
+    torch.testing.assert_close(model(clips[1:]), model(clips)[1:], atol=1e-5, rtol=0)
+
+
+def test_the_order_of_frames_counts(golden, weights):
+    model = STAdapterClassifier.from_state_dict(weights).eval()
+    clips = golden["input_BCTHW"]
+    assert not torch.allclose(model(clips), model(clips.flip(2)), atol=1e-3)
+
+
+def test_another_checkpoint_is_refused(weights):
+    def without(part: str) -> dict:
+        return {name: value for name, value in weights.items() if part not in name}
+
+    for state, message in (
+        (without("adapter"), "ST-Adapter classifier, got x.pth without adapter_pre_attn"),
+        (without("fc.bias"), "fc.bias"),
+        (without("conv1"), "weights of a CLIP ViT"),
+        (without("ln_post"), "missing: ln_post.weight, ln_post.bias"),
+        (weights | {"proj": torch.zeros(2)}, "unknown: proj"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            STAdapterClassifier.from_state_dict(state, "x.pth")
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 16, 16), (2, 3, 4, 16, 24), (3, 4, 16, 16)])
+def test_wrong_clips_are_named(shape):
+    with pytest.raises(ValueError, match=r"clips \(B, 3, T, 16, 16\), got"):
+        STAdapterClassifier(5, **SMALL)(torch.zeros(shape))

@@ -1,0 +1,11 @@
+"""The reference models that this project's parts come from, held against their own code's outputs in the tests.
+
+CLIP-FSAR (`models.clip_fsar`) and ST-Adapter's classifier (`models.st_adapter`), under one roof.
+"""
+
+from __future__ import annotations
+
+from tmal_core.models.clip_fsar import CLIPFSARCheckpoint, CLIPFSARHead, load_clip_fsar
+from tmal_core.models.st_adapter import STAdapterClassifier
+
+__all__ = ["CLIPFSARCheckpoint", "CLIPFSARHead", "STAdapterClassifier", "load_clip_fsar"]
