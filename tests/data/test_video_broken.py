@@ -1,0 +1,218 @@
+"""Damaged files: frames that decode are used, what is lost is counted, and nothing at all is a clear error."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tmal_core.data import video, video_decord, video_survey
+from tmal_core.errors import DataError
+
+
+def cut(source: Path, target: Path, kept: float) -> Path:
+    """The first part of a file, as a broken download leaves it."""
+    data = source.read_bytes()
+    target.write_bytes(data[: int(len(data) * kept)])
+    return target
+
+
+@pytest.fixture(scope="module")
+def faststart(tmp_path_factory, make_clip) -> Path:
+    """An mp4 with its index in front, so that a cut leaves it readable."""
+    path = tmp_path_factory.mktemp("faststart") / "clip.mp4"
+    return make_clip(path, options={"movflags": "faststart"}, codec_options={"g": "12", "bf": "2"})
+
+
+def test_cut_mp4(tmp_path, faststart, spelled, capfd):
+    path = cut(faststart, tmp_path / "cut.mp4", 0.6)
+    info = video.probe(path)
+    assert 10 < info.num_frames < 40
+    assert info.num_frames + info.lost_frames == 48
+    assert spelled(video.read_clip(path)) == list(range(info.num_frames))
+    positions = [info.num_frames - 1, 0]
+    for _ in ("first", "later"):
+        assert spelled(video.read_frames(path, positions)) == positions
+    assert capfd.readouterr() == ("", "")
+
+
+def test_wanted_frame_missing(tmp_path, faststart):
+    path = cut(faststart, tmp_path / "cut.mp4", 0.6)
+    info = video.probe(path)
+    message = (
+        rf"frame at position 47, got .*cut\.mp4 \({info.num_frames} frames decode, {info.lost_frames} are lost: "
+        rf"positions 0 to {info.num_frames - 1}\)"
+    )
+    for _ in ("first", "later"):
+        with pytest.raises(DataError, match=message):
+            video.read_frames(path, [0, 47])
+        video._surveys.clear()
+    with pytest.raises(DataError, match=r"position 48, got .*clip\.mp4 \(48 frames decode: positions 0 to 47\)"):
+        video.read_frames(faststart, [48])
+
+
+def test_negative_position(faststart):
+    with pytest.raises(DataError, match=r"frame positions from 0 in .*clip\.mp4, got -1"):
+        video.read_frames(faststart, [3, -1])
+
+
+@pytest.mark.parametrize(("name", "kept"), [("avi", 0.8), ("ts", 0.6), ("fragments", 0.6), ("vp8", 0.6), ("vp9", 0.6)])
+def test_cut_elsewhere(tmp_path, clips, spelled, name, kept):
+    path = cut(clips[name], tmp_path / clips[name].name, kept)
+    info = video.probe(path)
+    assert 10 < info.num_frames < 46
+    shown = spelled(video.read_clip(path))
+    # The last whole packet may hold a later frame than those between, which are lost.
+    assert shown[:-1] == list(range(info.num_frames - 1))
+    assert info.num_frames - 1 <= shown[-1] <= info.num_frames + 2
+    last = info.num_frames - 1
+    assert spelled(video.read_frames(path, [last])) == shown[-1:]
+    assert info.lost_frames == (0 if name == "ts" else 48 - info.num_frames)  # a stream has no beginning and no end
+
+
+def test_damaged_in_the_middle(tmp_path, faststart, spelled, capfd):
+    """Bytes overwritten: what the decoder flags is dropped and counted, and all reads agree on the rest."""
+    data = bytearray(faststart.read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    for index in range(middle, middle + 300):
+        data[index] ^= 0x5A
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    info = video.probe(path)
+    assert info.lost_frames > 0
+    assert info.num_frames + info.lost_frames == 48
+    clip = video.read_clip(path)
+    assert len(clip) == info.num_frames
+    assert spelled(clip[:12]) == list(range(12))
+    assert spelled(clip[-6:]) == list(range(42, 48))
+    assert not video_survey.survey_video(path)[0].ticks.size, "a damaged file is counted through, not sought in"
+    for position in (0, 20, info.num_frames - 1):
+        assert np.array_equal(video.read_frames(path, [position])[0], clip[position])
+    assert capfd.readouterr() == ("", "")
+
+
+def _sound(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _sound_with_cover(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width = cover.height = 32
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = container.add_stream("aac", rate=16000)
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 16000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+        container.mux(cover.encode())
+
+
+def _picture(path: Path) -> None:
+    still = path.with_suffix(".png")
+    av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24").save(str(still))
+    still.rename(path)
+
+
+BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "missing": ("a.mp4", lambda path: None, "no such file"),
+    "folder": ("a.mp4", lambda path: path.mkdir(), "a folder"),
+    "empty": ("a.mp4", lambda path: path.touch(), "empty file"),
+    "text": ("a.mp4", lambda path: path.write_text("not a video\n" * 99), "Invalid data found"),
+    "text_that_ffmpeg_draws": ("a.txt", lambda path: path.write_text("not a video\n" * 99), "FFmpeg reads it as tty"),
+    "zeros": ("a.avi", lambda path: path.write_bytes(bytes(5000)), "Invalid data found"),
+    "playlist": (
+        "a.ffconcat",
+        lambda path: path.write_text("ffconcat version 1.0\nfile b.mp4\n"),
+        "FFmpeg reads it as concat|No such file",
+    ),
+    "picture": ("a.mp4", _picture, "FFmpeg reads it as png_pipe"),
+    "sound": ("a.mp4", _sound, "audio only"),
+    "sound_with_cover": ("a.mp4", _sound_with_cover, "audio only"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("decoder", ["auto", "decord"])
+def test_no_frame_at_all(tmp_path, kind, decoder, capfd):
+    name, make, reason = BROKEN[kind]
+    path = tmp_path / name
+    make(path)
+    expected = rf"^expected a video with at least one frame, got {path} \(.*({reason}).*\)\. Remove it"
+    for read in (video.probe, video.read_clip, lambda *both: video.read_frames(both[0], [0], both[1])):
+        with pytest.raises(DataError, match=expected):
+            read(path, decoder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_index_missing(tmp_path, clips):
+    """Without faststart the index comes last: a cut leaves nothing to read."""
+    path = cut(clips["b_frames"], tmp_path / "a.mp4", 0.7)
+    with pytest.raises(DataError, match=r"a\.mp4 \(Invalid data found"):
+        video.probe(path)
+
+
+def test_index_without_frames(tmp_path, faststart):
+    data = faststart.read_bytes()
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data[: data.index(b"mdat") + 4])
+    with pytest.raises(DataError, match=r"a\.mp4 \(.+\)"):
+        video.probe(path)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+def test_no_permission(tmp_path, make_clip):
+    path = make_clip(tmp_path / "a.mp4", frames=1)
+    path.chmod(0)
+    with pytest.raises(DataError, match=r"a\.mp4 \(Permission denied\)"):
+        video.probe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("avi", "decord is trusted with whole mp4, webm and mkv files only"),
+        ("ts", "decord is trusted with whole mp4, webm and mkv files only"),
+        ("open_gop", "decord gives wrong frames where key frames are not closed"),
+        ("refresh", "decord gives wrong frames where key frames are not closed"),
+        ("mpeg4_mp4", "decord gives wrong frames where key frames are not closed"),
+        ("av1", "decord: .+"),
+    ],
+)
+def test_decord_refused_where_it_is_wrong(clips, name, reason):
+    with pytest.raises(DataError, match=rf"expected a file that decord reads exactly, got {clips[name]} \({reason}\)"):
+        video.read_frames(clips[name], [5], "decord")
+
+
+def test_decord_refused_on_a_cut_file(tmp_path, faststart):
+    path = cut(faststart, tmp_path / "cut.mp4", 0.6)
+    with pytest.raises(DataError, match=r"\(\d+ of its frames are lost\)\. Use decoder 'auto' or 'pyav'"):
+        video.probe(path, "decord")
+
+
+def test_decord_refused_when_its_size_is_wrong(clips):
+    """decord turns frames by itself; if it ever did not, the size would tell."""
+    survey, _ = video_survey.survey_video(clips["b_frames"])
+    turned = dataclasses.replace(survey, info=dataclasses.replace(survey.info, height=90))
+    with pytest.raises(DataError, match=r"decord gives \(80, 80, 3\), the file has \(90, 80, 3\)"):
+        video_decord.read_positions(clips["b_frames"], turned, [0])
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path, faststart):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(faststart.read_bytes())
+    survey, images = video_survey.survey_video(path, {0})
+    with pytest.raises(DataError, match=r"frame at position 1, got a file that changed"):
+        video._stack(survey, images, [0, 1])
