@@ -1,0 +1,52 @@
+# Every target creates .venv and installs the locked packages first, when they are missing or changed.
+#   make suite PRESET=tiny OUT=runs/suite ARGS="--set training.episodes=500"
+
+PYTHON ?= python3
+PRESET ?= tiny
+OUT ?= runs/suite
+ARGS ?=
+ONLY ?=
+
+BIN := .venv/bin
+STAMP := .venv/.lock-stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help suite test lab bench lint install clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+suite: $(STAMP) ## run all notebooks in order; the report is runs/suite/report.html
+	@$(BIN)/tmal suite --preset $(PRESET) --out $(OUT) $(ARGS)
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest -q -m "not weights and not slow" $(ARGS)
+
+lab: $(STAMP) ## open JupyterLab in notebooks/
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
+bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks
+	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
+
+lint: $(STAMP) ## check style, formatting (notebooks too) and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+install: $(STAMP) ## only create .venv and install the locked packages
+
+clean: ## remove caches; .venv, data and runs stay
+	@rm -rf build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	@find tmal_core tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+# The stamp comes last: an install that was interrupted is repeated by the next make.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("make: expected Python 3.11 or newer, got %s. Run: make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@rm -f $@
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; fi
+	@echo "installing requirements.lock into .venv (about 6 GB with CUDA's libraries; a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@echo "installing this package into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,130 @@
+"""The command line: `tmal <command>`, one command per task.
+
+An error of the user ends in one line on stderr and exit code 1, Ctrl-C in one line and 130. Anything else that escapes
+keeps its traceback: it is a defect of ours. Each command imports what it needs when it runs, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmal_core.errors import SettingsError, TmalError
+from tmal_core.files import full_disk_is_clear
+
+if TYPE_CHECKING:
+    from tmal_core.config import Settings
+
+EXAMPLES = """examples:
+  tmal suite --preset tiny --set training.episodes=500 --set seed=3 --out runs/x
+  tmal train --preset tiny --set training.learning_rate=0.002 --out runs/fast
+  tmal runs runs
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        with full_disk_is_clear(getattr(arguments, "out", None) or Path.cwd()):
+            arguments.run(arguments)
+    except TmalError as error:
+        print(f"tmal: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["training.episodes=500"]` -> `{"training.episodes": 500}`; values are read as YAML, the last of a key wins."""
+    import yaml
+
+    overrides = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (sign and key.strip()):
+            remedy = "Write for example --set training.episodes=500."
+            raise SettingsError("key=value", repr(pair), remedy)
+        try:
+            overrides[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingsError("a YAML value", repr(pair), "Put quotes around the value.") from error
+    return overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tmal",
+        description="Few-shot action recognition: data, training, evaluation and the suite of notebooks.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str, settings: bool = True):
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sub.set_defaults(run=run)
+        if settings:
+            sub.add_argument("--preset", default="tiny", help="a preset's name or a YAML file (default: tiny)")
+            sub.add_argument(
+                "--set",
+                action="append",
+                default=[],
+                metavar="KEY=VALUE",
+                help="change one setting, as in training.episodes=500; may be given again",
+            )
+        return sub
+
+    suite = command("suite", _suite, "run all notebooks in order and write a report")
+    suite.add_argument("--out", type=Path, default=Path("runs/suite"), help="run folder (default: runs/suite)")
+    suite.add_argument("--fresh", action="store_true", help="empty the run folder first instead of going on in it")
+    suite.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a further parameter of the notebooks that know it; may be given again",
+    )
+    suite.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="longest time for one cell (default: none)")
+
+    runs = command("runs", _runs, "list the runs below a folder", settings=False)
+    runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
+    return parser
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from tmal_core.config import load_settings
+
+    return load_settings(arguments.preset, parse_overrides(arguments.set))
+
+
+def _suite(arguments: argparse.Namespace) -> None:
+    _settings(arguments)  # a wrong setting is told before the notebook libraries are loaded
+
+    from tmal_core.suite import run_suite
+
+    run_suite(
+        arguments.out,
+        arguments.preset,
+        parse_overrides(arguments.set),
+        parse_overrides(arguments.parameter),
+        fresh=arguments.fresh,
+        cell_timeout_s=arguments.cell_timeout,
+        say=lambda line: print(line, flush=True),
+    )
+
+
+def _runs(arguments: argparse.Namespace) -> None:
+    from tmal_core.runs import runs
+
+    table = runs(arguments.root)
+    print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
