@@ -35,6 +35,8 @@ class DataSettings(Section):
     """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video; `auto` takes the one that is exact for the container."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     clips_train: Count = 24
     """Generated clips per class in training (diagnostic data set only)."""
     clips_val: Count = 16

@@ -1,0 +1,164 @@
+"""Episodes: which clips are support and which are queries, as row numbers of a catalogue.
+
+Episode i depends on (seed, i) alone: any worker may draw any episode, in any order.
+
+Letters: N way, K shot, Q queries per class.
+
+Classes of one group (`Catalog.table["group"]`) are told apart among themselves: such a family's episodes take
+`GROUP_WAY` classes of one group. Where two classes of a group are made from the same films (`base`: reversed twins),
+the queries of both are the two versions of the same films, and no support clip is a version of a query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tmal_core.data.catalog import Catalog
+from tmal_core.errors import EpisodeError
+from tmal_core.seeding import generator
+
+GROUP_WAY = 2
+MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Rows of the catalogue that the sampler was made with.
+
+    Attributes:
+        classes: (N,) names, in the order of the labels 0..N-1.
+        support: (N, K) int64.
+        query: (N, Q) int64.
+    """
+
+    classes: tuple[str, ...]
+    support: np.ndarray
+    query: np.ndarray
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A kind of episode: a name for tables, the families it draws from, and whether it stays within groups."""
+
+    name: str
+    families: tuple[str, ...]
+    grouped: bool
+
+
+def protocols(catalog: Catalog) -> list[Protocol]:
+    """One protocol per family; where there are several, a mixed one over those whose clips may be in any role."""
+    table = catalog.table
+    found = [
+        Protocol(family, (family,), bool((table.loc[table["family"] == family, "group"] != "").any()))
+        for family in catalog.families
+    ]
+    plain = tuple(f for f in catalog.families if (table.loc[table["family"] == f, "role"] == "both").all())
+    return [*found, Protocol(MIXED, plain, grouped=False)] if len(plain) > 1 else found
+
+
+class EpisodeSampler:
+    """All episodes of one protocol on one split.
+
+    Args:
+        catalog: the split, `catalog.select(split)`; rows of episodes are rows of its table.
+        protocol: the kind of episode.
+        way, shot, queries: N, K, Q; N is `GROUP_WAY` at most in grouped protocols.
+        seed: of the stream of episodes.
+
+    Raises:
+        EpisodeError: the split has too few classes, or a class too few clips.
+    """
+
+    def __init__(self, catalog: Catalog, protocol: Protocol, way: int, shot: int, queries: int, seed: int) -> None:
+        self.protocol, self.shot, self.queries, self.seed = protocol, shot, queries, seed
+        self.way = min(way, GROUP_WAY) if protocol.grouped else way
+        self._films = _films_by_class(catalog, protocol.families)
+        self._groups = _groups(catalog, protocol, self._films)
+        self._check()
+
+    def __getitem__(self, index: int) -> Episode:
+        rng = generator(self.seed, "episode", self.protocol.name, index)
+        group = self._groups[rng.integers(len(self._groups))]
+        classes = [group[i] for i in rng.choice(len(group), self.way, replace=False)]
+        support = np.empty((self.way, self.shot), np.int64)
+        query = np.empty((self.way, self.queries), np.int64)
+        taken: set[str] = set()
+        twins: list[str] = []
+        for label, name in enumerate(classes):
+            films = self._films[name]
+            bases = list(films)
+            order = [bases[i] for i in rng.permutation(len(bases)) if bases[i] not in taken]
+            # Support first: no class may use a film, or its twin, that another class has in its support.
+            chosen = order[: self.shot]
+            taken.update(chosen)
+            support[label] = [films[base].support for base in chosen]
+        for label, name in enumerate(classes):
+            films = self._films[name]
+            twins = [base for base in twins if base in films] if self.protocol.grouped else []
+            bases = list(films)
+            rest = [bases[i] for i in rng.permutation(len(bases)) if bases[i] not in taken]
+            chosen = (twins + rest)[: self.queries]
+            taken.update(chosen)
+            twins = chosen
+            query[label] = [films[base].query for base in chosen]
+        return Episode(tuple(classes), support, query)
+
+    def _check(self) -> None:
+        name = self.protocol.name
+        largest = max(len(group) for group in self._groups)
+        if self.way > largest:
+            got = f"{self.way}-way episodes of '{name}'"
+            raise EpisodeError(
+                f"a way of at most {largest}", got, "Lower episodes.way or use a split with more classes."
+            )
+        # In the worst case every other class of the episode takes its films from the same twins.
+        spare = self.way * (self.shot + self.queries) if self._shares_films() else self.shot + self.queries
+        poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._films[c]))
+        if len(self._films[poorest]) < spare:
+            expected = f"{spare} clips per class ({self.shot}-shot with {self.queries} queries, '{name}')"
+            got = f"{len(self._films[poorest])} of '{poorest}'"
+            raise EpisodeError(expected, got, "Lower the shot or the queries, or leave the class out.")
+
+    def _shares_films(self) -> bool:
+        bases = [base for films in self._films.values() for base in films]
+        return len(bases) != len(set(bases))
+
+
+@dataclass(frozen=True)
+class _Film:
+    """Rows that one film offers: the same row twice, unless it has a support and a query file."""
+
+    support: int
+    query: int
+
+
+def _films_by_class(catalog: Catalog, families: tuple[str, ...]) -> dict[str, dict[str, _Film]]:
+    """Class name -> base -> rows, in the order of the table."""
+    table = catalog.table
+    rows: dict[str, dict[str, dict[str, int]]] = {}
+    wanted = table["family"].isin(families).to_numpy()
+    columns = (table[c].to_numpy()[wanted] for c in ("class_name", "base", "role"))
+    for row, name, base, role in zip(np.flatnonzero(wanted), *columns, strict=True):
+        slots = rows.setdefault(name, {}).setdefault(base, {})
+        for slot in ("support", "query") if role == "both" else (role,):
+            slots[slot] = int(row)
+    # A film that lost one of its two files can be neither.
+    return {
+        name: {base: _Film(**slots) for base, slots in films.items() if len(slots) == 2} for name, films in rows.items()
+    }
+
+
+def _groups(catalog: Catalog, protocol: Protocol, films: dict[str, dict[str, _Film]]) -> list[list[str]]:
+    """Lists of class names among which an episode may choose."""
+    if not films:
+        expected = f"classes of {', '.join(protocol.families)}"
+        raise EpisodeError(expected, "none in this split", "Prepare the data, or choose another split.")
+    if not protocol.grouped:
+        return [sorted(films)]
+    groups: dict[str, set[str]] = {}
+    for name, group in zip(catalog.table["class_name"], catalog.table["group"], strict=True):
+        if name in films:
+            groups.setdefault(group, set()).add(name)
+    return [sorted(names) for _, names in sorted(groups.items()) if len(names) >= 2] or [sorted(films)]

@@ -1,0 +1,144 @@
+"""Writing the diagnostic data set: mp4 files and their catalogue, in parallel, once, resumable.
+
+Each frame is compressed alone at a constant quantiser (H.264, all-intra), so the picture of a frame does not
+depend on its neighbours: reversing the frames of a clip reverses its decoded frames to the bit.
+
+A file is written under a temporary name and renamed; the catalogue comes last. Killed and started again, generation
+goes on where it stopped and ends with the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog, save_catalog
+from tmal_core.data.synthetic.families import FPS, SIDE, render
+from tmal_core.data.synthetic.vocabulary import SPLITS, ActionClass, all_classes
+from tmal_core.errors import DataError
+from tmal_core.files import atomic_path
+from tmal_core.seeding import generator
+
+VERSION = 1  # raise it whenever the frames of any clip change
+_MANIFEST = "diagnostic.json"
+
+
+def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2, progress: bool = True) -> Catalog:
+    """Make the data set below `root`, or return it when it is there.
+
+    Args:
+        root: folder of the data set.
+        seed: the same seed gives the same decoded frames.
+        clips: clips per class for "train", "val" and "test".
+        num_workers: processes.
+        progress: show a progress bar.
+
+    Raises:
+        DataError: the folder holds a data set made with other numbers.
+    """
+    manifest = {"version": VERSION, "seed": seed, "clips": {split: clips[split] for split in SPLITS}}
+    _claim(root, manifest)
+    if (root / FILE_NAME).exists():
+        return load_catalog(root)
+    jobs = [(root, seed, action, twin, clip) for action, twin in _units() for clip in range(clips[action.split])]
+    # Spawned, not forked: the caller may hold threads.
+    with ProcessPoolExecutor(
+        num_workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        results = pool.map(_make_clip, jobs, chunksize=8)
+        bar = tqdm(results, total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
+        try:
+            rows = [row for made in bar for row in made]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return save_catalog(root, pd.DataFrame(rows).sort_values(["family", "split", "class_name", "video"]))
+
+
+def write_clip(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
+    """Encode frames (F, H, W, 3) uint8 as all-intra H.264 at a constant quantiser, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"qp": "14", "g": "1", "preset": "ultrafast"}
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _claim(root: Path, manifest: dict[str, object]) -> None:
+    """Note what the folder is being filled with, or check that it agrees."""
+    file = root / _MANIFEST
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found != manifest:
+            remedy = f"Delete {root} or choose another data.root."
+            raise DataError(f"a data set of {manifest} in {root}", f"one of {found}", remedy)
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise DataError(
+            "an empty folder for the diagnostic data set", f"{root} with files", "Choose another data.root."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
+    """A class, or the two classes of an `order` pair, which are made from the same films."""
+    classes = all_classes()
+    for i, action in enumerate(classes):
+        direction = action.parts.get("direction")
+        if direction == "forward":
+            yield action, classes[i + 1]
+        elif direction is None:
+            yield action, None
+
+
+def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> list[dict[str, object]]:
+    """Write the files of one film and return their rows of the catalogue."""
+    root, seed, action, twin, clip = job
+    base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
+    rows = []
+    for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+        owner = twin if role == "backward" else action
+        suffix = f"_{role}" if role in ("support", "query") else ""
+        path = Path(action.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
+        if not (root / path).exists():
+            write_clip(root / path, frames)
+        rows.append(
+            {
+                "video": path.with_suffix("").as_posix(),
+                "path": path.as_posix(),
+                "split": owner.split,
+                "class_name": owner.name,
+                "family": owner.family,
+                "role": role if suffix else "both",
+                "group": owner.group,
+                "base": base,
+                "num_frames": len(frames),
+                "fps": float(FPS),
+                "height": SIDE,
+                "width": SIDE,
+                "sha256": hashlib.sha256((root / path).read_bytes()).hexdigest(),
+            }
+        )
+    return rows
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

@@ -1,0 +1,146 @@
+"""The words of the diagnostic data set, its classes, and how they are split into train, val and test.
+
+Splits are by class, and every word of a val or test name occurs in a training name too, so a text encoder has
+met the words but never the sentence. The split is fixed: the seed varies the clips, not the classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+
+SPLITS = ("train", "val", "test")
+
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 190, 60),
+    "blue": (60, 90, 240),
+    "yellow": (240, 220, 50),
+    "cyan": (50, 215, 225),
+    "magenta": (225, 60, 205),
+    "orange": (245, 140, 30),
+    "white": (245, 245, 245),
+}
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+
+# Around the clock, as (dx, dy) from the centre in units of the distance between neighbouring places; y points down.
+PLACES = {
+    "top": (0, -1),
+    "top right": (1, -1),
+    "right": (1, 0),
+    "bottom right": (1, 1),
+    "bottom": (0, 1),
+    "bottom left": (-1, 1),
+    "left": (-1, 0),
+    "top left": (-1, -1),
+}
+DIRECTIONS = {
+    "up": (0.0, -1.0),
+    "up and right": (0.7071, -0.7071),
+    "right": (1.0, 0.0),
+    "down and right": (0.7071, 0.7071),
+    "down": (0.0, 1.0),
+    "down and left": (-0.7071, 0.7071),
+    "left": (-1.0, 0.0),
+    "up and left": (-0.7071, -0.7071),
+}
+
+
+@dataclass(frozen=True)
+class ActionClass:
+    """One class: its sentence, its family and split, what its clips show, and whom it shares episodes with."""
+
+    name: str
+    family: str
+    split: str
+    parts: dict[str, str] = field(hash=False)
+    """What the generator needs to draw it, for example {"start": "left", "end": "top"}."""
+    group: str = ""
+    """Classes of one group form an episode (pairs of `order`, common beginnings of `semantic`)."""
+
+
+def appearance_classes() -> list[ActionClass]:
+    """48 classes: a colour and a shape. 12 test, 6 val."""
+    classes = []
+    for c, colour in enumerate(COLOURS):
+        for s, shape in enumerate(SHAPES):
+            # A Latin pattern, so that no colour and no shape is held out as a whole.
+            split = {0: "test", 2: "test", 4: "val"}.get((s + 5 * c) % 8, "train")
+            article = "an" if colour == "orange" else "a"
+            classes.append(
+                ActionClass(f"{article} {colour} {shape}", "appearance", split, {"colour": colour, "shape": shape})
+            )
+    return classes
+
+
+def order_classes() -> list[ActionClass]:
+    """56 classes in 28 pairs: 16 pairs change place, 12 change colour. 6 pairs test, 4 val."""
+    places = [pair for pair in combinations(PLACES, 2) if _clock_distance(*pair, PLACES) >= 2]
+    # Four of the twenty pairs are left out evenly, so that each place keeps about the same number of pairs.
+    place_pairs = [pair for i, pair in enumerate(places) if i % 5 != 2]
+    colours = [pair for pair in combinations(COLOURS, 2) if _clock_distance(*pair, COLOURS) in {2, 4}]
+    classes = []
+    for i, (first, last) in enumerate(place_pairs):
+        split = {3: "test", 7: "val", 11: "test", 15: "val", 5: "test", 13: "test"}.get(i, "train")
+        classes += _opposite_pair("place", first, last, "a shape moves from the {} to the {}", split)
+    for i, (first, last) in enumerate(colours):
+        split = {2: "test", 9: "test", 4: "val", 7: "val"}.get(i, "train")
+        classes += _opposite_pair("colour", first, last, "a shape turns from {} into {}", split)
+    return classes
+
+
+def motion_classes() -> list[ActionClass]:
+    """56 classes: hidden dots drift in one direction and then in another. 14 test, 8 val."""
+    names = list(DIRECTIONS)
+    classes = []
+    for a, first in enumerate(names):
+        for turn in range(1, 8):
+            second = names[(a + turn) % 8]
+            split = {0: "test", 3: "test", 5: "val"}.get((turn * 3 + a * 2) % 8, "train")
+            name = f"hidden dots drift {first}, then {second}"
+            classes.append(ActionClass(name, "motion", split, {"first": first, "second": second}))
+    return classes
+
+
+def semantic_classes() -> list[ActionClass]:
+    """48 classes: from the middle to one place (common beginning), then to another. Four beginnings lend two
+    endings each to test, the other four two each to val."""
+    names = list(PLACES)
+    classes = []
+    for a, middle in enumerate(names):
+        # All places but the neighbours of the first one in clockwise direction: six endings per beginning.
+        for j, turn in enumerate((2, 3, 4, 5, 6, 7)):
+            end = names[(a + turn) % 8]
+            held_out = j in {(a // 2) % 3, (a // 2) % 3 + 3}
+            split = ("test" if a % 2 else "val") if held_out else "train"
+            name = f"a shape moves from the middle to the {middle} and then to the {end}"
+            parts = {"middle": middle, "end": end}
+            classes.append(ActionClass(name, "semantic", split, parts, group=f"semantic: to the {middle}"))
+    return classes
+
+
+FAMILIES = {
+    "appearance": appearance_classes,
+    "order": order_classes,
+    "motion": motion_classes,
+    "semantic": semantic_classes,
+}
+
+
+def all_classes() -> list[ActionClass]:
+    """Every class of the data set, family by family."""
+    return [action for make in FAMILIES.values() for action in make()]
+
+
+def _clock_distance(first: str, second: str, ring: dict[str, object]) -> int:
+    names = list(ring)
+    steps = abs(names.index(first) - names.index(second))
+    return min(steps, len(names) - steps)
+
+
+def _opposite_pair(kind: str, first: str, last: str, sentence: str, split: str) -> list[ActionClass]:
+    group = f"order: {first} - {last}"
+    return [
+        ActionClass(sentence.format(a, b), "order", split, {"kind": kind, "start": a, "end": b, "direction": d}, group)
+        for a, b, d in ((first, last, "forward"), (last, first, "backward"))
+    ]

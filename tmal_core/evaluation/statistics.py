@@ -1,0 +1,107 @@
+"""Intervals that say how far a result would move with other classes and other clips.
+
+Ten thousand episodes drawn from ten classes of a hundred clips share their classes and clips: an interval over
+episodes alone is far too narrow. Here classes, query clips and support clips are resampled, each on its own, and a
+query counts with the product of the three weights (the pigeonhole bootstrap: Owen, The pigeonhole bootstrap, Annals of
+Applied Statistics 1, 2007). The interval is the percentile interval of the resampled means.
+
+Letters: A answers (one per query of each episode), R resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from tmal_core.data.catalog import Catalog
+from tmal_core.errors import EpisodeError
+from tmal_core.evaluation.protocol import Outcome
+from tmal_core.seeding import generator
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its interval, in percent (or points for differences)."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def accuracy_interval(outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float) -> Interval:
+    """Accuracy in percent with its interval over classes and clips."""
+    values = 100.0 * outcome.correct.reshape(-1).astype(np.float64)
+    return _interval(values, outcome, catalog, seed, resamples, confidence)
+
+
+def difference_interval(
+    first: Outcome, second: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float
+) -> Interval:
+    """Accuracy of the first minus the second in points, paired: both must have answered the same episodes.
+
+    Raises:
+        EpisodeError: they have not.
+    """
+    same = first.episodes.name == second.episodes.name and all(
+        np.array_equal(getattr(first.episodes, part), getattr(second.episodes, part)) for part in ("support", "query")
+    )
+    if not same:
+        got = f"other episodes of '{first.episodes.name}' and '{second.episodes.name}'"
+        raise EpisodeError("the same episodes on both sides of a comparison", got, "Evaluate both on one draw.")
+    values = 100.0 * (first.correct.astype(np.float64) - second.correct.astype(np.float64)).reshape(-1)
+    return _interval(values, first, catalog, seed, resamples, confidence)
+
+
+def episode_interval(outcome: Outcome, confidence: float = 0.95) -> Interval:
+    """The interval of the field's tables: normal, over episodes alone. Too narrow, given for comparison."""
+    per_episode = 100.0 * outcome.correct.mean(axis=(1, 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    half = z * float(per_episode.std(ddof=1)) / np.sqrt(len(per_episode)) if len(per_episode) > 1 else 0.0
+    mean = float(per_episode.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
+def _interval(
+    values: np.ndarray, outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float
+) -> Interval:
+    """Weighted means over R resamples of classes, query clips and support clips."""
+    rng = generator(seed, "bootstrap", outcome.episodes.name)
+    factors = _factors(outcome, catalog)
+    means = np.empty(resamples)
+    for r in range(resamples):
+        weight = np.ones(len(values))
+        for codes, size in factors:
+            weight *= np.bincount(rng.integers(size, size=size), minlength=size)[codes]
+        total = weight.sum()
+        # With a handful of classes a resample can miss every answer; such a resample says nothing.
+        means[r] = (weight * values).sum() / total if total else np.nan
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.nanpercentile(means, [tail, 100 - tail])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _factors(outcome: Outcome, catalog: Catalog) -> list[tuple[np.ndarray, int]]:
+    """What is resampled: for each factor the code (A,) of every answer, and the number of codes.
+
+    The class is the unit where classes are independent; of classes that come in pairs, the pair.
+    """
+    table = catalog.table
+    query, support = outcome.episodes.query, outcome.episodes.support
+    units = np.where(table["group"] != "", table["group"], table["class_name"])[query].reshape(-1)
+    query_clips = table["base"].to_numpy()[query].reshape(-1)
+    # The first support clip of the query's own class stands for its episode's support set.
+    support_clips = np.broadcast_to(support[:, :, :1], query.shape).reshape(-1)
+    factors = []
+    for labels in (units, query_clips, support_clips):
+        _, codes = np.unique(labels, return_inverse=True)
+        factors.append((codes, int(codes.max()) + 1))
+    return factors

@@ -1,0 +1,140 @@
+"""Episodic training: forward, backward, validate on `val`, keep the best, stop early, go on after a stop.
+
+All randomness comes from (seed, episode index), so training that was stopped and resumed at a validation ends with
+the same weights, to the bit, as training that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from tmal_core.clips import EpisodeClips, TrainingEpisodes, training_loader
+from tmal_core.config import Settings, settings_hash
+from tmal_core.models.tmal import TMAL
+from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
+from tmal_core.training.losses import episode_loss
+
+Validate = Callable[[TMAL], dict[str, float]]
+"""Returns accuracies in percent by protocol; their mean chooses the best checkpoint."""
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass
+class Progress:
+    """Where training stands; part of every checkpoint."""
+
+    episode: int = 0
+    best_pct: float = -math.inf
+    best_episode: int = 0
+    stale: int = 0
+    """Validations since the best one."""
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def training_hash(settings: Settings) -> str:
+    """Names everything that trained weights depend on."""
+    return settings_hash(settings, "seed", "data", "sampling", "episodes", "model", "training")
+
+
+def train_model(
+    model: TMAL,
+    episodes: TrainingEpisodes,
+    validate: Validate,
+    settings: Settings,
+    folder: Path,
+    log: Callable[..., None] = lambda **_: None,
+    progress: bool = True,
+) -> Progress:
+    """Train until the episodes are used up or validation has not improved for `patience` times.
+
+    Leaves `best.pt` and `last.pt` in the folder and the best weights in the model. With a `last.pt` of the same
+    settings in the folder it goes on from there.
+    """
+    digest, recipe = training_hash(settings), settings.training
+    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+    steps = math.ceil(recipe.episodes / recipe.accumulation)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
+    state = Progress()
+    if (folder / LAST).exists():
+        saved = load_checkpoint(folder / LAST, model, digest)
+        optimiser.load_state_dict(saved["optimiser"])
+        schedule.load_state_dict(saved["schedule"])
+        state = Progress(**saved["progress"])
+    bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
+    loader = iter(training_loader(episodes, settings.compute.num_workers, start=state.episode))
+    began = time.perf_counter() - state.seconds
+    recent: list[tuple[float, float]] = []
+    while state.episode < recipe.episodes and state.stale < recipe.patience:
+        recent.append(_step(model, next(loader), optimiser, schedule, settings, state.episode))
+        state.episode += 1
+        bar.update()
+        if state.episode % recipe.validate_every and state.episode < recipe.episodes:
+            continue
+        model.eval()
+        accuracies = validate(model)
+        _note(state, recent, accuracies, began)
+        log(episode=state.episode, **state.history[-1])
+        bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
+        recent = []
+        snapshot = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "progress": vars(state)}
+        if state.stale == 0:
+            save_checkpoint(folder / BEST, model, digest, episode=state.episode)
+        save_checkpoint(folder / LAST, model, digest, **snapshot)
+    bar.close()
+    load_checkpoint(folder / BEST, model, digest)
+    model.eval()
+    return state
+
+
+def _step(model: TMAL, clips: EpisodeClips, optimiser, schedule, settings: Settings, index: int) -> tuple[float, float]:
+    """Forward and backward of one episode; an optimiser step when enough of them have accumulated."""
+    recipe = settings.training
+    model.train()
+    device = model.log_scale.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        result = episode_loss(model, clips)
+    (result.loss / recipe.accumulation).backward()
+    if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
+        torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+    return result.loss.item(), result.accuracy_pct
+
+
+def _note(state: Progress, recent: list[tuple[float, float]], accuracies: dict[str, float], began: float) -> None:
+    """Add a line to the history and say whether this is the best so far."""
+    loss, train_pct = (sum(values) / len(values) for values in zip(*recent, strict=True))
+    val_pct = sum(accuracies.values()) / len(accuracies)
+    state.seconds = time.perf_counter() - began
+    line = {"loss": loss, "train_pct": train_pct, "val_pct": val_pct, "seconds": state.seconds}
+    state.history.append({"episode": state.episode, **line, **{f"val_{k}_pct": v for k, v in accuracies.items()}})
+    if val_pct > state.best_pct:
+        state.best_pct, state.best_episode, state.stale = val_pct, state.episode, 0
+    else:
+        state.stale += 1
+
+
+def _groups(model: TMAL, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms and the logit scale do not."""
+    tensors = list(model.tunable().values())
+    return [
+        {"params": [p for p in tensors if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in tensors if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _warm_cosine(step: int, warmup: int, total: int) -> float:
+    """Factor on the learning rate: a linear rise, then half a cosine down to zero."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
