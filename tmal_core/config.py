@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tmal_core.errors import SettingsError
 
 PRESETS = Path(__file__).parent / "presets"
+_SOURCE = Path(__file__).resolve().parent.parent
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -163,6 +164,15 @@ class Settings(Section):
     def replace(self, overrides: Mapping[str, Any]) -> Settings:
         """A copy with dotted keys changed: `settings.replace({"training.episodes": 100})`."""
         return _validate(_apply(self.model_dump(mode="json"), overrides), source="overrides")
+
+
+def in_project(path: str | Path) -> Path:
+    """The path, a relative one from the project's root: notebooks run in their own folder, commands anywhere.
+
+    Where the package is installed without its source tree, relative paths start at the working directory.
+    """
+    root = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path.cwd()
+    return root / path
 
 
 def preset_names() -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tmal_core.config import ModelSettings
+from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone
 from tmal_core.models.tmal import BEFORE_FFN, TMAL
@@ -51,8 +51,9 @@ def method(name: str) -> Method:
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:
     """The model that the settings name, on its backbone, untrained."""
     parts = method(settings.method)
+    folder = in_project(settings.backbone)
     model = TMAL(
-        load_backbone(settings.backbone, settings.pretrained, device),
+        load_backbone(str(folder) if folder.is_dir() else settings.backbone, settings.pretrained, device),
         adapters=parts.adapters,
         bottleneck=settings.bottleneck,
         matching=parts.matching,

@@ -1,0 +1,70 @@
+"""`tmal train`: train one method on the training split, choose its best checkpoint on `val`."""
+
+from __future__ import annotations
+
+from tmal_core.clips import ClipReader, TrainingEpisodes
+from tmal_core.compute import set_up
+from tmal_core.config import Settings
+from tmal_core.data.episodes import MIXED, EpisodeSampler, protocols
+from tmal_core.errors import SettingsError
+from tmal_core.evaluation.bank import encode
+from tmal_core.evaluation.protocol import evaluate
+from tmal_core.models.methods import build, method
+from tmal_core.models.tmal import TMAL
+from tmal_core.runs import Run
+from tmal_core.seeding import seed_everything
+from tmal_core.tasks.common import checkpoint_folder, draw_episodes, split_of
+from tmal_core.training.loop import Progress, train_model
+
+
+def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Progress]:
+    """Train `settings.model.method`; goes on where a stopped training of the same settings left off.
+
+    Returns:
+        The model with its best weights, and how training went.
+
+    Raises:
+        SettingsError: the method has nothing to train.
+    """
+    name = settings.model.method
+    if not method(name).trained:
+        raise SettingsError("a method that is trained", f"{name}, which is not", "Evaluate it as it is.")
+    device = set_up(settings)
+    seed_everything(settings.seed)
+    model = build(settings.model, device)
+    state = train_model(
+        model,
+        training_episodes(settings),
+        _Validation(settings),
+        settings,
+        checkpoint_folder(run.path, name),
+        log=lambda **values: run.log_metrics(kind="train", method=name, **values),
+        progress=progress,
+    )
+    run.update_summary(**{f"{name}.val_pct": state.best_pct, f"{name}.train_seconds": round(state.seconds, 1)})
+    return model, state
+
+
+def training_episodes(settings: Settings) -> TrainingEpisodes:
+    """Training episodes, evenly over the families of the data set."""
+    catalog, e = split_of(settings, "train"), settings.episodes
+    samplers = [
+        EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_train, settings.seed)
+        for protocol in protocols(catalog)
+        if protocol.name != MIXED
+    ]
+    return TrainingEpisodes(ClipReader(catalog, settings), samplers, settings.training.episodes, settings.seed)
+
+
+class _Validation:
+    """Accuracy by protocol on `val`, on the same episodes every time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.catalog = split_of(settings, "val")
+        self.reader = ClipReader(self.catalog, settings)
+        drawn = draw_episodes(settings, self.catalog, settings.training.val_episodes, settings.seed)
+        self.episodes = {name: episodes for name, episodes in drawn.items() if name != MIXED}
+
+    def __call__(self, model: TMAL) -> dict[str, float]:
+        features = encode(model, self.reader, progress=False).features
+        return {name: evaluate(model, features, e).accuracy_pct for name, e in self.episodes.items()}
