@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tmal",
         description="Few-shot action recognition: data, training, evaluation and the suite of notebooks.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20),
     )
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
 
@@ -92,6 +92,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     suite.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="longest time for one cell (default: none)")
 
+    synthesise = command("synthesise", _synthesise, "make the diagnostic data set, where it is missing")
+    synthesise.add_argument("--out", type=Path, help="its folder, in place of data.root")
+
+    tiny = command("pretrain-tiny", _pretrain_tiny, "train the small CLIP that the project ships", settings=False)
+    tiny.add_argument("--out", type=Path, default=Path("runs/tiny_clip"), help="folder (default: runs/tiny_clip)")
+    tiny.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    tiny.add_argument("--seed", type=int, help="seed (default: the recipe's)")
+
+    train = command("train", _train, "train one method, model.method; goes on where it was stopped")
+    train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
+
+    evaluate = command("evaluate", _evaluate, "accuracy of methods on the test split, by protocol, with intervals")
+    evaluate.set_defaults(preset=None)
+    evaluate.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/train"),
+        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train)",
+    )
+    evaluate.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
+    evaluate.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
+
     runs = command("runs", _runs, "list the runs below a folder", settings=False)
     runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
     return parser
@@ -119,10 +141,64 @@ def _suite(arguments: argparse.Namespace) -> None:
     )
 
 
+def _synthesise(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from tmal_core.tasks.synthesise import synthesise
+
+    if arguments.out:
+        settings = settings.replace({"data.root": str(arguments.out.resolve())})
+    catalog = synthesise(settings)
+    print(f"{len(catalog.table)} clips in {arguments.out or settings.data.root}")
+
+
+def _pretrain_tiny(arguments: argparse.Namespace) -> None:
+    from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny
+
+    given = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
+    facts = pretrain_tiny(arguments.out, Recipe(**given))
+    print(f"{arguments.out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from tmal_core.runs import Run
+    from tmal_core.tasks.train import train
+
+    with Run.create(arguments.out, settings, "train") as run:
+        _, state = train(settings, run)
+    print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from tmal_core.runs import Run
+
+    found = (arguments.out / "run.json").exists()
+    if found and arguments.preset is None:
+        run = Run.open(arguments.out)
+        settings = run.settings.replace(parse_overrides(arguments.set))
+    else:
+        arguments.preset = arguments.preset or "tiny"
+        settings = _settings(arguments)
+        run = Run.open(arguments.out) if found else Run.create(arguments.out, settings, "evaluate")
+
+    from tmal_core.tasks.evaluate import answer, result_table, save_table
+
+    outcomes = answer(settings, run.path, arguments.method or [settings.model.method], arguments.split)
+    table = result_table(settings, outcomes, arguments.split)
+    path = save_table(table, run.path, f"evaluate-{arguments.split}")
+    print(
+        table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]].round(2).to_string(index=False)
+    )
+    print(f"every digit: {path}")
+
+
 def _runs(arguments: argparse.Namespace) -> None:
     from tmal_core.runs import runs
 
     table = runs(arguments.root)
+    table["commit"] = table["commit"].str[:12]
     print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
 
 

@@ -24,7 +24,7 @@ from tmal_core.runs import Run
 
 MAX_ROWS = 200
 WIDGET = "application/vnd.jupyter.widget-view+json"
-WIDGET_NOTE = "<p class='note'>An interactive element: open this notebook in JupyterLab to use it.</p>"
+WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
 
 STYLE = """
 :root { --ink: #1d2733; --soft: #66717f; --line: #e3e7ec; --tint: #f6f8fa; --accent: #1f6f8b; }

@@ -1,0 +1,102 @@
+"""The command line: instant help, one line per error, the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from tmal_core import cli
+from tmal_core.config import load_settings
+from tmal_core.errors import DataError, SettingsError
+from tmal_core.runs import Run
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys\nfrom tmal_core import cli\ntry:\n cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([name for name in ('torch', 'pydantic', 'pandas', 'papermill', 'numpy') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+    commands = ("suite", "synthesise", "pretrain-tiny", "train", "evaluate", "runs")
+    assert [name for name in commands if f"    {name} " not in done.stdout] == []
+
+
+def test_overrides_are_yaml():
+    pairs = ["training.episodes=500", "seed=3", "sampling.flip=true", "data.root=a=b", "seed=4"]
+    expected = {"training.episodes": 500, "seed": 4, "sampling.flip": True, "data.root": "a=b"}
+    assert cli.parse_overrides(pairs) == expected
+    for wrong in ("training.episodes", "=5", "a=[1"):
+        with pytest.raises(SettingsError, match=r"expected (key=value|a YAML value), got"):
+            cli.parse_overrides([wrong])
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["suite", "--preset", "huge"], "expected one of the presets"),
+        (["suite", "--set", "training.episods=5"], "training.episods"),
+        (["suite", "--set", "episodes.way=-1"], "episodes.way"),
+        (["train", "--set", "way"], "expected key=value, got 'way'"),
+        (["runs", "no/such/folder"], "expected a folder of runs, got no/such/folder"),
+    ],
+)
+def test_errors_of_the_user_are_one_line(argv, line, capsys):
+    assert cli.main(argv) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("tmal: error: expected ")
+    assert line in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            DataError("a video", "x.avi:\n  broken", "Remove it."),
+            1,
+            "tmal: error: expected a video, got x.avi: broken.",
+        ),
+        (KeyboardInterrupt(), 130, "tmal: interrupted."),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "tmal: error: expected room on the disk"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code, line):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "_runs", fail)
+    assert cli.main(["runs"]) == code
+    err = capsys.readouterr().err.strip()
+    assert err.startswith(line)
+    assert "\n" not in err
+
+
+def test_our_own_defects_keep_their_traceback(monkeypatch):
+    def fail(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_runs", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["runs"])
+
+
+def test_a_wrong_command_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["sweet"])
+    assert caught.value.code == 2
+    assert "invalid choice: 'sweet'" in capsys.readouterr().err
+
+
+def test_runs_lists(tmp_path, capsys):
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "no runs\n"
+    with Run.create(tmp_path / "a", load_settings("tiny"), "train") as run:
+        run.update_summary(accuracy_pct=91.25)
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy_pct" in out
+    assert "91.25" in out
+    assert "done" in out
