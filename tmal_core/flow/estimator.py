@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.flow.checkpoint import require_file
 
+WEIGHTS_DIR = "data/weights"
 FLOWNET2_VARIANTS = {
     "flownet2": ("2", "FlowNet2_checkpoint.pth.tar"),
     "flownet2c": ("C", "FlowNet2-C_checkpoint.pth.tar"),
@@ -80,7 +82,7 @@ def build_estimator(
 
     Args:
         name: one of ESTIMATORS.
-        weights_dir: folder of weights files; not needed for `dis`.
+        weights_dir: folder of weights files, `data/weights` of the project by default; `dis` needs none.
         device: of the networks; `dis` always runs on the CPU.
 
     Raises:
@@ -91,7 +93,7 @@ def build_estimator(
         from tmal_core.flow.dis import DIS
 
         return DIS()
-    folder = Path(weights_dir) if weights_dir is not None else Path("data/weights")
+    folder = in_project(WEIGHTS_DIR if weights_dir is None else weights_dir)
     if name in ("raft_small", "raft_large"):
         from tmal_core.flow.raft import load_raft, raft_file
 

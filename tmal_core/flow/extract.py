@@ -121,8 +121,18 @@ def extract(
                 bar.set_postfix(broken=broken, refresh=False)
     name = REPORT_NAME if world_size == 1 else f"flow_report.{rank}of{world_size}.csv"
     report = ExtractReport(outcomes, store.root / name)
-    _write_report(report)
+    write_report(report)
     return report
+
+
+def write_report(report: ExtractReport) -> None:
+    """Write the CSV file of a report: one row per broken or remade video."""
+    with atomic_path(report.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video", "status", "reason"])
+        for outcome in report.outcomes:
+            if outcome.status in ("broken", "remade"):
+                writer.writerow([outcome.video, outcome.status, outcome.reason])
 
 
 def reduce_frames(frames: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
@@ -276,12 +286,3 @@ def _sha256(path: Path) -> str:
         remedy = "Restore it, or build the catalogue anew."
         raise DataError(f"the video {path}", error.strerror or str(error), remedy) from error
     return digest.hexdigest()
-
-
-def _write_report(report: ExtractReport) -> None:
-    with atomic_path(report.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["video", "status", "reason"])
-        for outcome in report.outcomes:
-            if outcome.status in ("broken", "remade"):
-                writer.writerow([outcome.video, outcome.status, outcome.reason])

@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
+from tmal_core.config import Settings, in_project
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
 
@@ -149,6 +150,12 @@ class FlowStore:
             return "stale"
         except _Damage:
             return "damaged"
+
+
+def flow_store(settings: Settings) -> FlowStore:
+    """The store of the settings' data set and estimator: `<data.root>/flow/<estimator>`."""
+    root = in_project(settings.data.root) / "flow" / settings.flow.estimator
+    return FlowStore(root, compact=settings.flow.compact)
 
 
 class _Damage(Exception):
