@@ -1,0 +1,56 @@
+"""`extract_flow`: settings reach the extraction, and flow lands where readers look for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tmal_core.config import load_settings
+from tmal_core.data.catalog import save_catalog
+from tmal_core.errors import DataError, SettingsError
+from tmal_core.flow.extract import extract
+from tmal_core.flow.store import flow_store
+from tmal_core.tasks import flow as flow_task
+from tmal_core.tasks.flow import extract_flow
+
+
+@pytest.fixture
+def settings(videos, tmp_path):
+    root, table = videos
+    table = table[6:].assign(split="train", class_name="pan", family="all", role="both", group="", fps=24.0)
+    table = table.assign(base=table["video"], height=64, width=96, path=[str(root / path) for path in table["path"]])
+    save_catalog(tmp_path, table)
+    overrides = {"data.root": str(tmp_path), "sampling.grid": 8, "compute.num_threads": 1, "compute.num_workers": 0}
+    return load_settings("tiny", overrides)
+
+
+def test_settings_reach_the_extraction(settings, tmp_path):
+    report = extract_flow(settings, progress=False)
+    assert report.counts == {"made": 5}
+    store = flow_store(settings)
+    assert store.root == tmp_path / "flow" / "dis" and not store.compact
+    stored = store.read("clip6")
+    assert stored.meta.estimator == "dis" and stored.meta.grid == "8" and len(stored.positions) == 8
+    assert extract_flow(settings, progress=False).counts == {"kept": 5}
+    compact = settings.replace({"flow.compact": True, "sampling.grid": 16})
+    assert extract_flow(compact, progress=False).counts == {"remade": 5}
+    assert flow_store(compact).compact
+
+
+def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch):
+    """The jobs themselves are tested in test_cluster; here, that they are asked for what `extract` would be."""
+    asked = {}
+    monkeypatch.setattr(flow_task, "extract_on_cluster", lambda **arguments: asked.update(arguments))
+    extract_flow(settings, cluster="slurm", num_shards=2, parameters={"timeout_min": 5})
+    assert asked["cluster"] == "slurm" and asked["num_shards"] == 2 and asked["parameters"] == {"timeout_min": 5}
+    assert asked["log_dir"] == tmp_path / "flow" / "dis" / "jobs" and "progress" not in asked
+    for name in ("cluster", "num_shards", "log_dir", "parameters"):
+        del asked[name]
+    assert extract(**asked, progress=False).counts == {"made": 5}
+    assert extract_flow(settings, progress=False).counts == {"kept": 5}
+
+
+def test_errors_of_the_settings(settings, tmp_path):
+    with pytest.raises(SettingsError, match="got 'farneback'"):
+        extract_flow(settings.replace({"flow.estimator": "farneback"}), progress=False)
+    with pytest.raises(DataError, match="a data folder"):
+        extract_flow(settings.replace({"data.root": str(tmp_path / "nowhere")}), progress=False)

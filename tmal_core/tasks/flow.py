@@ -1,0 +1,52 @@
+"""`tmal flow`: optical flow for every video of the data set, where it is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tmal_core.compute import set_up
+from tmal_core.config import Settings, in_project
+from tmal_core.data.catalog import load_catalog
+from tmal_core.flow.cluster import extract_on_cluster
+from tmal_core.flow.extract import ExtractReport, extract
+from tmal_core.flow.store import flow_store
+
+
+def extract_flow(
+    settings: Settings,
+    cluster: str | None = None,
+    num_shards: int = 1,
+    parameters: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> ExtractReport:
+    """Flow by `flow.estimator` at the grid of `sampling.grid`, in the store beside the videos.
+
+    Args:
+        cluster: "slurm" or "local" for jobs by submitit, else this process, or its shard where torchrun started it.
+        num_shards: jobs on the cluster.
+        parameters: submitit's, see `extract_on_cluster`.
+
+    Raises:
+        DataError: there is no catalogue.
+        SettingsError, WeightsError: the estimator cannot be had.
+        RunError: the disk is full, or a worker or job failed.
+    """
+    device = set_up(settings)
+    catalog = load_catalog(in_project(settings.data.root))
+    store = flow_store(settings)
+    arguments = {
+        "catalog_table": catalog.table,
+        "root": catalog.root,
+        "store": store,
+        "estimator_name": settings.flow.estimator,
+        "grid": settings.sampling.grid,
+        "num_workers": settings.compute.num_workers,
+        "decoder": settings.data.decoder,
+        "device": device,
+    }
+    if cluster is None:
+        return extract(**arguments, progress=progress)
+    log_dir = store.root / "jobs"
+    return extract_on_cluster(
+        **arguments, cluster=cluster, num_shards=num_shards, log_dir=log_dir, parameters=parameters
+    )
