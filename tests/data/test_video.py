@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -133,21 +134,52 @@ def test_frames_before_time_zero_are_hidden_by_an_edit_list(tmp_path, make_clip,
     assert video.probe(path).lost_frames == 0
 
 
+def remux(source: Path, target: Path, change: Callable[[int, av.Packet], av.Packet]) -> None:
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for index, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
+            changed = change(index, packet)
+            changed.stream = stream
+            new.mux(changed)
+
+
+def test_time_stamps_that_repeat_are_not_trusted(tmp_path, clips, spelled):
+    def repeat(index: int, packet: av.Packet) -> av.Packet:
+        if index == 20:
+            packet.pts = packet.dts = packet.pts - packet.duration
+        return packet
+
+    path = tmp_path / "repeated.mkv"
+    remux(clips["intra"], path, repeat)
+    assert not video_survey.survey_video(path)[0].ticks.size
+    for _ in ("first", "later"):
+        assert spelled(video.read_frames(path, [19, 20, 21])) == [19, 20, 21]
+
+
 def test_frames_never_shown_are_not_lost(tmp_path, clips):
     """VP8 may hold frames that others refer to and nobody sees."""
     path = tmp_path / "hidden.webm"
-    with av.open(str(clips["vp8"])) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for index, packet in enumerate(p for p in source.demux(video=0) if p.size):
-            data = bytearray(memoryview(packet))
-            if index == 20:
-                data[0] &= ~0x10
-            copy = av.Packet(bytes(data))
-            copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
-            copy.is_keyframe, copy.stream = packet.is_keyframe, stream
-            target.mux(copy)
+
+    def hide(index: int, packet: av.Packet) -> av.Packet:
+        data = bytearray(memoryview(packet))
+        if index == 20:
+            data[0] &= ~0x10
+        changed = av.Packet(bytes(data))
+        changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+        changed.is_keyframe = packet.is_keyframe
+        return changed
+
+    remux(clips["vp8"], path, hide)
     info = video.probe(path)
     assert (info.num_frames, info.lost_frames) == (47, 0)
+
+
+def test_avi_that_repeats_frames(tmp_path, make_clip, spelled):
+    """AVI fills gaps with empty packets, which end the decoding of those who pass them on; they show nothing new."""
+    times_ms = [40, 80, 120, 400, 440, 480, 900]
+    path = make_clip(tmp_path / "gaps.avi", frames=7, times_ms=times_ms, codec="mpeg4", codec_options={"qscale": "2"})
+    assert spelled(video.read_clip(path)) == list(range(7))
+    assert video.probe(path).lost_frames == 0
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -194,6 +226,7 @@ def test_sizes_that_change_within_a_file_come_out_as_the_first(tmp_path, make_cl
     clip = video.read_clip(path)
     assert clip.shape == (6, 96, 96, 3)
     assert spelled(clip) == [96] * 3 + [64] * 3
+    assert np.array_equal(video.read_frames(path, [4])[0], clip[4])
 
 
 @pytest.mark.parametrize("name", sorted(DECORD))

@@ -2,13 +2,23 @@
 
 `decoder`:
   - "pyav": the exact reader, any container and codec of FFmpeg;
-  - "decord": mp4, webm and mkv only, refused with an error where its number of frames or their size is wrong;
-  - "auto": the exact reader.
+  - "decord": whole mp4, webm and mkv files with closed key frames, refused with an error anywhere else and where its
+    number of frames or their size is wrong;
+  - "auto": the exact reader. decord was meant for mp4, webm and mkv files whose frames it counts right, but a right
+    count does not make its frames right: in three of the test clips (mkv with open GOPs, mkv with gradual refresh,
+    MPEG-4 with B-frames in mp4) it counts 48 of 48 and gives other frames than asked for. Nor is it faster. CPU time of
+    the exact reader as a fraction of decord's (PyAV 18.1, decord 0.6, one thread each, file opened in each call, best
+    of 5; h264 at key frame intervals 1, 12, 250 and VP8):
 
-PLACEHOLDER
+        frames read     80x80          320x240
+        8 of 48         0.38 to 0.77   0.65 to 0.93
+        32 of 48        0.40 to 0.78   0.68 to 0.89
+        8 of 300        0.10 to 0.69   0.36 to 0.89
 
 The first call on a file decodes it once from end to end and remembers what decodes (a survey, about 3 KB; the newest
-16,384 per process); later calls seek. A survey is plain data: it may cross a fork. Files are open within a call only.
+16,384 per process); later calls seek
+(the fractions above). So the first one costs as much as decord with long key frame intervals, and more with short ones:
+8 of 300 frames of 320x240, all key frames, take 260 ms of CPU at first and 12 ms later. A survey is plain data: it may cross a fork. Files are open within a call only.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict
         images = _by_time_stamp(path, survey, positions)
         if len(images) == len(positions):
             return images
-    return _by_counting(path, positions)
+    return _by_counting(path, survey, positions)
 
 
-def _by_counting(path: Path, positions: Sequence[int]) -> dict[int, np.ndarray]:
-    wanted, convert = set(positions), FrameConverter()
+def _by_counting(path: Path, survey: Survey, positions: Sequence[int]) -> dict[int, np.ndarray]:
+    wanted, convert = set(positions), FrameConverter(survey.info.height, survey.info.width)
     images: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
         for position, frame in enumerate(decodable_frames(container, stream)):
@@ -51,7 +51,7 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     """Images by position; fewer than asked for if a seek did not lead to a wanted frame."""
     wanted = {int(survey.ticks[position]): position for position in positions}
     keys = survey.key_ticks[np.searchsorted(survey.key_ticks, list(wanted), side="right") - 1]
-    convert = FrameConverter()
+    convert = FrameConverter(survey.info.height, survey.info.width)
     images: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
         packets = container.demux(stream)

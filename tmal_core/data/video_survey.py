@@ -8,7 +8,7 @@ A frame decodes when the decoder delivers it without flagging it as corrupt. Fra
 delivers without complaint are used, as a player would show them.
 
 Everything runs on one thread: for small frames FFmpeg's own threads cost more than the decoding (48 frames of 80x80:
-2.7 ms on one thread, 20 ms with PyAV's defaults), and a data loader has its workers.
+2.7 ms on one thread, 20 ms with PyAV's defaults and their conversion), and a data loader has its workers.
 
 Letters: F frames that decode, H, W pixels after rotation.
 """
@@ -70,13 +70,14 @@ class _Tally:
     """What one pass over a file met beside the frames it delivered."""
 
     num_packets: int = 0  # packets that should each show one frame
-    num_empty: int = 0  # packets without data, AVI's way to say "show the last frame again"
+    last_dts: int = -1  # in AVI, the number of the last chunk
     reason: str = ""  # FFmpeg's words for the last thing that went wrong
     key_ticks: list[int] = field(default_factory=list)
     closed: bool = True
 
     def add(self, packet: av.Packet, shown: bool) -> None:
         self.num_packets += shown
+        self.last_dts = self.last_dts if packet.dts is None else packet.dts
         if packet.pts is None:
             return
         if packet.is_keyframe:
@@ -129,8 +130,7 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
             tally.reason = error.strerror or str(error)
             packet = None
         if packet is not None:
-            if not packet.size:  # passed on, it would end the decoding
-                tally.num_empty += packet.dts is not None
+            if not packet.size:  # the last one; passed on in between, it would end the decoding
                 continue
             # VP8 keeps frames that are only referred to in packets of their own: bit 4 of the first byte is "shown".
             hidden = hidden_frames and not memoryview(packet)[0] & 0x10
@@ -150,27 +150,31 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
 
 
 class FrameConverter:
-    """Frames as upright uint8 RGB (H, W, 3), each of the size of the first one.
+    """Frames as upright uint8 RGB (height, width, 3); frames of another size than the file's first are scaled to it.
 
     Colours go through FFmpeg's default conversion: the matrix and range the frame names, BT.601 limited where it names
     none. A mirrored display matrix and non-square pixels are left as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, height: int, width: int) -> None:
+        self._height, self._width = height, width
         self._reformatter = VideoReformatter()
-        self._size: tuple[int, int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        self._size = self._size or (frame.width, frame.height)
-        width, height = self._size
+        turns = _quarter_turns(frame)
+        width, height = (self._height, self._width) if turns % 2 else (self._width, self._height)
         image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-        turns = quarter_turns(frame)
         return np.rot90(image, turns) if turns else image
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
+def _quarter_turns(frame: av.VideoFrame) -> int:
     """How often the frame is to be turned by 90 degrees counter-clockwise to stand upright, 0..3."""
     return round(frame.rotation / 90) % 4
+
+
+def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """(height, width) in px after rotation."""
+    return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
 
 
 def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[int, np.ndarray]]:
@@ -179,13 +183,14 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
     Raises:
         DataError: nothing decodes (the message names file and reason).
     """
-    tally, convert = _Tally(), FrameConverter()
+    tally = _Tally()
     images: dict[int, np.ndarray] = {}
     ticks: list[int | None] = []
     with open_video(path) as (container, stream):
         first = None
         for position, frame in enumerate(decodable_frames(container, stream, tally)):
-            first = first or frame
+            if first is None:
+                first, convert = frame, FrameConverter(*_upright_size(frame))
             ticks.append(frame.pts)
             tail = frame.duration
             if frame.key_frame and frame.pict_type != PictureType.I:  # a gradual refresh
@@ -195,7 +200,7 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
         if first is None:
             reason = tally.reason or "no frame in its video stream"
             raise DataError("a video with at least one frame", f"{path} ({reason})", REMEDY)
-        info = _info(container, stream, tally, first, ticks, tail)
+        info = _info(path, container, stream, tally, first, ticks, tail)
         timed = not _TIMED.isdisjoint(container.format.name.split(","))
     if timed and info.lost_frames == 0 and tally.key_ticks and None not in ticks:
         order = np.asarray(ticks, dtype=np.int64)
@@ -206,7 +211,9 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
     return Survey(info, empty, empty, tally.closed), images
 
 
-def _info(container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[int | None], tail: int) -> VideoInfo:
+def _info(
+    path: Path, container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[int | None], tail: int
+) -> VideoInfo:
     """The figures of a file from its frames (`tail`: ticks the last one lasts); the container only fills the gaps."""
     num_frames = len(ticks)
     tick_s = float(stream.time_base or 0)
@@ -220,14 +227,16 @@ def _info(container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[in
     if not span_s:  # one frame, or no time stamps
         span_s = (num_frames - 1) / fps if fps else 0.0
 
-    announced = stream.frames - tally.num_empty
+    announced = stream.frames
     if "mp4" in container.format.name:  # its index knows fragments and edit lists, the announced number does not
         announced = sum(not entry.is_discard for entry in stream.index_entries)
+    elif container.format.name == "avi":  # it announces chunks, and empty ones ("show the last frame again") too
+        missing = stream.frames - (tally.last_dts + 1) if _is_cut_avi(path) else 0
+        announced = tally.num_packets + max(missing, 0)
     elif not stream.frames and timed:
         announced = num_frames + _missing_at_end(stream, ticks[-1] * tick_s + last_s, fps)
     lost = max(announced, tally.num_packets) - num_frames
-    size = (first.width, first.height) if quarter_turns(first) % 2 else (first.height, first.width)
-    return VideoInfo(num_frames, fps, *size, span_s + last_s, stream.codec.canonical_name, max(lost, 0))
+    return VideoInfo(num_frames, fps, *_upright_size(first), span_s + last_s, stream.codec.canonical_name, max(lost, 0))
 
 
 def _missing_at_end(stream, end_s: float, fps: float) -> int:
@@ -238,6 +247,12 @@ def _missing_at_end(stream, end_s: float, fps: float) -> int:
     except ValueError:
         return 0
     return max(round(gap_s * fps), 0)
+
+
+def _is_cut_avi(path: Path) -> bool:
+    """Whether the file is shorter than its first RIFF chunk says."""
+    with path.open("rb") as file:
+        return path.stat().st_size < int.from_bytes(file.read(8)[4:], "little") + 8
 
 
 def _reason(path: Path, error: Exception) -> str:
