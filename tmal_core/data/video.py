@@ -16,9 +16,9 @@
         8 of 300        0.10 to 0.69   0.36 to 0.89
 
 The first call on a file decodes it once from end to end and remembers what decodes (a survey, about 3 KB; the newest
-16,384 per process); later calls seek
-(the fractions above). So the first one costs as much as decord with long key frame intervals, and more with short ones:
-8 of 300 frames of 320x240, all key frames, take 260 ms of CPU at first and 12 ms later. A survey is plain data: it may cross a fork. Files are open within a call only.
+16,384 per process); later calls seek, and the fractions above are theirs. The first one costs about as much as decord
+with long key frame intervals and more with short ones: 8 of 300 frames of 320x240, all of them key frames, take 260 ms
+of CPU at first and 12 ms later. A survey is plain data and may cross a fork. Files are open within a call only.
 """
 
 from __future__ import annotations
