@@ -23,7 +23,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError
 
@@ -108,7 +107,7 @@ class Block(NamedTuple):
     """A block of `first` within one residue, and what it reaches in `second`.
 
     `rows`, `columns` index the image; `residue`, `reach_rows`, `reach_columns` index `second` by residue; `into_rows`,
-    `into_columns` say where the reach lies in the padded product (block + 2r rows, block + 2r columns).
+    `into_columns` say where the reach lies in the padded product's (block + 2r) rows and columns.
     """
 
     rows: slice
@@ -143,15 +142,15 @@ def _blocks(height: int, width: int, radius: int, stride: int) -> Iterator[Block
 
 
 def _padded_product(features: Tensor, radius: int, stride: int) -> Tensor:
-    """Zeros (rows, columns, rows + 2r, columns + 2r): the products of a block's pixels with all they can reach."""
+    """Zeros (rows + 2r, columns + 2r, rows, columns): the products of all a block can reach with the block's pixels."""
     height, width = (-(-length // stride) for length in features.shape[-2:])
     rows, columns = min(BLOCK_ROWS, height), min(BLOCK_COLUMNS, width)
-    return features.new_zeros(rows, columns, rows + 2 * radius, columns + 2 * radius)
+    return features.new_zeros(rows + 2 * radius, columns + 2 * radius, rows, columns)
 
 
 def _band(product: Tensor, size: tuple[int, int], radius: int) -> Tensor:
-    """View (2r + 1, 2r + 1, rows, columns) of the padded product: entry (j, i, y, x) is product[y, x, y + j, x + i]."""
-    row, column, reach_row, reach_column = product.stride()
+    """View (2r + 1, 2r + 1, rows, columns) of the padded product: entry (j, i, y, x) is product[y + j, x + i, y, x]."""
+    reach_row, reach_column, row, column = product.stride()
     side = 2 * radius + 1
     return product.as_strided((side, side, *size), (reach_row, reach_column, row + reach_row, column + reach_column))
 
@@ -159,15 +158,19 @@ def _band(product: Tensor, size: tuple[int, int], radius: int) -> Tensor:
 def _by_residue(sample: Tensor, stride: int) -> Tensor:
     """(C, H, W) to (s, s, ceil(H/s), ceil(W/s), C), zeros where H or W is no multiple of s."""
     channels, height, width = sample.shape
-    sample = F.pad(sample, (0, -width % stride, 0, -height % stride)) if width % stride or height % stride else sample
-    split = sample.reshape(channels, sample.shape[1] // stride, stride, sample.shape[2] // stride, stride)
-    return split.permute(2, 4, 1, 3, 0).contiguous()
+    split = sample.new_zeros(stride, stride, -(-height // stride), -(-width // stride), channels)
+    for part, place in _residues(split, sample):
+        part.copy_(place)
+    return split
 
 
-def _from_residue(split: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `_by_residue`, cut to (C, H, W); a view where it can be."""
-    stride_y, stride_x, rows, columns, channels = split.shape
-    return split.permute(4, 2, 0, 3, 1).reshape(channels, rows * stride_y, columns * stride_x)[:, :height, :width]
+def _residues(split: Tensor, sample: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views (rows, columns, C) of the same pixels in both arrangements, residue by residue."""
+    stride = split.shape[0]
+    for y in range(stride):
+        for x in range(stride):
+            place = sample[:, y::stride, x::stride].permute(1, 2, 0)
+            yield split[y, x, : place.shape[0], : place.shape[1]], place
 
 
 def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor:
@@ -176,15 +179,19 @@ def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor
     side = 2 * radius + 1
     out = first.new_empty(batch, side, side, height, width)
     product = _padded_product(first, radius, stride)
+    filled = None
     for b in range(batch):
         reached = _by_residue(second[b], stride)
         for block in _blocks(height, width, radius, stride):
             pixels = first[b, :, block.rows, block.columns].reshape(channels, -1)
             reach = reached[block.residue][block.reach_rows, block.reach_columns]
-            dense = (pixels.t() @ reach.reshape(-1, channels).t()).view(*block.size, *reach.shape[:2])
-            product.zero_()
-            rows, columns = block.size
-            torch.div(dense, channels, out=product[:rows, :columns, block.into_rows, block.into_columns])
+            dense = (reach.reshape(-1, channels) @ pixels).view(*reach.shape[:2], *block.size)
+            inside = (block.into_rows, block.into_columns, *map(slice, block.size))
+            if inside != filled:
+                # What the last block filled may lie outside the map for this one.
+                product.zero_()
+                filled = inside
+            torch.div(dense, channels, out=product[inside])
             out[b, :, :, block.rows, block.columns] = _band(product, block.size, radius)
     return out.view(batch, side * side, height, width)
 
@@ -204,17 +211,18 @@ def gradients(
         reached = _by_residue(second[b], stride)
         grad_reached = torch.zeros_like(reached) if wanted[1] else None
         for block in _blocks(height, width, radius, stride):
-            rows, columns = block.size
-            _band(product, block.size, radius).copy_(grad[b, :, :, block.rows, block.columns])
-            dense = product[:rows, :columns, block.into_rows, block.into_columns].reshape(rows * columns, -1) / channels
+            torch.div(grad[b, :, :, block.rows, block.columns], channels, out=_band(product, block.size, radius))
+            inside = product[block.into_rows, block.into_columns, : block.size[0], : block.size[1]]
             reach = reached[block.residue][block.reach_rows, block.reach_columns]
+            dense = inside.reshape(reach.shape[0] * reach.shape[1], -1)
             if grad_first is not None:
-                pixels = (dense @ reach.reshape(-1, channels)).t()
-                grad_first[b, :, block.rows, block.columns] = pixels.reshape(channels, rows, columns)
+                pixels = reach.reshape(-1, channels).t() @ dense
+                grad_first[b, :, block.rows, block.columns] = pixels.view(channels, *block.size)
             if grad_reached is not None:
                 pixels = first[b, :, block.rows, block.columns].reshape(channels, -1)
-                share = (dense.t() @ pixels.t()).view(reach.shape)
+                share = (dense @ pixels.t()).view(reach.shape)
                 grad_reached[block.residue][block.reach_rows, block.reach_columns] += share
         if grad_second is not None:
-            grad_second[b] = _from_residue(grad_reached, height, width)
+            for part, place in _residues(grad_reached, grad_second[b]):
+                place.copy_(part)
     return grad_first, grad_second

@@ -12,13 +12,12 @@ sides, and the flow is cropped back; repeating agrees with the warping, which cl
 over both images, which is subtracted first, is that of the images as given: padding does not shift it. The reference
 crops or resizes instead, so at multiples of 64 both compute the same and elsewhere there is nothing to compare.
 
-Made for inference: only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision, while
-normalisation, warping and the flow that is handed on stay in float32.
+Made for inference: only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision,
+while normalisation, warping and the flow that is handed on stay in float32.
 """
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -191,8 +190,11 @@ def _read_state(path: Path, variant: str) -> dict[str, Tensor]:
         raise WeightsError(expected, f"{path} (no such file)", remedy)
     try:
         archive = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(expected, f"{path} ({str(error).strip().splitlines()[0]})", remedy) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise WeightsError(expected, f"{path} ({reason})", remedy) from error
     state = archive.get("state_dict") if isinstance(archive, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         keys = ", ".join(map(str, list(archive)[:3])) if isinstance(archive, dict) else type(archive).__name__
