@@ -88,6 +88,28 @@ class Run:
         return cls(path)
 
     @classmethod
+    def join(cls, out: str | Path, settings: Settings) -> Run:
+        """The run of these settings that lies in `out`, whatever its kind; a new one of kind "notebooks" if none does.
+
+        Notebooks call this: in the suite they add to its run, by hand they share one folder. Such a folder has no
+        process of its own to wait for, so its status is "done" from the start.
+
+        Raises:
+            RunError: the folder holds something else, or a run of other settings.
+        """
+        path = Path(out)
+        if (path / "run.json").exists():
+            run = cls(path)
+            if run.settings_hash != settings_hash(settings):
+                got = f"{path} with settings {run.settings_hash}"
+                remedy = "Choose another run_dir, or the same settings."
+                raise RunError(f"a run of settings {settings_hash(settings)}", got, remedy)
+            return run
+        run = cls.create(path, settings, "notebooks")
+        run.finish("done")
+        return run
+
+    @classmethod
     def open(cls, path: str | Path) -> Run:
         """The run that lies in `path`; RunError if there is none or its `run.json` is broken."""
         return cls(Path(path))

@@ -1,0 +1,39 @@
+"""What of a model is learned and what is frozen: counts of parameters, and a fingerprint of the frozen ones."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pandas as pd
+from torch import nn
+
+
+def parameter_table(model: nn.Module) -> pd.DataFrame:
+    """One row per part of the model: its parameters and how many of them training may change.
+
+    Parts are CLIP's two towers, the other children of the model, and parameters of its own.
+    """
+    counts: dict[str, list[int]] = {}
+    for name, parameter in model.named_parameters():
+        count = counts.setdefault(_part(name), [0, 0])
+        count[0] += parameter.numel()
+        count[1] += parameter.numel() * parameter.requires_grad
+    rows = [{"part": part, "parameters": total, "trained": trained} for part, (total, trained) in counts.items()]
+    whole = {"part": "whole model", **{key: sum(row[key] for row in rows) for key in ("parameters", "trained")}}
+    return pd.DataFrame([*rows, whole])
+
+
+def _part(name: str) -> str:
+    if name.startswith("clip."):
+        return "CLIP, image tower" if name.startswith("clip.visual.") else "CLIP, text tower"
+    return name.split(".")[0].replace("_", " ")
+
+
+def frozen_hash(model: nn.Module) -> str:
+    """12 hex digits of all parameters without gradient and all buffers: equal only if no bit has changed."""
+    digest = hashlib.sha256()
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

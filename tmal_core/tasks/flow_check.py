@@ -1,0 +1,99 @@
+"""What flow is worth here: does it name the directions that `motion` clips hide, and what does storing it cost?
+
+The hidden disc of a `motion` clip is nowhere in its catalogue, but a disc of `CORE_PX` around the middle of the frame
+lies inside it in every clip (radius 24 px at least, centre off by 5 px at most in each direction).
+
+Letters: N stored positions, H, W pixels, h, w samples of the stored field (half of H and W).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tmal_core.data.catalog import Catalog
+from tmal_core.data.synthetic.families import FRAMES
+from tmal_core.data.synthetic.vocabulary import DIRECTIONS, motion_classes
+from tmal_core.data.video import read_clip
+from tmal_core.flow.estimator import FlowEstimator, flow_of_pairs
+from tmal_core.flow.store import FlowStore
+
+CORE_PX = 16.0
+TURN_SLACK = 3
+"""The direction changes this many frames before or after the middle of the clip."""
+
+
+def name_directions(catalog: Catalog, store: FlowStore) -> pd.DataFrame:
+    """The mean stored flow in the hidden disc against the direction that the class names, for `motion` clips.
+
+    Args:
+        catalog: `motion` clips with stored flow.
+
+    Returns:
+        One row per clip and half: video, half ("first" or "second"), wanted and named (directions), hit (bool),
+        dx_px, dy_px (mean flow), wanted_dx, wanted_dy (unit vector).
+    """
+    parts = {action.name: action.parts for action in motion_classes()}
+    names, vectors = list(DIRECTIONS), np.array(list(DIRECTIONS.values()))
+    rows = []
+    for video, class_name in zip(catalog.table["video"], catalog.table["class_name"], strict=True):
+        stored = store.read(video)
+        core = _core(stored.flow_px.shape[2:], stored.frame_size)
+        mean = stored.flow_px[:, :, core].mean(-1)
+        # Motion p leads from frame p to p + 1; around the turn either direction may be right.
+        halves = {
+            "first": stored.positions < FRAMES // 2 - TURN_SLACK,
+            "second": stored.positions >= FRAMES // 2 + TURN_SLACK,
+        }
+        for half, chosen in halves.items():
+            dx, dy = mean[chosen].mean(0)
+            wanted = parts[class_name][half]
+            named = names[int((vectors @ (dx, dy)).argmax())]
+            row = {"video": video, "half": half, "wanted": wanted, "named": named, "hit": named == wanted}
+            unit = {"wanted_dx": DIRECTIONS[wanted][0], "wanted_dy": DIRECTIONS[wanted][1]}
+            rows.append({**row, "dx_px": float(dx), "dy_px": float(dy), **unit})
+    return pd.DataFrame(rows)
+
+
+def storage_table(catalog: Catalog, store: FlowStore, estimator: FlowEstimator, scratch: Path) -> pd.DataFrame:
+    """What storing flow costs, measured on some videos, for both kinds of file.
+
+    Args:
+        catalog: a few videos with flow in `store`, none larger than the store's short side.
+        estimator: the one that made the stored flow.
+        scratch: folder in which the files of the other kinds are written.
+
+    Returns:
+        One row per kind: mean kilobytes per video and per field, mean and 99th percentile of the error of a stored
+        vector against the estimate's mean over the same 2 x 2 pixels, in pixels.
+    """
+    kinds = {"int8": FlowStore(scratch / "int8"), "int8, compact": FlowStore(scratch / "compact", compact=True)}
+    rows = []
+    for kind, other in kinds.items():
+        sizes, fields, errors = [], 0, []
+        for row, video in enumerate(catalog.table["video"]):
+            stored = store.read(video)
+            pairs = np.stack([stored.positions, stored.positions + 1], axis=1)
+            exact = flow_of_pairs(estimator, read_clip(catalog.file(row)), pairs)
+            path = other.write(video, exact, stored.positions, stored.meta)
+            sizes.append(path.stat().st_size)
+            fields += len(pairs)
+            errors.append(np.hypot(*(other.read(video).flow_px - _halved(exact)).swapaxes(0, 1)).ravel())
+        error = np.concatenate(errors)
+        size = {"kb_per_video": np.mean(sizes) / 1e3, "kb_per_field": sum(sizes) / fields / 1e3}
+        rows.append({"kind": kind, **size, "error_px": error.mean(), "error_p99_px": np.percentile(error, 99)})
+    return pd.DataFrame(rows)
+
+
+def _core(samples: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: samples whose centre lies within CORE_PX of the middle of the frame."""
+    y, x = ((np.arange(n) + 0.5) * size / n - size / 2 for n, size in zip(samples, frame, strict=True))
+    return np.hypot(*np.meshgrid(x, y)) <= CORE_PX
+
+
+def _halved(flow_px: np.ndarray) -> np.ndarray:
+    """(N, 2, H, W) with even H and W to means over 2 x 2 pixels."""
+    num, two, height, width = flow_px.shape
+    return flow_px.reshape(num, two, height // 2, 2, width // 2, 2).mean((3, 5))

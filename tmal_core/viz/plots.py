@@ -1,0 +1,199 @@
+"""Plots of numbers: results with their intervals, differences, training curves, confusions.
+
+The tables are those of `tmal_core.tasks.evaluate` and the lines of a run's `metrics.jsonl`; every function returns a
+matplotlib Figure. Accuracies are in percent, differences in points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tmal_core.errors import DataError
+from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
+
+CHANCE = "#c8553d"
+
+
+@styled
+def results(table: pd.DataFrame, notes: Mapping[str, str] | None = None) -> Figure:
+    """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
+
+    Args:
+        table: of `result_table`.
+        notes: protocol -> a few words below the panel's title.
+
+    Raises:
+        DataError: a column is missing or there is no row.
+    """
+    _require(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
+    titles = table.drop_duplicates("method")["title"].tolist()
+    colours = method_colours(methods)
+    figure, panels = _panels(len(protocols), len(methods))
+    for panel, protocol in zip(panels, protocols, strict=True):
+        rows = table[table["protocol"] == protocol].set_index("method")
+        way, chance = int(rows["way"].iloc[0]), float(rows["chance_pct"].iloc[0])
+        panel.axvline(chance, color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
+        panel.text(chance + 2, -0.84, "chance", color=CHANCE, fontsize=6.8, ha="left", va="top")
+        for height, name in enumerate(methods):
+            if name in rows.index:
+                row = rows.loc[name]
+                _point(
+                    panel,
+                    height,
+                    row["accuracy_pct"],
+                    row["low_pct"],
+                    row["high_pct"],
+                    colours[name],
+                    f"{row['accuracy_pct']:.1f}",
+                )
+        _head(panel, f"{protocol} · {way}-way", (notes or {}).get(protocol, ""))
+        panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
+    panels[0].set_yticks(range(len(methods)), titles)
+    return figure
+
+
+@styled
+def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
+    """One panel per protocol: first method minus second in points, with its interval; zero is no difference.
+
+    Args:
+        table: of `difference_table`.
+        titles: method -> its name in the labels.
+    """
+    _require(table, "first", "second", "protocol", "points", "low", "high")
+    pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
+    protocols, titles = _unique(table, "protocol"), titles or {}
+    low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
+    margin = 0.12 * (high - low)
+    figure, panels = _panels(len(protocols), len(pairs), row=0.62)
+    for panel, protocol in zip(panels, protocols, strict=True):
+        rows = table[table["protocol"] == protocol].set_index(["first", "second"])
+        panel.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        for height, pair in enumerate(pairs):
+            if pair in rows.index:
+                row = rows.loc[pair]
+                clear = row["low"] > 0 or row["high"] < 0
+                text = f"{row['points']:+.1f}".replace("-", "−")
+                _point(panel, height, row["points"], row["low"], row["high"], ACCENT if clear else SOFT, text)
+        _head(panel, protocol, "")
+        panel.set(xlim=(low - margin, high + margin), xlabel="points")
+    labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
+    panels[0].set_yticks(range(len(pairs)), labels)
+    return figure
+
+
+@styled
+def training_curves(history: pd.DataFrame, titles: Mapping[str, str], chance_pct: Mapping[str, float]) -> Figure:
+    """Loss, training accuracy and validation accuracy by protocol over training episodes, a line per method.
+
+    Args:
+        history: the lines `kind == "train"` of a run's metrics: method, episode, loss, train_pct, val_<protocol>_pct.
+        titles: method -> its name in the legend.
+        chance_pct: protocol -> chance level, drawn dashed.
+    """
+    _require(history, "method", "episode", "loss", "train_pct")
+    by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c not in ("val_pct",)}
+    panels = {"training loss": "loss", "training accuracy, all families": "train_pct"}
+    panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
+    methods = _unique(history, "method")
+    colours = method_colours(methods)
+    columns = 3
+    figure = Figure(figsize=(9.6, 2.25 * -(-len(panels) // columns) + 0.4), layout="constrained")
+    cells = figure.subplots(-(-len(panels) // columns), columns, sharex=True, squeeze=False)
+    for cell, (title, column) in zip(cells.flat, panels.items(), strict=False):
+        for name in methods:
+            line = history[history["method"] == name]
+            cell.plot(line["episode"], line[column], color=colours[name], marker="o", markersize=3.2, linewidth=1.6)
+        protocol = title.removeprefix("validation: ")
+        if column != "loss":
+            cell.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
+        if protocol in chance_pct:
+            cell.axhline(chance_pct[protocol], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
+        cell.set_title(title, fontsize=9)
+        cell.set_ylabel("cross-entropy" if column == "loss" else "accuracy, %", fontsize=8)
+        cell.grid(axis="y")
+        cell.tick_params(length=0)
+    for cell in cells.flat[len(panels) :]:
+        cell.set_axis_off()
+    for cell in cells[-1]:
+        cell.set_xlabel("training episodes")
+    handles = [cells[0, 0].lines[i] for i in range(len(methods))]
+    figure.legend(handles, [titles.get(n, n) for n in methods], loc="outside upper left", ncols=len(methods))
+    return figure
+
+
+@styled
+def confusion(matrix: pd.DataFrame, groups: Sequence[str]) -> Figure:
+    """A confusion matrix as a heat map, with a line between groups of classes.
+
+    Args:
+        matrix: class of the query by class of the answer, in percent; NaN where the answer was never possible.
+        groups: the group of each class, in the order of the matrix; equal ones adjoin.
+    """
+    if matrix.shape != (len(groups),) * 2:
+        raise DataError(f"a square matrix of {len(groups)} classes", str(matrix.shape), "Pass one group per class.")
+    side = max(3.6, 0.17 * len(groups) + 2.6)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(matrix.to_numpy(float), cmap="BuPu", vmin=0, vmax=100)
+    edges = [i for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
+    for edge in edges:
+        axes.axhline(edge - 0.5, color=INK, linewidth=0.8)
+        axes.axvline(edge - 0.5, color=INK, linewidth=0.8)
+    bounds = [0, *edges, len(groups)]
+    middles = [(a + b - 1) / 2 for a, b in pairwise(bounds)]
+    axes.set_xticks(middles, [groups[a] for a in bounds[:-1]], fontweight="bold")
+    axes.set_yticks(range(len(groups)), matrix.index, fontsize=6.5)
+    axes.tick_params(length=0)
+    axes.set_xlabel("class of the answer, in the order of the rows")
+    axes.set_ylabel("class of the query")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
+    bar.set_label("answered, % of the episodes that offer both")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _panels(number: int, num_rows: int, row: float = 0.46) -> tuple[Figure, list[Axes]]:
+    """Panels side by side that share their rows."""
+    figure = Figure(figsize=(2.0 + 1.95 * number, row * num_rows + 1.3), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
+    panels = list(figure.subplots(1, number, sharey=True, squeeze=False)[0])
+    for panel in panels:
+        panel.set_ylim(num_rows - 0.5, -0.85)
+        panel.grid(axis="x")
+        panel.tick_params(length=0)
+        panel.tick_params(axis="y", labelcolor=INK)
+        panel.spines["left"].set_visible(False)
+    return figure, panels
+
+
+def _point(panel: Axes, height: int, middle: float, low: float, high: float, colour: str, text: str) -> None:
+    """A dot in a pale bar that spans the interval, its value above."""
+    panel.plot([low, high], [height, height], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt", zorder=2)
+    panel.scatter([middle], [height], s=26, color=colour, linewidths=0, zorder=4)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+    place = {"ha": "center", "va": "bottom", "xytext": (0, 5.5), "textcoords": "offset points", "zorder": 3}
+    panel.annotate(text, (middle, height), fontsize=7.5, color=INK, bbox=box, **place)
+
+
+def _head(panel: Axes, title: str, note: str) -> None:
+    panel.set_title(title, pad=19 if note else 8)
+    if note:
+        panel.text(0, 1.03, note, transform=panel.transAxes, fontsize=7.2, color=SOFT, va="bottom")
+
+
+def _unique(table: pd.DataFrame, column: str) -> list[str]:
+    return list(dict.fromkeys(table[column]))
+
+
+def _require(table: pd.DataFrame, *columns: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing or table.empty:
+        got = f"a table without {', '.join(missing)}" if missing else "a table without rows"
+        raise DataError(f"a table with {', '.join(columns)}", got, "Pass the table as it was made.")
