@@ -1,8 +1,9 @@
 """Distances between clips from the distances between their frames, all behind `match`."""
 
+from tmal_core.matching.alignment import best_path, otam_alignment
 from tmal_core.matching.cosine import cosine_distance, mean_distance
 from tmal_core.matching.dispatch import MATCHERS, match
 from tmal_core.matching.otam import otam
 from tmal_core.matching.sets import bimhm
 
-__all__ = ["MATCHERS", "bimhm", "cosine_distance", "match", "mean_distance", "otam"]
+__all__ = ["MATCHERS", "best_path", "bimhm", "cosine_distance", "match", "mean_distance", "otam", "otam_alignment"]
