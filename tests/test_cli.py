@@ -19,8 +19,8 @@ def test_help_loads_nothing_heavy():
     code += "print([name for name in ('torch', 'pydantic', 'pandas', 'papermill', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
-    commands = ("suite", "synthesise", "pretrain-tiny", "train", "evaluate", "runs")
-    assert [name for name in commands if f"    {name} " not in done.stdout] == []
+    commands = ("suite", "synthesise", "pretrain-tiny", "flow", "train", "evaluate", "runs")
+    assert [name for name in commands if f"\n    {name}" not in done.stdout] == []
 
 
 def test_overrides_are_yaml():
@@ -88,6 +88,22 @@ def test_a_wrong_command_exits_with_2(capsys):
         cli.main(["sweet"])
     assert caught.value.code == 2
     assert "invalid choice: 'sweet'" in capsys.readouterr().err
+
+
+def test_evaluate_and_flow_say_what_is_missing(tmp_path, capsys):
+    no_data = ["--set", f"data.root={tmp_path / 'none'}"]
+    assert cli.main(["flow", *no_data]) == 1
+    assert cli.main(["evaluate", "--out", str(tmp_path / "run"), *no_data]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("none" in line and line.startswith("tmal: error: expected") for line in lines)
+
+
+def test_train_does_not_touch_a_foreign_folder(tmp_path, capsys):
+    (tmp_path / "holiday.txt").write_text("mine")
+    assert cli.main(["train", "--out", str(tmp_path)]) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_runs_lists(tmp_path, capsys):

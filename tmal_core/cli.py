@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tmal",
         description="Few-shot action recognition: data, training, evaluation and the suite of notebooks.",
         epilog=EXAMPLES,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
 
@@ -99,6 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     tiny.add_argument("--out", type=Path, default=Path("runs/tiny_clip"), help="folder (default: runs/tiny_clip)")
     tiny.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     tiny.add_argument("--seed", type=int, help="seed (default: the recipe's)")
+
+    flow = command("flow", _flow, "optical flow for every video, where it is missing")
+    flow.add_argument("--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it")
+    flow.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
+    flow.add_argument("--cluster", choices=("slurm", "local"), help="run as jobs by submitit (default: this process)")
+    flow.add_argument("--num-shards", type=int, default=1, metavar="N", help="jobs on the cluster (default: 1)")
+    flow.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of submitit, as in slurm_partition=gpu; may be given again",
+    )
 
     train = command("train", _train, "train one method, model.method; goes on where it was stopped")
     train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
@@ -158,6 +171,16 @@ def _pretrain_tiny(arguments: argparse.Namespace) -> None:
     given = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     facts = pretrain_tiny(arguments.out, Recipe(**given))
     print(f"{arguments.out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+
+
+def _flow(arguments: argparse.Namespace) -> None:
+    changes = {"data.root": arguments.out and str(arguments.out.resolve()), "flow.estimator": arguments.estimator}
+    settings = _settings(arguments).replace({key: value for key, value in changes.items() if value})
+    job = parse_overrides(arguments.job)
+
+    from tmal_core.tasks.flow import extract_flow
+
+    print(extract_flow(settings, arguments.cluster, arguments.num_shards, job or None))
 
 
 def _train(arguments: argparse.Namespace) -> None:
