@@ -15,8 +15,9 @@ import pytest
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton comes with torch on Linux only")
 
-# Column blocks full and partly filled, more than one block of channels, rows that meet no row, sides that are no multiple
-# of the stride, no displacement. bfloat16 is not here: the interpreter of Triton 3.6 multiplies its bit patterns.
+# Column blocks full and partly filled, more than one block of channels, rows that meet no row, sides that are no
+# multiple of the stride, no displacement; then the way from `correlation` to the kernels and back. bfloat16 is not
+# here: the interpreter of Triton 3.6 multiplies its bit patterns.
 INTERPRETED = """
 import torch
 from tmal_core.flow import correlation as in_torch, correlation_triton as in_triton
@@ -46,15 +47,27 @@ for shape, radius, stride, dtype in cases:
         assert got.dtype == dtype and got.shape == want.shape
         error = ((got.float() - want).abs().max() / want.abs().max()).item()
         assert error < (1e-6 if dtype == torch.float32 else 1e-3), (name, shape, radius, stride, dtype, error)
+
+pair = [torch.randn(1, 2, 2, 3, generator=generator, requires_grad=True) for _ in range(2)]
+wants = torch.autograd.grad(in_torch.correlation(*pair, 1, 1).square().sum(), pair)
+in_torch._versions = lambda features: (in_triton.correlate, in_triton.gradients)
+for got, want in zip(torch.autograd.grad(in_torch.correlation(*pair, 1, 1).square().sum(), pair), wants):
+    torch.testing.assert_close(got, want)
 print("compared", len(cases))
 """
 
 COMPILED = """
+from types import SimpleNamespace
+
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from tmal_core.flow import correlation_triton as kernels
+from tmal_core.flow import correlation, correlation_triton as kernels
 
+for dtype, module in ((torch.bfloat16, kernels), (torch.float32, kernels), (torch.float64, correlation)):
+    versions = correlation._versions(SimpleNamespace(is_cuda=True, dtype=dtype))
+    assert versions == (module.correlate, module.gradients), dtype
 size = {"height": "i32", "width": "i32", "stride": "i32"}
 constants = {"channels": 256, "RADIUS": 10, "PIXELS": 32, "REACH": 64, "BLOCK": 32, "PRECISION": "ieee"}
 jobs = [(kernels._correlate, ("first", "second", "out"), {})]
