@@ -82,7 +82,7 @@ def train_model(
         model.eval()
         accuracies = validate(model)
         _note(state, recent, accuracies, began)
-        log(episode=state.episode, **state.history[-1])
+        log(**state.history[-1])
         bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
         recent = []
         snapshot = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "progress": vars(state)}

@@ -29,6 +29,15 @@ _MARGIN = 6  # painted around the visible part, room for camera shake
 _CANVAS = SIDE + 2 * _MARGIN
 
 
+def files(action: ActionClass) -> dict[str, int]:
+    """Number of frames by role of the files that `render` gives for a class, without rendering them."""
+    if action.family == "order":
+        return {"forward": FRAMES, "backward": FRAMES}
+    if action.family == "semantic":
+        return {"support": FRAMES // 2, "query": FRAMES}
+    return {"both": FRAMES}
+
+
 def render(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Frames (F, SIDE, SIDE, 3) uint8 by role.
 

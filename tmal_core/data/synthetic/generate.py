@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,8 +25,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog, save_catalog
-from tmal_core.data.synthetic.families import FPS, SIDE, render
+from tmal_core.data.catalog import FILE_NAME, ROLES, Catalog, load_catalog, save_catalog
+from tmal_core.data.synthetic.families import FPS, SIDE, files, render
 from tmal_core.data.synthetic.vocabulary import SPLITS, ActionClass, all_classes
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
@@ -52,17 +54,9 @@ def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2,
     if (root / FILE_NAME).exists():
         return load_catalog(root)
     jobs = [(root, seed, action, twin, clip) for action, twin in _units() for clip in range(clips[action.split])]
-    # Spawned, not forked: the caller may hold threads.
-    with ProcessPoolExecutor(
-        num_workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        results = pool.map(_make_clip, jobs, chunksize=8)
-        bar = tqdm(results, total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
-        try:
-            rows = [row for made in bar for row in made]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with _mapper(num_workers) as make:
+        bar = tqdm(make(_make_clip, jobs), total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
+        rows = [row for made in bar for row in made]
     return save_catalog(root, pd.DataFrame(rows).sort_values(["family", "split", "class_name", "video"]))
 
 
@@ -78,6 +72,22 @@ def write_clip(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         container.mux(stream.encode())
+
+
+@contextmanager
+def _mapper(num_workers: int) -> Iterator[Callable[..., Iterable]]:
+    """`map` over processes, or the plain one for a single worker."""
+    if num_workers <= 1:
+        yield map
+        return
+    # Spawned, not forked: the caller may hold threads.
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        try:
+            yield partial(pool.map, chunksize=8)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _claim(root: Path, manifest: dict[str, object]) -> None:
@@ -113,31 +123,36 @@ def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> l
     """Write the files of one film and return their rows of the catalogue."""
     root, seed, action, twin, clip = job
     base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
-    rows = []
-    for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+    made: dict[str, Path] = {}
+    for role in files(action):
         owner = twin if role == "backward" else action
-        suffix = f"_{role}" if role in ("support", "query") else ""
-        path = Path(action.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
-        if not (root / path).exists():
-            write_clip(root / path, frames)
-        rows.append(
-            {
-                "video": path.with_suffix("").as_posix(),
-                "path": path.as_posix(),
-                "split": owner.split,
-                "class_name": owner.name,
-                "family": owner.family,
-                "role": role if suffix else "both",
-                "group": owner.group,
-                "base": base,
-                "num_frames": len(frames),
-                "fps": float(FPS),
-                "height": SIDE,
-                "width": SIDE,
-                "sha256": hashlib.sha256((root / path).read_bytes()).hexdigest(),
-            }
-        )
-    return rows
+        suffix = f"_{role}" if role in ROLES else ""
+        made[role] = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
+    if not all((root / path).exists() for path in made.values()):
+        for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+            write_clip(root / made[role], frames)
+    return [
+        _row(root, path, twin if role == "backward" else action, role, base, files(action)[role])
+        for role, path in made.items()
+    ]
+
+
+def _row(root: Path, path: Path, action: ActionClass, role: str, base: str, num_frames: int) -> dict[str, object]:
+    return {
+        "video": path.with_suffix("").as_posix(),
+        "path": path.as_posix(),
+        "split": action.split,
+        "class_name": action.name,
+        "family": action.family,
+        "role": role if role in ROLES else "both",
+        "group": action.group,
+        "base": base,
+        "num_frames": num_frames,
+        "fps": float(FPS),
+        "height": SIDE,
+        "width": SIDE,
+        "sha256": hashlib.sha256((root / path).read_bytes()).hexdigest(),
+    }
 
 
 def _slug(text: str) -> str:
