@@ -176,3 +176,19 @@ def test_no_commit_outside_a_checkout(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert runs_module._commit() == {"commit": None, "dirty": None}
+
+
+def test_notebooks_join_the_run_that_is_there_or_begin_one(tmp_path):
+    settings = load_settings("tiny")
+    suite = Run.create(tmp_path / "suite", settings, "suite")
+    joined = Run.join(suite.path, settings)
+    assert joined.record["kind"] == "suite" and joined.status == "running"
+    alone = Run.join(tmp_path / "alone", settings)
+    assert alone.record["kind"] == "notebooks" and alone.status == "done"
+    assert Run.join(alone.path, settings).record == alone.record
+    with pytest.raises(RunError, match=f"a run of settings .*, got {alone.path} with settings .*another run_dir"):
+        Run.join(alone.path, settings.replace({"seed": 1}))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    with pytest.raises(RunError, match="holds something else"):
+        Run.join(tmp_path / "full", settings)

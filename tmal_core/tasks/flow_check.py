@@ -97,3 +97,9 @@ def _halved(flow_px: np.ndarray) -> np.ndarray:
     """(N, 2, H, W) with even H and W to means over 2 x 2 pixels."""
     num, two, height, width = flow_px.shape
     return flow_px.reshape(num, two, height // 2, 2, width // 2, 2).mean((3, 5))
+
+
+def spread(catalog: Catalog, count: int) -> Catalog:
+    """At most `count` rows of the catalogue, spread evenly over it and so over its classes."""
+    rows = np.unique(np.linspace(0, len(catalog) - 1, min(count, len(catalog))).round().astype(int))
+    return Catalog(catalog.root, catalog.table.iloc[rows].reset_index(drop=True))

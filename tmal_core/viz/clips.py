@@ -67,7 +67,7 @@ def temporal_grid(num_frames: int, grid: np.ndarray, test: np.ndarray, train: Se
         train: draws of (T,) positions each.
     """
     lines = [
-        ("native frames", np.arange(num_frames), LINE, 14),
+        ("native frames", np.arange(num_frames), "#b8c0c9", 14),
         ("grid", np.unique(grid), SOFT, 14),
         ("test", test, ACCENT, 42),
         *((f"training, draw {i + 1}", draw, "#c8553d", 26) for i, draw in enumerate(train)),
@@ -95,8 +95,8 @@ def hidden_motion(frames: np.ndarray, sampled: np.ndarray) -> Figure:
     """
     panels = [
         (f"frame {sampled[len(sampled) // 2]}", frames[sampled[len(sampled) // 2]]),
-        ("mean change between sampled frames", mean_change(frames[sampled])),
-        ("mean change between neighbouring frames", mean_change(frames)),
+        ("change between sampled frames", mean_change(frames[sampled])),
+        ("change between neighbouring frames", mean_change(frames)),
     ]
     top = max(np.percentile(panel, 99.5) for _, panel in panels[1:])
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
@@ -105,7 +105,7 @@ def hidden_motion(frames: np.ndarray, sampled: np.ndarray) -> Figure:
         image = picture_axes(cell).imshow(panel, cmap="magma", vmin=0, vmax=top)
         cell.set_title(title, fontsize=9)
     bar = figure.colorbar(image, ax=cells[1:], shrink=0.85, pad=0.02)
-    bar.set_label("grey levels")
+    bar.set_label("mean, grey levels")
     bar.outline.set_visible(False)
     return figure
 

@@ -17,15 +17,23 @@ from tmal_core.errors import DataError
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
 
 CHANCE = "#c8553d"
+NOTES = {
+    "appearance": "one frame is enough",
+    "order": "same frames, opposite order",
+    "motion": "no single frame shows it",
+    "semantic": "only the class name tells",
+    "mixed": "several families at once",
+}
+"""What an episode of the diagnostic data set asks for, in a few words."""
 
 
 @styled
-def results(table: pd.DataFrame, notes: Mapping[str, str] | None = None) -> Figure:
+def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
 
     Args:
         table: of `result_table`.
-        notes: protocol -> a few words below the panel's title.
+        notes: protocol -> a few words below the panel's title; protocols without any have none.
 
     Raises:
         DataError: a column is missing or there is no row.
@@ -52,7 +60,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] | None = None) -> Figu
                     colours[name],
                     f"{row['accuracy_pct']:.1f}",
                 )
-        _head(panel, f"{protocol} · {way}-way", (notes or {}).get(protocol, ""))
+        _head(panel, f"{protocol} · {way}-way", notes.get(protocol, ""))
         panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
     panels[0].set_yticks(range(len(methods)), titles)
     return figure
@@ -79,8 +87,8 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
             if pair in rows.index:
                 row = rows.loc[pair]
                 clear = row["low"] > 0 or row["high"] < 0
-                text = f"{row['points']:+.1f}".replace("-", "−")
-                _point(panel, height, row["points"], row["low"], row["high"], ACCENT if clear else SOFT, text)
+                colour = ACCENT if clear else SOFT
+                _point(panel, height, row["points"], row["low"], row["high"], colour, _signed(row["points"]))
         _head(panel, protocol, "")
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
@@ -180,6 +188,10 @@ def _point(panel: Axes, height: int, middle: float, low: float, high: float, col
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     place = {"ha": "center", "va": "bottom", "xytext": (0, 5.5), "textcoords": "offset points", "zorder": 3}
     panel.annotate(text, (middle, height), fontsize=7.5, color=INK, bbox=box, **place)
+
+
+def _signed(points: float) -> str:
+    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
 
 
 def _head(panel: Axes, title: str, note: str) -> None:

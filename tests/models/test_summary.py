@@ -1,0 +1,45 @@
+"""What is trained is counted, and one changed bit of the rest is seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tmal_core.models.summary import frozen_hash, parameter_table
+
+
+def model():
+    whole = nn.Module()
+    whole.clip = nn.Module()
+    whole.clip.visual = nn.Linear(3, 4).requires_grad_(False)
+    whole.clip.transformer = nn.Linear(2, 2).requires_grad_(False)
+    whole.clip.register_buffer("mask", torch.zeros(2))
+    whole.adapters = nn.Linear(2, 1)
+    whole.log_scale = nn.Parameter(torch.tensor(0.0))
+    return whole
+
+
+def test_parameters_are_counted_by_part():
+    table = parameter_table(model()).set_index("part")
+    assert table["parameters"].to_dict() == {
+        "log scale": 1,
+        "CLIP, image tower": 16,
+        "CLIP, text tower": 6,
+        "adapters": 3,
+        "whole model": 26,
+    }
+    assert table["trained"].tolist() == [1, 0, 0, 3, 4]
+
+
+def test_fingerprint_sees_frozen_bits_only():
+    whole = model()
+    before = frozen_hash(whole)
+    whole.adapters.weight.data += 1
+    whole.log_scale.data += 1
+    assert frozen_hash(whole) == before and len(before) == 12
+    weight = whole.clip.visual.weight.data
+    weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
+    changed = frozen_hash(whole)
+    assert changed != before
+    whole.clip.mask[0] = 1
+    assert frozen_hash(whole) not in (before, changed)

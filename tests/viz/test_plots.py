@@ -1,0 +1,99 @@
+"""Plots of numbers: each number at its place, chance and zero drawn, files whole."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from tmal_core.errors import DataError
+from tmal_core.viz.plots import confusion, differences, results, training_curves
+from tmal_core.viz.style import METHOD_COLOURS, method_colours, save_figure
+
+
+@pytest.fixture
+def table():
+    rows = [
+        {"method": m, "title": m.upper(), "protocol": p, "way": way, "chance_pct": 100 / way, "accuracy_pct": pct}
+        for m, pct in (("otam", 60.0), ("new", 80.0))
+        for p, way in (("order", 2), ("mixed", 5))
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(low_pct=frame["accuracy_pct"] - 5, high_pct=frame["accuracy_pct"] + 4)
+
+
+def points(panel):
+    return np.concatenate([c.get_offsets() for c in panel.collections])
+
+
+def test_results_show_points_intervals_and_chance(table):
+    order, mixed = results(table, {"order": "a note"}).axes
+    assert points(order).tolist() == [[60, 0], [80, 1]]
+    lines = [line.get_xdata() for line in order.lines]
+    assert list(lines[0]) == [50, 50] and list(lines[1]) == [55, 64]
+    assert list(mixed.lines[0].get_xdata()) == [20, 20]
+    assert order.get_title(loc="left") == "order · 2-way" and "a note" in [t.get_text() for t in order.texts]
+    assert "several families at once" in [t.get_text() for t in results(table).axes[1].texts]
+    assert [t.get_text() for t in order.get_yticklabels()] == ["OTAM", "NEW"]
+
+
+def test_a_missing_row_leaves_a_gap(table):
+    assert points(results(table.iloc[:-1]).axes[1]).tolist() == [[60, 0]]
+
+
+def test_differences_are_coloured_by_whether_they_leave_out_zero():
+    rows = [("a", "b", "order", 10.0, 5.0, 15.0), ("a", "b", "mixed", -1.0, -3.0, 2.0)]
+    gaps = pd.DataFrame(rows, columns=["first", "second", "protocol", "points", "low", "high"])
+    figure = differences(gaps, {"a": "Anna"})
+    clear, unclear = figure.axes
+    assert points(clear).tolist() == [[10, 0]] and points(unclear).tolist() == [[-1, 0]]
+    assert not np.allclose(clear.collections[0].get_facecolor(), unclear.collections[0].get_facecolor())
+    assert clear.get_xlim() == unclear.get_xlim() and clear.get_xlim()[0] < -3 and clear.get_xlim()[1] > 15
+    assert clear.get_yticklabels()[0].get_text() == "Anna\nminus b"
+    assert [t.get_text() for t in unclear.texts] == ["−1.0"]
+    level = differences(gaps.assign(points=-0.04)).axes[0]
+    assert [t.get_text() for t in level.texts] == ["0.0"]
+
+
+def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
+    history = pd.DataFrame(
+        {"method": ["a", "a", "b"], "episode": [10, 20, 10], "loss": [2.0, 1.0, 3.0], "train_pct": 50.0}
+    ).assign(val_pct=40.0, val_order_pct=[51.0, 60.0, 52.0])
+    loss, train, order = training_curves(history, {"a": "Anna"}, {"order": 50.0}).axes
+    assert order.get_title(loc="left") == "validation: order"
+    assert [list(line.get_ydata()) for line in order.lines[:2]] == [[51, 60], [52]]
+    assert list(order.lines[2].get_ydata()) == [50, 50] and len(loss.lines) == len(train.lines) == 2
+
+
+def test_confusion_marks_groups():
+    matrix = pd.DataFrame(np.eye(3) * 100, index=list("abc"))
+    axes = confusion(matrix, ["x", "x", "y"]).axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["x", "y"]
+    assert [list(line.get_ydata()) for line in axes.lines[:1]] == [[1.5, 1.5]]
+    with pytest.raises(DataError, match=r"square matrix of 2 classes, got \(3, 3\)"):
+        confusion(matrix, ["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda t: t.drop(columns="way"), "a table without way"), (lambda t: t.iloc[:0], "a table without rows")],
+)
+def test_a_table_that_does_not_fit_is_named(table, change, words):
+    with pytest.raises(DataError, match=words):
+        results(change(table))
+
+
+def test_methods_keep_their_colours_and_differ():
+    colours = method_colours(["new", "otam", "other", "st_adapter"])
+    assert colours["otam"] == METHOD_COLOURS["otam"] and len(set(colours.values())) == 4
+
+
+def test_a_figure_is_saved_whole_and_leaves_the_users_style_alone(table, tmp_path):
+    with mpl.rc_context({"font.size": 31}):
+        figure = results(table)
+        assert mpl.rcParams["font.size"] == 31
+    assert figure.axes[0].get_yticklabels()[0].get_fontsize() < 20
+    path = save_figure(figure, tmp_path, "05_results")
+    assert path == tmp_path / "figures" / "05_results.png" and path.read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in path.parent.iterdir()] == ["05_results.png"]
