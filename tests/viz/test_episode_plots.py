@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tmal_core.data.episodes import Episode
+from tmal_core.data.episodes import Episode, Protocol
 from tmal_core.errors import DataError
-from tmal_core.evaluation.inspection import answer_episode
+from tmal_core.evaluation.inspection import answer_episode, episode_table
 from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.models.tmal import TMAL
 from tmal_core.viz.episode_plots import answered_episode
@@ -45,6 +45,20 @@ def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
     logits = model.episode_logits(features[[4, 5]], features[:4], torch.tensor([0, 0, 1, 1]))
     torch.testing.assert_close(torch.from_numpy(answer.probabilities), logits.detach().softmax(1))
     torch.testing.assert_close(torch.from_numpy(answer.distances), model.distances(features[[4, 5]], features[:4]))
+
+
+def test_the_table_of_episodes_says_who_is_right_where(model, features):
+    class Sampler:
+        protocol = Protocol("all", ("all",), grouped=False)
+
+        def __getitem__(self, index):
+            return Episode(EPISODE.classes, EPISODE.support, np.flip(EPISODE.query, 0) if index else EPISODE.query)
+
+    features[4], features[5] = features[0], features[1]  # both queries look like the first class
+    twisted = features[[0, 1, 2, 3, 1, 2]]
+    table = episode_table({"one": model, "two": model}, {"one": features, "two": twisted}, Sampler(), 2)
+    assert table["episode"].tolist() == [0, 1] and table["classes"].tolist() == ["first · second"] * 2
+    assert table["one"].tolist() == [50, 50] and table["two"].tolist() == [100, 0]
 
 
 def test_figure_shows_clips_distances_and_answers(model, features, clips):

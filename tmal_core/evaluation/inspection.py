@@ -5,13 +5,16 @@ Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from tmal_core.data.episodes import Episode
+from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.models.tmal import TMAL, class_logits
 
 
@@ -54,3 +57,25 @@ def answer_episode(model: TMAL, features: Tensor, episode: Episode) -> Answer:
     labels = torch.arange(len(episode.support)).repeat_interleave(episode.support.shape[1])
     logits = model.log_scale.exp().cpu() * class_logits(distances, labels)
     return Answer(episode, distances.numpy(), logits.softmax(1).numpy())
+
+
+def episode_table(
+    models: Mapping[str, TMAL], features: Mapping[str, Tensor], sampler: EpisodeSampler, count: int
+) -> pd.DataFrame:
+    """Which episodes are worth a look: queries answered right, in percent, by episode and method.
+
+    Args:
+        models: method -> model.
+        features: method -> (V, T, d), of the sampler's catalogue.
+        sampler: of the episodes.
+        count: episodes 0..count-1 are asked.
+
+    Returns:
+        One row per episode, a column `episode`, a column per method, and `classes`.
+    """
+    episodes = Episodes.draw(sampler, count)
+    right = {
+        name: 100.0 * evaluate(model, features[name], episodes).correct.mean((1, 2)) for name, model in models.items()
+    }
+    classes = [" · ".join(sampler[i].classes) for i in range(count)]
+    return pd.DataFrame({"episode": np.arange(count), **right, "classes": classes})

@@ -5,6 +5,7 @@ Letters: N way, K shot, Q queries per class, T frames, H, W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from string import ascii_uppercase
 from textwrap import shorten
 
@@ -12,12 +13,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tmal_core.clips import ClipReader
 from tmal_core.errors import DataError
 from tmal_core.evaluation.inspection import Answer
+from tmal_core.viz.clips import as_pictures
 from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled
 
 RIGHT, WRONG = "#3a7d44", "#c8553d"
 _FRAME = 0.5  # inches
+
+
+def model_pictures(reader: ClipReader, rows: Iterable[int]) -> np.ndarray:
+    """What models read of the clips in the given rows: (n, T, C, C, 3) uint8, cropped as in evaluation."""
+    return np.stack([as_pictures(reader.evaluate(int(row))) for row in rows])
 
 
 @styled
@@ -51,7 +59,8 @@ def answered_episode(answer: Answer, support: np.ndarray, query: np.ndarray, tit
     legend.set_axis_off()
     names = "\n".join(f"{a}   {shorten(n, 64)}" for a, n in zip(letters, answer.episode.classes, strict=True))
     legend.text(0, 1, names, va="top", linespacing=1.7, fontsize=8.5, transform=legend.transAxes)
-    legend.text(0, 0.03, "support: time runs down →\nqueries: time runs to the right ↓\ndistances: dark is near", color=SOFT, fontsize=8)
+    key = "support: time runs down →\nqueries: time runs to the right ↓\ndistances: dark is near"
+    legend.text(0, 0.03, key, color=SOFT, fontsize=8)
 
     _support_strips(figure.add_subplot(grid[0, 1]), support, [letters[i // shot] for i in range(num_support)])
     strips = picture_axes(figure.add_subplot(grid[1, 0]), WRONG)

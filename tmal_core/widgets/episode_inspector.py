@@ -23,7 +23,7 @@ from tmal_core.evaluation.inspection import Answer, answer_episode
 from tmal_core.models.methods import METHODS
 from tmal_core.models.tmal import TMAL
 from tmal_core.viz.animation import animated_webp, data_uri
-from tmal_core.viz.clips import as_pictures
+from tmal_core.viz.episode_plots import model_pictures
 from tmal_core.widgets.episode_page import episode_page
 
 WHOLE, MODEL = "whole clip", "what the model reads"
@@ -164,7 +164,7 @@ class EpisodeInspector(widgets.VBox):
 
     def _animate(self, row: int, show: str) -> bytes:
         if show == MODEL:
-            return animated_webp(as_pictures(self._reader.evaluate(row)), MODEL_FPS)
+            return animated_webp(model_pictures(self._reader, [row])[0], MODEL_FPS)
         num_frames = int(self.catalog.table["num_frames"].iat[row])
         positions = np.unique(np.linspace(0, num_frames - 1, min(num_frames, MAX_FRAMES)).round().astype(int))
         fps = float(self.catalog.table["fps"].iat[row]) * len(positions) / num_frames
