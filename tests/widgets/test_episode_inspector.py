@@ -49,6 +49,13 @@ def test_each_control_changes_what_is_asked(inspector, settings, catalog):
     assert inspector.answer.distances.shape == (2, 4) and len(pictures(inspector.page)) == 6
 
 
+def test_all_shots_of_the_answered_class_are_marked(inspector):
+    inspector.controls["shot"].value = 2
+    marks = ["chosen" in cell for cell in re.findall(r'<td class="(distance[^"]*)"', inspector.page)]
+    expected = np.arange(3)[None, :].repeat(2, axis=1) == inspector.answer.predicted[:, None]
+    assert np.array_equal(np.reshape(marks, (3, 6)), expected)
+
+
 def test_another_method_answers_from_its_own_features(settings, catalog, model, perfect):
     # Features of another clip's class for every video but the first of each class: mistakes must show.
     wrong = perfect.roll(1, dims=2)
