@@ -15,17 +15,22 @@ from torch.utils.data import DataLoader, Dataset
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler
-from tmal_core.data.sampling import test_positions, train_positions
+from tmal_core.data.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.data.video import read_frames
 from tmal_core.seeding import generator
 
 
 class ClipReader:
-    """Reads the clips of a catalogue as the settings say. Holds no open file, so any worker may use it."""
+    """Reads the clips of a catalogue as the settings say. Holds no open file, so any worker may use it.
 
-    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+    Args:
+        cache: keep what `train` decodes: all frames of a video's grid, once.
+    """
+
+    def __init__(self, catalog: Catalog, settings: Settings, cache: bool = False) -> None:
         self.catalog, self.settings = catalog, settings
+        self._cache: dict[int, np.ndarray] | None = {} if cache else None
         sampling = settings.sampling
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
 
@@ -46,7 +51,14 @@ class ClipReader:
         """(T, 3, C, C) float32: a random position in each segment, one random crop."""
         s = self.settings.sampling
         positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
-        return self.transform.train(self.frames(row, positions), rng)
+        frames = self.frames(row, positions) if self._cache is None else self._cached(row, positions)
+        return self.transform.train(frames, rng)
+
+    def _cached(self, row: int, positions: np.ndarray) -> np.ndarray:
+        grid = np.unique(grid_positions(self._num_frames(row), self.settings.sampling.grid))
+        if row not in self._cache:
+            self._cache[row] = self.frames(row, grid)
+        return self._cache[row][np.searchsorted(grid, positions)]
 
     def _num_frames(self, row: int) -> int:
         return int(self.catalog.table["num_frames"].iat[row])

@@ -36,6 +36,8 @@ class DataSettings(Section):
     """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video; `auto` takes the one that is exact for the container."""
+    cache: bool = False
+    """Keep decoded training clips in memory (grid x height x width x 3 bytes a video): for small videos."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     clips_train: Count = 24
@@ -87,6 +89,11 @@ class ModelSettings(Section):
     """An open_clip model name, or a folder with `open_clip_config.json` and weights."""
     pretrained: str = "openai"
     """Weights of the backbone: a file, `random` (only when meant), or the folder's own (`folder`)."""
+    prompt: Annotated[str, Field(pattern=r"\{\}")] = "a photo of {}"
+    """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
+    adapters: Literal["ffn", "attention", "both"] = "ffn"
+    """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
+    attention, or before each (24 x 384)."""
     bottleneck: Count = 384
     """Width inside a temporal adapter."""
     logit_scale: Annotated[float, Field(gt=0)] = 1.0

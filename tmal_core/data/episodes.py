@@ -11,6 +11,7 @@ the queries of both are the two versions of the same films, and no support clip 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,17 +114,19 @@ class EpisodeSampler:
             raise EpisodeError(
                 f"a way of at most {largest}", got, "Lower episodes.way or use a split with more classes."
             )
-        # In the worst case every other class of the episode takes its films from the same twins.
-        spare = self.way * (self.shot + self.queries) if self._shares_films() else self.shot + self.queries
+        # In the worst case all classes made from the same films are in the episode; within a group their queries are
+        # the versions of the same films.
+        sharers = min(self.way, self._sharers())
+        spare = sharers * self.shot + self.queries * (1 if self.protocol.grouped else sharers)
         poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._films[c]))
         if len(self._films[poorest]) < spare:
             expected = f"{spare} clips per class ({self.shot}-shot with {self.queries} queries, '{name}')"
             got = f"{len(self._films[poorest])} of '{poorest}'"
             raise EpisodeError(expected, got, "Lower the shot or the queries, or leave the class out.")
 
-    def _shares_films(self) -> bool:
-        bases = [base for films in self._films.values() for base in films]
-        return len(bases) != len(set(bases))
+    def _sharers(self) -> int:
+        """The largest number of classes made from one film."""
+        return max(Counter(base for films in self._films.values() for base in films).values())
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -44,25 +43,29 @@ def encode(model: TMAL, reader: ClipReader, progress: bool = True) -> Bank:
     return Bank(features, bank_key(model, reader))
 
 
-def load_or_encode(path: Path, model: TMAL, reader: ClipReader, progress: bool = True) -> Bank:
-    """The bank kept at `path` when it was made by these weights, settings and videos; a new one otherwise."""
+def load_or_encode(folder: Path, model: TMAL, reader: ClipReader, progress: bool = True) -> Bank:
+    """The bank of these weights, settings and videos that the folder keeps; a new one where it has none.
+
+    Methods that share their features (frozen CLIP under different matchers) share one file.
+    """
     key = bank_key(model, reader)
+    path = folder / f"{key}.safetensors"
     if path.is_file():
-        with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get("key") == key:
-                return Bank(file.get_tensor("features"), key)
+        return Bank(load_file(path)["features"], key)
     bank = encode(model, reader, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        save_file({"features": bank.features.contiguous()}, temporary, metadata={"key": key})
+        save_file({"features": bank.features.contiguous()}, temporary)
     return bank
 
 
 def bank_key(model: TMAL, reader: ClipReader) -> str:
-    """Names the weights of the whole model, the sampling, and the videos."""
+    """Names what features depend on: the weights (not the logit scale), the sampling, and the videos."""
     digest = hashlib.sha256(settings_hash(reader.settings, "sampling", "data").encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
     for name, tensor in model.state_dict().items():
+        if name == "log_scale":
+            continue
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.models.tmal import TMAL, class_logits
 
@@ -49,7 +48,8 @@ class Outcome:
 
     Attributes:
         episodes: the questions.
-        logits: (E, N * Q, N) float32, minus mean distances (no learned scale: it changes no answer).
+        logits: (E, N * Q, N) float32, minus mean distances, or similarities to class names (no learned scale: it
+            changes no answer).
     """
 
     episodes: Episodes
@@ -85,12 +85,24 @@ def evaluate(model: TMAL, features: Tensor, episodes: Episodes) -> Outcome:
     return Outcome(episodes, logits.numpy())
 
 
+@torch.no_grad()
+def evaluate_text(features: Tensor, text: Tensor, class_of: np.ndarray, episodes: Episodes) -> Outcome:
+    """Answer the episodes from class names alone; the support clips only say which classes are asked for.
+
+    Args:
+        features: (V, T, d) frame features.
+        text: (C, d) of all classes of the split.
+        class_of: (V,) index into `text` of each video's class.
+        episodes: the questions.
+    """
+    pooled = torch.nn.functional.normalize(features.mean(1), dim=-1)
+    similarity = (pooled @ torch.nn.functional.normalize(text, dim=-1).T).numpy()
+    asked = class_of[episodes.support[:, :, 0]]
+    rows = episodes.query.reshape(len(asked), -1)
+    return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]])
+
+
 def _distances(model: TMAL, query: Tensor, support: Tensor) -> Tensor:
     """(Q', S') distances, some rows at a time so that memory stays bounded."""
     rows = max(1, _PAIRS_AT_ONCE // len(support))
     return torch.cat([model.distances(part, support) for part in query.split(rows)])
-
-
-def split_episodes(catalog: Catalog, samplers: list[EpisodeSampler], count: int) -> dict[str, Episodes]:
-    """Drawn episodes by name of protocol."""
-    return {sampler.protocol.name: Episodes.draw(sampler, count) for sampler in samplers}

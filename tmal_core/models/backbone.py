@@ -6,14 +6,18 @@ Weights are never guessed: a missing file is an error, and random weights come o
 
 from __future__ import annotations
 
+import json
+import logging
 import warnings
 from pathlib import Path
 
 import open_clip
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from tmal_core.errors import WeightsError
+from tmal_core.files import atomic_path
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = "open_clip_model.safetensors"
@@ -41,7 +45,7 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
         if not folder.is_dir() and name not in open_clip.list_models():
             remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."
             raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
-        model = open_clip.create_model(f"local-dir:{folder}" if folder.is_dir() else name, load_weights=False)
+        model = _create(f"local-dir:{folder}" if folder.is_dir() else name)
         if pretrained != "random":
             _load_file(model, name, Path(pretrained))
     if not isinstance(model.visual, open_clip.transformer.VisionTransformer):
@@ -60,9 +64,19 @@ def _from_folder(folder: Path) -> nn.Module:
         if not (folder / file).is_file():
             remedy = "Run from the project's root, or make the tiny CLIP with `tmal pretrain-tiny`."
             raise WeightsError(f"{file} in the folder {folder}", "none", remedy)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    model = _create(f"local-dir:{folder}")
     _load_file(model, str(folder), folder / FOLDER_WEIGHTS)
     return model
+
+
+def _create(name: str) -> nn.Module:
+    """The architecture alone. open_clip logs that its weights are random, which here they never stay unless meant."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return open_clip.create_model(name, load_weights=False)
+    finally:
+        logging.disable(before)
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> None:
@@ -82,12 +96,6 @@ def _load_file(model: nn.Module, name: str, path: Path) -> None:
 
 def save_folder(model: nn.Module, folder: Path, config: dict[str, object], dtype: torch.dtype = torch.float16) -> None:
     """Write a model as such a folder: its config and its weights in `dtype`."""
-    import json
-
-    from safetensors.torch import save_file
-
-    from tmal_core.files import atomic_path
-
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().to(dtype).contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / FOLDER_WEIGHTS) as temporary:

@@ -9,7 +9,7 @@ import torch
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone
-from tmal_core.models.tmal import BEFORE_FFN, TMAL
+from tmal_core.models.tmal import BEFORE_ATTENTION, BEFORE_FFN, TMAL
 
 
 @dataclass(frozen=True)
@@ -18,22 +18,34 @@ class Method:
 
     Attributes:
         title: for tables and plots.
-        adapters: places of temporal adapters in each block.
-        matching: distance between clips.
-        trained: whether anything is learned.
+        adapted: whether temporal adapters stand in the blocks (and are trained); else CLIP is as it came.
+        matching: distance between clips, or "text" where class names are all there is to compare with.
     """
 
     title: str
-    adapters: tuple[str, ...]
+    adapted: bool
     matching: str
-    trained: bool
+
+    @property
+    def trained(self) -> bool:
+        """Whether anything is learned."""
+        return self.adapted
 
 
+TEXT = "text"
 METHODS = {
-    "protonet": Method("frozen CLIP, mean-pooled", (), "mean", trained=False),
-    "otam": Method("frozen CLIP, OTAM", (), "otam", trained=False),
-    "st_adapter_mean": Method("temporal adapters, mean-pooled", (BEFORE_FFN,), "mean", trained=True),
-    "st_adapter": Method("temporal adapters, OTAM", (BEFORE_FFN,), "otam", trained=True),
+    "zero_shot": Method("frozen CLIP, class names, no support", False, TEXT),
+    "protonet": Method("frozen CLIP, mean-pooled", False, "mean"),
+    "otam": Method("frozen CLIP, OTAM", False, "otam"),
+    "st_adapter_mean": Method("temporal adapters, mean-pooled", True, "mean"),
+    "st_adapter": Method("temporal adapters, OTAM", True, "otam"),
+}
+
+
+_PLACES = {
+    "ffn": (BEFORE_FFN,),
+    "attention": (BEFORE_ATTENTION,),
+    "both": (BEFORE_ATTENTION, BEFORE_FFN),
 }
 
 
@@ -54,9 +66,9 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:
     folder = in_project(settings.backbone)
     model = TMAL(
         load_backbone(str(folder) if folder.is_dir() else settings.backbone, settings.pretrained, device),
-        adapters=parts.adapters,
+        adapters=_PLACES[settings.adapters] if parts.adapted else (),
         bottleneck=settings.bottleneck,
-        matching=parts.matching,
+        matching="mean" if parts.matching == TEXT else parts.matching,
         smoothing=settings.smoothing,
         logit_scale=settings.logit_scale,
     )

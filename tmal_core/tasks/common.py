@@ -63,5 +63,4 @@ def evaluation_sampler(settings: Settings, catalog: Catalog, protocol: Protocol,
 
 def bank_of(settings: Settings, model: TMAL, run_dir: Path, split: str, progress: bool = True) -> Bank:
     """The features of a split by the model, kept in the run folder."""
-    file = run_dir / "features" / f"{settings.model.method}-{split}.safetensors"
-    return load_or_encode(file, model, ClipReader(split_of(settings, split), settings), progress)
+    return load_or_encode(run_dir / "features", model, ClipReader(split_of(settings, split), settings), progress)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
 from tmal_core.data.catalog import Catalog
-from tmal_core.evaluation.protocol import Outcome, evaluate
+from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
 from tmal_core.files import atomic_path
-from tmal_core.models.methods import METHODS
+from tmal_core.models.methods import METHODS, TEXT
+from tmal_core.models.text import class_text
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 
 Outcomes = dict[str, dict[str, Outcome]]
@@ -29,7 +31,12 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
         chosen = with_method(settings, name)
         model = load_model(chosen, run_dir, device)
         features = bank_of(chosen, model, run_dir, split, progress).features
-        outcomes[name] = {protocol: evaluate(model, features, drawn) for protocol, drawn in episodes.items()}
+        if METHODS[name].matching == TEXT:
+            names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
+            text = class_text(model.clip, chosen.model, names.tolist()).cpu()
+            outcomes[name] = {p: evaluate_text(features, text, class_of, drawn) for p, drawn in episodes.items()}
+        else:
+            outcomes[name] = {p: evaluate(model, features, drawn) for p, drawn in episodes.items()}
     return outcomes
 
 

@@ -36,9 +36,9 @@ CONFIG = {"model_cfg": MODEL, "preprocess_cfg": {"mean": MEAN, "std": STD}}
 class Recipe:
     """How the tiny CLIP is trained."""
 
-    steps: int = 1000
+    steps: int = 3000
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup: int = 100
     seed: int = 0

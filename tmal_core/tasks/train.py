@@ -53,7 +53,8 @@ def training_episodes(settings: Settings) -> TrainingEpisodes:
         for protocol in protocols(catalog)
         if protocol.name != MIXED
     ]
-    return TrainingEpisodes(ClipReader(catalog, settings), samplers, settings.training.episodes, settings.seed)
+    reader = ClipReader(catalog, settings, cache=settings.data.cache)
+    return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
 
 
 class _Validation:

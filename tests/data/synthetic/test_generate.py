@@ -51,7 +51,7 @@ def test_a_prepared_set_is_read_not_made(small_data, monkeypatch):
 
 
 def test_other_numbers_are_refused(small_data):
-    with pytest.raises(DataError, match="choose another data.root"):
+    with pytest.raises(DataError, match="or choose another"):
         module.generate(small_data.root, 1, dict.fromkeys(SPLITS, 4), progress=False)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -123,7 +125,7 @@ def test_motion_is_hidden_from_single_frames_and_from_the_sampled_frames(motion_
     positions = middle_positions(FRAMES, 8, 32)
     numbers = np.arange(len(labels))
     single = _ridge_accuracy(_spectrum(clips[:, positions[3]]), labels, numbers)
-    pairs = [clips[:, a] * clips[:, b] / 128 for a, b in zip(positions[:-1], positions[1:], strict=True)]
+    pairs = [clips[:, a] * clips[:, b] / 128 for a, b in pairwise(positions)]
     sampled = np.concatenate([_spectrum(picture) for picture in [*(clips[:, p] for p in positions), *pairs]], 1)
     eight = _ridge_accuracy(sampled, labels, numbers)
     # 80 held-out clips at a chance of 25 %: 40 % is three standard errors away.

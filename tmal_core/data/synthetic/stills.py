@@ -14,7 +14,7 @@ _PLACES = {"middle": (0, 0), **PLACES}
 def still(rng: np.random.Generator, side: int = 64) -> tuple[np.ndarray, str]:
     """One picture (side, side, 3) uint8 and its caption.
 
-    The caption names a random part of what there is to say (colour, shape, size, place), or random dots.
+    The caption says all of colour, shape, size and place or one of them, or names random dots.
     """
     if rng.random() < 0.04:
         return _dots(rng, side), "random dots"
@@ -35,12 +35,15 @@ def batch(rng: np.random.Generator, size: int, side: int = 64) -> tuple[np.ndarr
 
 
 def _caption(rng: np.random.Generator, colour: str, shape: str, place: str, radius: float) -> str:
-    words = [colour] if rng.random() < 0.93 else []
-    if rng.random() < 0.2:
+    """All there is to say, or one thing alone: a caption of one word cannot be found by colour, the easiest."""
+    kind = rng.choice(["all", "shape", "place", "colour"], p=[0.4, 0.25, 0.25, 0.1])
+    words = [colour] if kind in ("all", "colour") else []
+    if kind == "all" and rng.random() < 0.2:
         words.insert(0, "small" if radius < 8.75 else "large")
-    words.append(shape if rng.random() < 0.93 else "shape")
+    words.append(shape if kind in ("all", "shape") else "shape")
+    says_place = kind == "place" or (kind == "all" and rng.random() < 0.5)
+    where = f" {rng.choice(['in', 'at'])} the {place}" if says_place else ""
     article = "an" if words[0] == "orange" else "a"
-    where = rng.choice(["", f" in the {place}", f" at the {place}"], p=[0.4, 0.3, 0.3])
     return f"{article} {' '.join(words)}{where}"
 
 

@@ -1,0 +1,90 @@
+"""Intervals: wide where classes differ, narrow where they do not, paired only on the same episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tmal_core.data.catalog import Catalog
+from tmal_core.errors import EpisodeError
+from tmal_core.evaluation.protocol import Episodes, Outcome
+from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
+from tmal_core.seeding import generator
+
+CLASSES, CLIPS, EPISODES = 12, 20, 1500
+CATALOG = Catalog(
+    root=None,
+    table=pd.DataFrame(
+        {
+            "class_name": np.repeat([f"class {c}" for c in range(CLASSES)], CLIPS),
+            "group": "",
+            "base": [f"clip {i}" for i in range(CLASSES * CLIPS)],
+        }
+    ),
+)
+
+
+def _outcome(chance_of_right, seed=0):
+    """Two-way episodes answered right with a probability that depends on the query's class and clip."""
+    rng = generator(seed, "outcome")
+    classes = np.stack([rng.permutation(CLASSES)[:2] for _ in range(EPISODES)])
+    clips = classes[:, :, None] * CLIPS + np.argsort(rng.random((EPISODES, 2, CLIPS)), axis=2)[:, :, :2]
+    episodes = Episodes("test", clips[:, :, :1], clips[:, :, 1:])
+    right = rng.random((EPISODES, 2)) < chance_of_right(classes, clips[:, :, 1])
+    answer = np.where(right, [[0, 1]], [[1, 0]])
+    return Outcome(episodes, np.eye(2, dtype=np.float32)[answer])
+
+
+def _interval(outcome, **changes):
+    return accuracy_interval(outcome, CATALOG, **{"seed": 0, "resamples": 300, "confidence": 0.95, **changes})
+
+
+def test_mean_is_the_accuracy():
+    outcome = _outcome(lambda classes, _: np.full(classes.shape, 0.7))
+    interval = _interval(outcome)
+    assert interval.mean == pytest.approx(outcome.accuracy_pct)
+    assert interval.low < interval.mean < interval.high
+
+
+def test_certain_answers_have_no_interval():
+    interval = _interval(_outcome(lambda classes, _: np.ones(classes.shape)))
+    assert (interval.mean, interval.low, interval.high) == (100.0, 100.0, 100.0)
+
+
+def test_classes_that_differ_widen_the_interval():
+    """Half of the classes are always right and half never: the episodes alone do not see how little that says."""
+    outcome = _outcome(lambda classes, _: classes % 2)
+    assert _interval(outcome).half_width > 5 * episode_interval(outcome).half_width
+
+
+def test_intervals_cover():
+    """Over many worlds with classes of their own difficulty, about 95 % of intervals hold the truth of all classes."""
+    hits, worlds = 0, 40
+    for world in range(worlds):
+        level = np.clip(generator(world, "level").normal(0.7, 0.15, CLASSES), 0, 1)
+        interval = _interval(_outcome(lambda classes, _, level=level: level[classes], seed=world), resamples=200)
+        hits += interval.low <= 70.0 <= interval.high
+    assert hits >= 0.85 * worlds
+
+
+def test_same_seed_same_interval():
+    outcome = _outcome(lambda classes, _: classes % 2)
+    assert _interval(outcome) == _interval(outcome)
+    assert _interval(outcome) != _interval(outcome, seed=1)
+
+
+def test_paired_difference_is_narrower_than_its_parts():
+    """Two methods that are right on the same hard and easy classes differ by little, and the pairing knows it."""
+    first = _outcome(lambda classes, _: classes % 2)
+    second = Outcome(first.episodes, first.logits.copy())
+    second.logits[:30] = second.logits[:30, :, ::-1]
+    difference = difference_interval(first, second, CATALOG, 0, 300, 0.95)
+    assert difference.mean == pytest.approx(first.accuracy_pct - second.accuracy_pct)
+    assert difference.half_width < _interval(first).half_width / 5
+
+
+def test_difference_of_other_episodes_is_refused():
+    first = _outcome(lambda classes, _: classes % 2)
+    with pytest.raises(EpisodeError, match="expected the same episodes on both sides"):
+        difference_interval(first, _outcome(lambda classes, _: classes % 2, seed=1), CATALOG, 0, 10, 0.95)

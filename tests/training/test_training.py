@@ -1,0 +1,157 @@
+"""Training: learns, keeps the backbone, chooses on val, stops early, and resumes to the bit."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.models.methods import build
+from tmal_core.runs import Run
+from tmal_core.tasks import train as task
+from tmal_core.training import loop
+from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def settings(small_settings, small_data):
+    return small_settings
+
+
+def _train(settings, folder, validate=None):
+    torch.manual_seed(0)
+    model = build(settings.model)
+    validate = validate or (lambda _: {"all": 50.0})
+    state = loop.train_model(model, task.training_episodes(settings), validate, settings, folder, progress=False)
+    return model, state
+
+
+def _rising():
+    count = iter(range(100))
+    return lambda _: {"all": float(next(count))}
+
+
+def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
+    before = {k: v.clone() for k, v in build(settings.model).clip.state_dict().items()}
+    torch.manual_seed(0)
+    start = build(settings.model)
+    model, _ = _train(settings, tmp_path)
+    assert all(torch.equal(v, before[k]) for k, v in model.clip.state_dict().items())
+    assert all(p.grad is None for p in model.clip.parameters())
+    assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
+
+
+def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path):
+    whole, _ = _train(settings, tmp_path / "whole", _rising())
+
+    class Stop(Exception):
+        pass
+
+    accuracies = iter([0.0])
+
+    def stop_at_second_validation(_):
+        if (accuracy := next(accuracies, None)) is None:
+            raise Stop
+        return {"all": accuracy}
+
+    with pytest.raises(Stop):
+        _train(settings, tmp_path / "halves", stop_at_second_validation)
+    resumed, state = _train(settings, tmp_path / "halves", lambda _: {"all": 1.0})
+    assert state.episode == settings.training.episodes
+    for name, tensor in whole.tunable().items():
+        assert torch.equal(tensor, resumed.tunable()[name]), name
+
+
+def test_best_on_val_is_what_remains(settings, tmp_path):
+    falling = iter([90.0, 10.0])
+    model, state = _train(settings, tmp_path, lambda _: {"all": next(falling)})
+    assert (state.best_pct, state.best_episode) == (90.0, 4)
+    best = torch.load(tmp_path / loop.BEST, weights_only=True)
+    assert best["episode"] == 4
+    assert all(torch.equal(best["tunable"][n], p) for n, p in model.tunable().items())
+
+
+def test_stops_early(settings, tmp_path):
+    impatient = settings.replace({"training.patience": 1, "training.episodes": 40})
+    _, state = _train(impatient, tmp_path)
+    assert state.episode == 8  # the first validation is the best, the second one is no better
+
+
+def test_accumulation_equals_one_larger_step(settings, tmp_path):
+    """Two accumulated episodes give the mean of their gradients."""
+    twice = settings.replace({"training.accumulation": 2, "training.episodes": 2, "training.validate_every": 2})
+    model, _ = _train(twice, tmp_path)
+    assert all(torch.isfinite(p).all() for p in model.tunable().values())
+    optimiser = torch.load(tmp_path / loop.LAST, weights_only=True)["optimiser"]
+    assert {int(s["step"]) for s in optimiser["state"].values()} == {1}
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factors = [loop._warm_cosine(step, 10, 100) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert max(factors) == factors[10] == 1.0
+    assert factors[-1] == pytest.approx(0.0)
+    assert all(a >= b for a, b in pairwise(factors[10:]))
+
+
+def test_a_few_episodes_lower_the_loss(settings):
+    """The same episode again and again: adapters can fit it, so gradients reach them."""
+    torch.manual_seed(0)
+    model = build(settings.model).train()
+    clips = task.training_episodes(settings)[0]
+    optimiser = torch.optim.Adam(model.tunable().values(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        loss = loop.episode_loss(model, clips).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_nothing_to_train(settings, tmp_path):
+    frozen = settings.replace({"model.method": "otam"})
+    with pytest.raises(SettingsError, match="expected a method that is trained"):
+        task.train(frozen, Run.create(tmp_path / "run", frozen, "train"))
+
+
+def test_unknown_method(settings):
+    with pytest.raises(SettingsError, match="expected a method among"):
+        build(settings.replace({"model.method": "magic"}).model)
+
+
+def test_checkpoint_of_other_settings(settings, tmp_path):
+    model = build(settings.model)
+    save_checkpoint(tmp_path / "a.pt", model, "one")
+    with pytest.raises(WeightsError, match="expected a checkpoint of settings two"):
+        load_checkpoint(tmp_path / "a.pt", model, "two")
+
+
+def test_checkpoint_of_another_architecture(settings, tmp_path):
+    save_checkpoint(tmp_path / "a.pt", build(settings.model), "one")
+    wider = build(settings.replace({"model.bottleneck": 32}).model)
+    with pytest.raises(WeightsError, match="tunable tensors"):
+        load_checkpoint(tmp_path / "a.pt", wider)
+
+
+def test_checkpoint_missing_or_damaged(settings, tmp_path):
+    model = build(settings.model)
+    with pytest.raises(WeightsError, match="which is not there"):
+        load_checkpoint(tmp_path / "none.pt", model)
+    (tmp_path / "bad.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="expected a checkpoint of this package"):
+        load_checkpoint(tmp_path / "bad.pt", model)
+
+
+def test_a_checkpoint_never_runs_code(settings, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (tmp_path.joinpath("ran").touch, ())
+
+    torch.save({"tunable": Payload(), "settings_hash": "x"}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError):
+        load_checkpoint(tmp_path / "evil.pt", build(settings.model))
+    assert not (tmp_path / "ran").exists()
