@@ -92,7 +92,7 @@ def _spectrum(frames: np.ndarray) -> np.ndarray:
     """Power spectrum and coarse pixels of grey pictures (n, H, W): what a single frame could give away."""
     centred = frames - frames.mean((1, 2), keepdims=True)
     power = np.log1p(np.abs(np.fft.rfft2(centred))[:, :12, :12]).reshape(len(frames), -1)
-    coarse = centred.reshape(len(frames), 8, 10, 8, 10).mean((2, 4)).reshape(len(frames), -1)
+    coarse = centred.reshape(len(frames), 8, 9, 8, 9).mean((2, 4)).reshape(len(frames), -1)
     return np.concatenate([power, coarse], 1)
 
 

@@ -1,6 +1,6 @@
 """A class and a random stream become the frames of one clip (or of a pair of files that belong together).
 
-Sizes: video side 80 px, 24 frames per second, 48 frames. Position (x, y) in pixels, y down.
+Sizes: video side 72 px, 24 frames per second, 48 frames. Position (x, y) in pixels, y down.
 
 Guarantees, each held by a test on decoded files:
 
@@ -19,7 +19,7 @@ import numpy as np
 from tmal_core.data.synthetic.drawing import Thing, background, dots, paint
 from tmal_core.data.synthetic.vocabulary import COLOURS, DIRECTIONS, PLACES, SHAPES, ActionClass
 
-SIDE = 80
+SIDE = 72
 FPS = 24
 FRAMES = 48
 LIFETIME = 3

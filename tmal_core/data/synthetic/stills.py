@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tmal_core.data.synthetic.drawing import Thing, background, dots, paint
@@ -11,40 +13,50 @@ from tmal_core.data.synthetic.vocabulary import COLOURS, PLACES, SHAPES
 _PLACES = {"middle": (0, 0), **PLACES}
 
 
-def still(rng: np.random.Generator, side: int = 64) -> tuple[np.ndarray, str]:
-    """One picture (side, side, 3) uint8 and its caption.
+FACTS = {
+    "colour": [f"{'an' if colour == 'orange' else 'a'} {colour} shape" for colour in COLOURS],
+    "shape": [f"a {shape}" for shape in SHAPES],
+    "place": [f"a shape at the {place}" for place in _PLACES],
+}
+"""All captions that say one thing, by what they speak of."""
 
-    The caption says all of colour, shape, size and place or one of them, or names random dots.
+
+@dataclass(frozen=True)
+class Stills:
+    """Pictures with what can be said of them.
+
+    Attributes:
+        pictures: (B, side, side, 3) uint8.
+        captions: B sentences that say all.
+        facts: for each key of `FACTS` the index (B,) of the caption that is true, -1 where none is (random dots).
     """
+
+    pictures: np.ndarray
+    captions: list[str]
+    facts: dict[str, np.ndarray]
+
+
+def batch(rng: np.random.Generator, size: int, side: int = 64) -> Stills:
+    """`size` pictures of one object each, some of them of random dots."""
+    pictures, captions, facts = zip(*(_still(rng, side) for _ in range(size)), strict=True)
+    columns = np.array(facts).T
+    return Stills(np.stack(pictures), list(captions), dict(zip(FACTS, columns, strict=True)))
+
+
+def _still(rng: np.random.Generator, side: int) -> tuple[np.ndarray, str, tuple[int, int, int]]:
     if rng.random() < 0.04:
-        return _dots(rng, side), "random dots"
-    colour, shape, place = rng.choice(list(COLOURS)), rng.choice(SHAPES), rng.choice(list(_PLACES))
+        return _dots(rng, side), "random dots", (-1, -1, -1)
+    facts = tuple(int(rng.integers(len(options))) for options in FACTS.values())
+    colour, shape, place = (list(o)[i] for o, i in zip((COLOURS, SHAPES, _PLACES), facts, strict=True))
     radius = rng.uniform(6.0, 11.5)
     offset = np.array(_PLACES[place]) * PLACE_STEP + rng.uniform(-6, 6, 2)
     tint = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.75, 1.05) + rng.normal(0, 8, 3), 0, 255)
     picture = background(rng, side)
     x, y = side / 2 + offset
-    paint(picture, Thing(str(shape), (float(x), float(y)), radius, rng.uniform(-0.5, 0.5), tuple(tint)))
-    return picture, _caption(rng, str(colour), str(shape), str(place), radius)
-
-
-def batch(rng: np.random.Generator, size: int, side: int = 64) -> tuple[np.ndarray, list[str]]:
-    """Pictures (size, side, side, 3) uint8 and their captions."""
-    pictures, captions = zip(*(still(rng, side) for _ in range(size)), strict=True)
-    return np.stack(pictures), list(captions)
-
-
-def _caption(rng: np.random.Generator, colour: str, shape: str, place: str, radius: float) -> str:
-    """All there is to say, or one thing alone: a caption of one word cannot be found by colour, the easiest."""
-    kind = rng.choice(["all", "shape", "place", "colour"], p=[0.4, 0.25, 0.25, 0.1])
-    words = [colour] if kind in ("all", "colour") else []
-    if kind == "all" and rng.random() < 0.2:
-        words.insert(0, "small" if radius < 8.75 else "large")
-    words.append(shape if kind in ("all", "shape") else "shape")
-    says_place = kind == "place" or (kind == "all" and rng.random() < 0.5)
-    where = f" {rng.choice(['in', 'at'])} the {place}" if says_place else ""
-    article = "an" if words[0] == "orange" else "a"
-    return f"{article} {' '.join(words)}{where}"
+    paint(picture, Thing(shape, (float(x), float(y)), radius, rng.uniform(-0.5, 0.5), tuple(tint)))
+    size = ("small " if radius < 8.75 else "large ") if rng.random() < 0.3 else ""
+    article = "an" if colour == "orange" and not size else "a"
+    return picture, f"{article} {size}{colour} {shape} {rng.choice(['in', 'at'])} the {place}", facts
 
 
 def _dots(rng: np.random.Generator, side: int) -> np.ndarray:
