@@ -33,6 +33,7 @@ def small_settings(tmp_path_factory) -> Settings:
             "data.clips_val": 4,
             "data.clips_test": 4,
             "compute.num_threads": 1,
+            "episodes.way": 2,
             "episodes.queries_train": 1,
             "training.episodes": 8,
             "training.validate_every": 4,

@@ -73,6 +73,8 @@ class EpisodeClips:
         support: (N * K, T, 3, C, C), class by class.
         query: (N * Q, T, 3, C, C), class by class.
         support_labels, query_labels: int64 in 0..N-1.
+        support_films, query_films: int64; versions of one film (a clip and its reversal) bear the same number.
+        exchangeable: whether a query clip could be a support clip as well.
     """
 
     protocol: str
@@ -80,6 +82,9 @@ class EpisodeClips:
     query: Tensor
     support_labels: Tensor
     query_labels: Tensor
+    support_films: Tensor
+    query_films: Tensor
+    exchangeable: bool
 
 
 class TrainingEpisodes(Dataset):
@@ -87,6 +92,9 @@ class TrainingEpisodes(Dataset):
 
     def __init__(self, reader: ClipReader, samplers: list[EpisodeSampler], num_episodes: int, seed: int) -> None:
         self.reader, self.samplers, self.num_episodes, self.seed = reader, samplers, num_episodes, seed
+        table = reader.catalog.table
+        self._films = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
+        self._any_role = (table["role"] == "both").to_numpy()
 
     def __len__(self) -> int:
         return self.num_episodes
@@ -94,20 +102,17 @@ class TrainingEpisodes(Dataset):
     def __getitem__(self, index: int) -> EpisodeClips:
         sampler = self.samplers[index % len(self.samplers)]
         episode = sampler[index]
-        parts = {
-            part: torch.stack(
-                [
-                    self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
-                    for slot, row in enumerate(rows.flat)
-                ]
-            )
-            for part, rows in (("support", episode.support), ("query", episode.query))
-        }
-        labels = {
-            f"{part}_labels": torch.arange(sampler.way).repeat_interleave(rows.shape[1])
-            for part, rows in (("support", episode.support), ("query", episode.query))
-        }
-        return EpisodeClips(sampler.protocol.name, **parts, **labels)
+        parts = {}
+        for part, rows in (("support", episode.support), ("query", episode.query)):
+            clips = [
+                self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
+                for slot, row in enumerate(rows.flat)
+            ]
+            parts[part] = torch.stack(clips)
+            parts[f"{part}_labels"] = torch.arange(sampler.way).repeat_interleave(rows.shape[1])
+            parts[f"{part}_films"] = torch.from_numpy(self._films[rows.ravel()])
+        exchangeable = bool(self._any_role[episode.query].all())
+        return EpisodeClips(sampler.protocol.name, **parts, exchangeable=exchangeable)
 
 
 class _Evaluated(Dataset):

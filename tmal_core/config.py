@@ -105,6 +105,8 @@ class ModelSettings(Section):
 class TrainingSettings(Section):
     episodes: Annotated[int, Field(ge=0)] = 5000
     """Training episodes."""
+    rotate: bool = False
+    """Let all clips of an episode take turns as support: more to learn from each encoded clip."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-5
     warmup: Annotated[int, Field(ge=0)] = 50

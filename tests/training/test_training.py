@@ -13,6 +13,7 @@ from tmal_core.runs import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
+from tmal_core.training.losses import _rotations, episode_loss
 
 
 @pytest.fixture
@@ -155,3 +156,37 @@ def test_a_checkpoint_never_runs_code(settings, tmp_path):
     with pytest.raises(WeightsError):
         load_checkpoint(tmp_path / "evil.pt", build(settings.model))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", range(4))
+def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, protocol):
+    clips = task.training_episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
+    labels = torch.cat([clips.support_labels, clips.query_labels])
+    films = torch.cat([clips.support_films, clips.query_films])
+    rounds = list(_rotations(labels, films, 1))
+    assert sorted(torch.cat([support for support, _ in rounds]).tolist()) == list(range(len(labels)))
+    for support, query in rounds:
+        assert labels[support].tolist() == labels.unique().tolist()
+        assert not set(films[support].tolist()) & set(films[query].tolist())
+
+
+def test_semantic_clips_do_not_rotate(settings):
+    """Its queries show the end of the action: as support clips they would give the answer away."""
+    episodes = [task.training_episodes(settings)[i] for i in range(4)]
+    assert {e.protocol: e.exchangeable for e in episodes} == {
+        "appearance": True, "motion": True, "order": True, "semantic": False
+    }  # fmt: skip
+
+
+def test_rotated_loss_is_the_mean_over_the_rounds(settings):
+    model, clips = build(settings.model).eval(), task.training_episodes(settings)[0]
+    labels = torch.cat([clips.support_labels, clips.query_labels])
+    films = torch.cat([clips.support_films, clips.query_films])
+    with torch.no_grad():
+        features = model.encode(torch.cat([clips.support, clips.query]))
+        rounds = list(_rotations(labels, films, 1))
+        logits = [model.episode_logits(features[q], features[s], labels[s]) for s, q in rounds]
+        losses = [torch.nn.functional.cross_entropy(x, labels[q]) for x, (_, q) in zip(logits, rounds, strict=True)]
+        assert episode_loss(model, clips, rotate=True).loss == pytest.approx(
+            float(torch.stack(losses).mean()), rel=1e-5
+        )

@@ -1,9 +1,9 @@
 """`tmal pretrain-tiny`: train the small CLIP that the project ships, on generated still pictures with captions.
 
 Contrastive training as in CLIP (Radford et al., 2021, section 2.3), with two changes. Several pictures of a batch may
-have the same caption: each caption then stands once, and its target is spread evenly over its pictures. And each picture
-is contrasted with all captions that say one fact (its colour, its shape, its place): in a small batch full captions are
-told apart by colour alone, and shapes and places would take hours.
+have the same caption: each caption then stands once, and its target is spread evenly over its pictures. And each
+picture is contrasted with all captions that say one fact (its colour, its shape, its place): in a small batch full
+captions are told apart by colour alone, and places would take hours.
 """
 
 from __future__ import annotations
@@ -157,10 +157,20 @@ A CLIP small enough to ship: ViT with 4 layers of width 128 on 64 x 64 pixels in
 2 layers of width 64 on open_clip's tokenizer. It knows generated pictures of coloured shapes and nothing else; it
 makes the diagnostic data set usable without downloads. **Do not use it on real video.**
 
-Trained by `tmal pretrain-tiny` with {recipe}, in {facts["seconds"]} s on 2 CPU cores, weights stored as float16.
+Trained by `tmal pretrain-tiny` in {facts["seconds"]} s on 2 CPU cores, weights stored as float16, with
 
-Zero-shot accuracy on new pictures: {facts["colour_and_shape_pct"]} % over 48 captions "a {{colour}} {{shape}}" (chance 2.1 %);
-colour alone {facts["colour_pct"]} % of 8, shape alone {facts["shape_pct"]} % of 6, place alone {facts["place_pct"]} % of 9.
+    {recipe}
+
+Zero-shot accuracy on new pictures:
+
+| captions | accuracy | chance |
+|---|---|---|
+| 8 colours | {facts["colour_pct"]} % | 12.5 % |
+| 9 places | {facts["place_pct"]} % | 11.1 % |
+| 6 shapes | {facts["shape_pct"]} % | 16.7 % |
+| 48 "a {{colour}} {{shape}}" | {facts["colour_and_shape_pct"]} % | 2.1 % |
+
+Shapes are what it knows least: they are smaller than a patch.
 
 Licence: Apache-2.0, like the project. The training pictures are generated; no other data were used.
 """

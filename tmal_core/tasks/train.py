@@ -5,7 +5,7 @@ from __future__ import annotations
 from tmal_core.clips import ClipReader, TrainingEpisodes
 from tmal_core.compute import set_up
 from tmal_core.config import Settings
-from tmal_core.data.episodes import MIXED, EpisodeSampler, protocols
+from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.protocol import evaluate
@@ -46,13 +46,17 @@ def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Pr
 
 
 def training_episodes(settings: Settings) -> TrainingEpisodes:
-    """Training episodes, evenly over the families of the data set."""
+    """Training episodes, evenly over the families of the data set.
+
+    Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
+    """
     catalog, e = split_of(settings, "train"), settings.episodes
-    samplers = [
-        EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_train, settings.seed)
-        for protocol in protocols(catalog)
-        if protocol.name != MIXED
-    ]
+    samplers = []
+    for protocol in protocols(catalog):
+        if protocol.name != MIXED:
+            way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
+            queries = e.way * e.queries_train // way
+            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, settings.seed))
     reader = ClipReader(catalog, settings, cache=settings.data.cache)
     return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
 

@@ -101,7 +101,7 @@ def _step(model: TMAL, clips: EpisodeClips, optimiser, schedule, settings: Setti
     model.train()
     device = model.log_scale.device.type
     with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        result = episode_loss(model, clips)
+        result = episode_loss(model, clips, recipe.rotate)
     (result.loss / recipe.accumulation).backward()
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
         torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm)
