@@ -165,10 +165,12 @@ def test_interrupt_stops_the_kernel_and_leaves_one_line(tmp_path):
         "from pathlib import Path\nimport os, time\nPath(run_dir, 'pid').write_text(str(os.getpid()))\ntime.sleep(120)",
     )
     out = tmp_path / "out"
+    # A job in the background starts with Ctrl-C ignored; here it must be heard wherever the tests run.
     code = f"""
-import sys
+import signal, sys
 from pathlib import Path
 from tmal_core import cli, suite
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run, folder = suite.run_suite, Path({str(tmp_path / "notebooks")!r})
 suite.run_suite = lambda *args, **options: run(*args, notebooks=folder, **options)
 sys.exit(cli.main(["suite", "--out", {str(out)!r}]))
@@ -181,7 +183,10 @@ sys.exit(cli.main(["suite", "--out", {str(out)!r}]))
     kernel = int((out / "pid").read_text())
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert time.monotonic() - started < 30
     assert process.returncode == 130
     assert errors.strip() == "tmal: interrupted. The same command goes on where it can."
