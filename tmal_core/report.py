@@ -23,6 +23,8 @@ from tmal_core.files import atomic_path
 from tmal_core.runs import Run
 
 MAX_ROWS = 200
+RESULT = "results"
+"""Name of the table that the report opens with."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
 
@@ -84,7 +86,9 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
     """
     record = Run.open(out).record
     notebooks = [_notebook(path, duration) for path, duration in seconds.items()]
-    tables = "".join(_table_section(path) for path in sorted((out / "tables").glob("*.csv")))
+    # The result first and open; what the other notebooks left, folded behind it.
+    paths = sorted((out / "tables").glob("*.csv"), key=lambda path: (path.stem != RESULT, path.name))
+    tables = "".join(_table_section(path) for path in paths)
     figures = "".join(_figure(path) for path in sorted((out / "figures").glob("*.png")))
     commit = (record["commit"] or "no checkout")[:12] + (", with changes" if record["dirty"] else "")
     lead = (
@@ -164,9 +168,10 @@ def _table_section(path: Path) -> str:
         columns.append([f"<td{kind}>{text}</td>" for text in texts[:MAX_ROWS]])
     rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
     more = f"<p class='note'>The first {MAX_ROWS} of {len(table)} rows.</p>" if len(table) > MAX_ROWS else ""
+    shown = " open" if path.stem == RESULT else ""
     return (
-        f"<h3>{html.escape(path.name)}</h3><div class='scroll'><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>{more}\n"
+        f"<details{shown}><summary>{html.escape(path.name)}</summary><div class='scroll'><table>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}</details>\n"
     )
 
 

@@ -126,7 +126,7 @@ def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> l
     made: dict[str, Path] = {}
     for role in files(action):
         owner = twin if role == "backward" else action
-        suffix = f"_{role}" if role in ROLES else ""
+        suffix = f"_{role}" if role in ("support", "query") else ""
         made[role] = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
     if not all((root / path).exists() for path in made.values()):
         for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
