@@ -40,6 +40,7 @@ a { color: var(--accent); }
 nav a { margin-right: 1.2rem; }
 .lead, .note, figcaption, .seconds { color: var(--soft); font-size: .9rem; }
 .scroll { overflow-x: auto; }
+.scroll td { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 1rem; border: 0; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top; border: 0; }
 tr { border-bottom: 1px solid var(--line); }
