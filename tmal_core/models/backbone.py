@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
 from tmal_core.files import atomic_path
 
@@ -24,6 +25,12 @@ FOLDER_WEIGHTS = "open_clip_model.safetensors"
 
 # OpenAI's weights want QuickGELU; the plain model names take them without a word and compute something else.
 _OPENAI_NEEDS = "quickgelu"
+
+
+def located(name: str) -> str:
+    """The name, or the path of the folder it means: relative folders start at the project's root."""
+    folder = in_project(name)
+    return str(folder) if folder.is_dir() else name
 
 
 def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu") -> nn.Module:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from tmal_core.config import ModelSettings, in_project
+from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
-from tmal_core.models.backbone import load_backbone
+from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.tmal import BEFORE_ATTENTION, BEFORE_FFN, TMAL
 
 
@@ -63,9 +63,8 @@ def method(name: str) -> Method:
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:
     """The model that the settings name, on its backbone, untrained."""
     parts = method(settings.method)
-    folder = in_project(settings.backbone)
     model = TMAL(
-        load_backbone(str(folder) if folder.is_dir() else settings.backbone, settings.pretrained, device),
+        load_backbone(located(settings.backbone), settings.pretrained, device),
         adapters=_PLACES[settings.adapters] if parts.adapted else (),
         bottleneck=settings.bottleneck,
         matching="mean" if parts.matching == TEXT else parts.matching,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tmal_core.config import ModelSettings, in_project
-from tmal_core.models.backbone import tokenizer
+from tmal_core.config import ModelSettings
+from tmal_core.models.backbone import located, tokenizer
 
 
 @torch.no_grad()
 def class_text(clip: nn.Module, settings: ModelSettings, names: list[str]) -> Tensor:
     """Text features (C, d) float32 of class names, each put into `settings.prompt`."""
-    folder = in_project(settings.backbone)
-    tokenize = tokenizer(str(folder) if folder.is_dir() else settings.backbone)
+    tokenize = tokenizer(located(settings.backbone))
     tokens = tokenize([settings.prompt.format(name) for name in names])
     return clip.encode_text(tokens.to(clip.text_projection.device)).float()

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from tmal_core.data.synthetic.stills import FACTS, Stills, batch
+from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.files import atomic_path
 from tmal_core.models.backbone import save_folder, tokenizer
 from tmal_core.seeding import generator, seed_everything
@@ -30,9 +31,8 @@ MODEL = {
     "vision_cfg": {"image_size": 64, "layers": 4, "width": 128, "head_width": 32, "patch_size": 16},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2},
 }
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _COLOUR_SHAPE = FACTS["colour"], FACTS["shape"]
-CONFIG = {"model_cfg": MODEL, "preprocess_cfg": {"mean": MEAN, "std": STD}}
+CONFIG = {"model_cfg": MODEL, "preprocess_cfg": {"mean": CLIP_MEAN, "std": CLIP_STD}}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def pretrain_tiny(folder: Path, recipe: Recipe | None = None, progress: bool = T
 def normalise(pictures: np.ndarray) -> torch.Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 as CLIP wants it."""
     scaled = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-    return (scaled - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (scaled - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_STD)[:, None, None]
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from tmal_core.data.synthetic.vocabulary import FAMILIES, SPLITS, all_classes
+from tmal_core.data.catalog import SPLITS
+from tmal_core.data.synthetic.vocabulary import FAMILIES, all_classes
 
 
 @pytest.mark.parametrize("family", FAMILIES)

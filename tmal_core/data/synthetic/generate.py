@@ -25,9 +25,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.data.catalog import FILE_NAME, ROLES, Catalog, load_catalog, save_catalog
+from tmal_core.data.catalog import FILE_NAME, ROLES, SPLITS, Catalog, load_catalog, save_catalog
 from tmal_core.data.synthetic.families import FPS, SIDE, files, render
-from tmal_core.data.synthetic.vocabulary import SPLITS, ActionClass, all_classes
+from tmal_core.data.synthetic.vocabulary import ActionClass, all_classes
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
 from tmal_core.seeding import generator

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import combinations
 
-SPLITS = ("train", "val", "test")
-
 COLOURS = {
     "red": (220, 40, 40),
     "green": (40, 190, 60),
