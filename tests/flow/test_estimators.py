@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.flow import raft
@@ -137,12 +140,92 @@ def test_missing_weights_say_what_goes_where(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "other.pth"
-    torch.save({"conv.weight": torch.zeros(1)}, path)
-    with pytest.raises(WeightsError, match=r"expected weights of raft_small, got .*other\.pth"):
+    foreign = {
+        r"of another network \(Missing key\(s\) in state_dict": {"conv.weight": torch.zeros(1)},
+        r"of another network \(Unexpected key\(s\)": {**RAFT("raft_small").raft.state_dict(), "more": torch.zeros(1)},
+        r"an archive of state_dict, epoch": {"state_dict": {}, "epoch": 1},
+        r"an archive of list": [torch.zeros(1)],
+        r"an archive of 0": {0: torch.zeros(1)},
+    }
+    for words, content in foreign.items():
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=f"expected weights of raft_small, got .*other.pth .*{words}.* Replace"):
+            load_raft("raft_small", path)
+    with pytest.raises(WeightsError, match=r"absent\.pth \(no such file\)"):
+        load_raft("raft_small", tmp_path / "absent.pth")
+
+
+@pytest.fixture(scope="module")
+def raft_bytes(tmp_path_factory) -> dict[str, bytes]:
+    """A whole weights file in torch's two containers: a zip archive, and one pickle after the other."""
+    folder = tmp_path_factory.mktemp("raft")
+    for zipped in (True, False):
+        torch.save(RAFT("raft_small").raft.state_dict(), folder / str(zipped), _use_new_zipfile_serialization=zipped)
+    return {"zip": (folder / "True").read_bytes(), "pickle": (folder / "False").read_bytes()}
+
+
+@pytest.mark.parametrize("container", ["zip", "pickle"])
+def test_truncated_weights_are_refused(raft_bytes, tmp_path, container):
+    path, whole = tmp_path / "weights.pth", raft_bytes[container]
+    path.write_bytes(whole)
+    load_raft("raft_small", path)
+    for length in [0, 1, 2, 7, 40, 500, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"weights\.pth \(.+\)\. Replace it by raft_small_C_T_V2"):
+            load_raft("raft_small", path)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(start=st.sampled_from([b"", b"\x80\x02", b"\x80\x04", b"PK\x03\x04"]), rest=st.binary(max_size=200))
+def test_random_bytes_are_refused(tmp_path_factory, start, rest):
+    """Bytes after the header of a pickle are read as instructions, and fail in whatever way they ask for."""
+    path = tmp_path_factory.getbasetemp() / "random.pth"
+    path.write_bytes(start + rest)
+    with pytest.raises(WeightsError, match=r"random\.pth"):
         load_raft("raft_small", path)
-    path.write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match=r"other\.pth"):
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\x80\x02e.", "IndexError: pop from empty list"),
+        (b"\x80\x02h\x07.", "KeyError: 7"),  # fetches what was never put
+        (b"\x80\x02X\xff\xff\xff\x7fabc", "EOFError"),  # a string of 2 GB that is not there
+        (b"no weights", "UnpicklingError: Unsupported operand 110"),
+        (b"PK\x03\x04", "RuntimeError: PytorchStreamReader failed reading zip archive: not a ZIP archive"),
+    ],
+)
+def test_damaged_weights_are_refused_whatever_their_bytes_raise(tmp_path, content, reason):
+    path = tmp_path / "odd.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
         load_raft("raft_small", path)
+    assert caught.value.got == f"{path} ({reason})"
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_weights_is_not_run(tmp_path, zipped):
+    touched, path = tmp_path / "touched", tmp_path / "evil.pth"
+    torch.save({"feature_encoder.weight": Payload(touched)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=r"evil\.pth \(UnpicklingError: Unsupported global: ") as caught:
+        load_raft("raft_small", path)
+    assert "weights_only" not in str(caught.value), "torch advises to run the code"
+    path.write_bytes(pickle.dumps(Payload(touched), protocol=2))
+    with pytest.raises(WeightsError, match=r"evil\.pth"):
+        load_raft("raft_small", path)
+    assert not touched.exists()
+    pickle.loads(path.read_bytes())
+    assert touched.exists(), "the payload itself does nothing: the test would show nothing"
 
 
 def test_flownet2_names_reach_their_variant(tmp_path, monkeypatch):
@@ -174,3 +257,14 @@ def test_checksum_is_of_the_whole_file(tmp_path):
     (tmp_path / "w").write_bytes(b"x" * (1 << 20) + b"end")
     digest = hashlib.sha256(b"x" * (1 << 20) + b"end").hexdigest()
     assert require_file(tmp_path, "w", "there", digest[:8]) == (tmp_path / "w", digest)
+
+
+def test_weights_that_cannot_be_read_are_an_error(tmp_path, monkeypatch):
+    (tmp_path / "w").write_bytes(b"x")
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match=r"got Permission denied\. Make the file readable"):
+        require_file(tmp_path, "w", "there", None)

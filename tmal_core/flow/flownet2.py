@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.flow.checkpoint import describe_content, is_state_dict, read_archive
 from tmal_core.flow.estimator import check_pair
 from tmal_core.flow.flownet2_networks import FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD
 from tmal_core.flow.warping import channel_norm, warp
@@ -186,19 +187,10 @@ def _check_range(first: Tensor, second: Tensor) -> None:
 def _read_state(path: Path, variant: str) -> dict[str, Tensor]:
     remedy = f"Put the official FlowNet2{'' if variant == '2' else '-' + variant}_checkpoint.pth.tar there."
     expected = f'a FlowNet2 checkpoint {{"state_dict": ...}} of variant {variant}'
-    if not path.is_file():
-        raise WeightsError(expected, f"{path} (no such file)", remedy)
-    try:
-        archive = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to ask for
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise WeightsError(expected, f"{path} ({reason})", remedy) from error
+    archive = read_archive(path, expected, remedy)
     state = archive.get("state_dict") if isinstance(archive, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        keys = ", ".join(map(str, list(archive)[:3])) if isinstance(archive, dict) else type(archive).__name__
-        raise WeightsError(expected, f"{path} (an archive of {keys})", remedy)
+    if not is_state_dict(state):
+        raise WeightsError(expected, f"{path} ({describe_content(archive)})", remedy)
     return state
 
 

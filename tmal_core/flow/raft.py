@@ -7,16 +7,15 @@ sides as in the reference's evaluation on Sintel, and the flow is cropped back.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.models import optical_flow
 
 from tmal_core.errors import WeightsError
+from tmal_core.flow.checkpoint import describe_content, is_state_dict, read_archive
 
 MODELS = {
     "raft_small": (optical_flow.raft_small, optical_flow.Raft_Small_Weights.C_T_V2),
@@ -70,14 +69,19 @@ def load_raft(name: str, path: Path) -> RAFT:
     """RAFT with the weights of a torchvision `.pth` file, loaded strictly.
 
     Raises:
-        WeightsError: the file is damaged or holds another network.
+        WeightsError: the file is missing, damaged, no such archive, or holds another network.
     """
+    expected, remedy = f"weights of {name}", f"Replace it by {raft_file(name).name}."
+    state = read_archive(Path(path), expected, remedy)
+    if not is_state_dict(state):
+        raise WeightsError(expected, f"{path} ({describe_content(state)})", remedy)
     model = RAFT(name)
     try:
-        model.raft.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, TypeError, AttributeError) as error:
-        got = f"{path} ({str(error).strip().splitlines()[0]})"
-        raise WeightsError(f"weights of {name}", got, f"Replace it by {raft_file(name).name}.") from error
+        model.raft.load_state_dict(state)
+    except RuntimeError as error:
+        # A title, then every parameter that does not fit: the first ones say enough.
+        differing = [line.strip() for line in str(error).splitlines()[1:]]
+        raise WeightsError(expected, f"{path} of another network ({differing[0][:200]})", remedy) from error
     return model
 
 
