@@ -48,6 +48,15 @@ class DataSettings(Section):
     """Generated clips per class in test (diagnostic data set only)."""
 
 
+class PrepareSettings(Section):
+    """What `tmal prepare` lets into the catalogue."""
+
+    max_lost: Fraction = 0.02
+    """Largest share of the listed videos that may be missing, undecodable or too short; they are always named."""
+    min_frames: Count = 8
+    """Videos with fewer frames are too short and left out."""
+
+
 class SamplingSettings(Section):
     num_frames: Count = 8
     """T, frames per clip."""
@@ -158,6 +167,7 @@ class Settings(Section):
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSettings = DataSettings()
+    prepare: PrepareSettings = PrepareSettings()
     sampling: SamplingSettings = SamplingSettings()
     episodes: EpisodeSettings = EpisodeSettings()
     model: ModelSettings = ModelSettings()
