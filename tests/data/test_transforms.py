@@ -8,7 +8,7 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD, ClipTransform
+from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD, ClipTransform, resize_flow
 from tmal_core.errors import DataError, SettingsError
 
 GREY_LEVEL = 1 / 255
@@ -142,3 +142,26 @@ def test_flow_measured_in_another_frame_size():
 def test_wrong_input_is_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize(("samples", "size"), [((60, 80), (120, 160)), ((30, 40), (120, 160)), ((60, 80), (60, 80))])
+def test_resized_flow_keeps_its_place(samples, size):
+    """A ramp over a frame of 120 x 160 reads back its own place, in pixels of the new frame."""
+    flow = resize_flow(ramp_flow(2, *samples, (120, 160)), (120, 160), size)
+    assert flow.shape == (2, 2, *size) and flow.dtype == torch.float32
+    edge = slice(3, -3)  # the border repeats the outermost sample
+    torch.testing.assert_close(flow[1, 0, 5][edge], (torch.arange(size[1]) + 0.5)[edge], atol=1e-3, rtol=0)
+    torch.testing.assert_close(flow[1, 1, :, 5][edge], (torch.arange(size[0]) + 0.5)[edge], atol=1e-3, rtol=0)
+
+
+def test_smaller_flow_is_a_mean_not_a_pick():
+    """Half of the columns move by 4, those halfway between two samples of the smaller field, whose pixels are wide."""
+    flow = np.zeros((1, 2, 32, 32), np.float32)
+    flow[:, 0, :, 0::4] = flow[:, 0, :, 3::4] = 4.0
+    smaller = resize_flow(flow, (32, 32), (8, 8))[0, 0]
+    assert (smaller - 0.5).abs().max() < 0.1
+
+
+def test_flow_of_another_form_is_not_resized():
+    with pytest.raises(DataError, match=r"flow of shape \(T, 2, h, w\), got \(2, 9, 9\)"):
+        resize_flow(np.zeros((2, 9, 9)), (9, 9), (4, 4))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import grid_sample, interpolate
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
@@ -145,14 +145,26 @@ class ClipTransform:
         Returns:
             (T, 2, crop / flow_stride, crop / flow_stride) float32.
         """
-        flow_px = torch.as_tensor(flow_px).float()
-        if flow_px.ndim != 4 or flow_px.shape[1] != 2:
-            raise DataError("flow of shape (T, 2, h, w)", str(tuple(flow_px.shape)), "Pass (dx, dy) per frame.")
-        flow = _window(flow_px, plan, self.crop, self.flow_stride)
+        flow = _window(_flow(flow_px), plan, self.crop, self.flow_stride)
         scale_x, scale_y = plan.width / frame[1], plan.height / frame[0]
         if plan.flip:
             flow, scale_x = flow.flip(-1), -scale_x
         return flow * torch.tensor([scale_x, scale_y]).view(2, 1, 1)
+
+
+def resize_flow(flow_px: np.ndarray | Tensor, frame: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Flow over a whole frame as if the frame were another size: samples interpolated, vectors scaled.
+
+    Args:
+        flow_px: (T, 2, h, w) as (dx, dy), h x w samples spread evenly over the whole frame (any resolution).
+        frame: (height, width) of the frame in whose pixels the vectors are measured.
+        size: (height, width) of the frame asked for.
+
+    Returns:
+        (T, 2, *size) float32, pixels of the frame asked for.
+    """
+    flow = interpolate(_flow(flow_px), size=tuple(size), mode="bilinear", align_corners=False, antialias=True)
+    return flow * torch.tensor([size[1] / frame[1], size[0] / frame[0]]).view(2, 1, 1)
 
 
 def _window(flow: Tensor, plan: CropPlan, crop: int, stride: int) -> Tensor:
@@ -163,6 +175,13 @@ def _window(flow: Tensor, plan: CropPlan, crop: int, stride: int) -> Tensor:
     x = (plan.left + offsets) * (2 / plan.width) - 1
     where = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(flow), -1, -1, -1)
     return grid_sample(flow, where, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _flow(flow_px: np.ndarray | Tensor) -> Tensor:
+    flow = torch.as_tensor(flow_px).float()
+    if flow.ndim != 4 or flow.shape[1] != 2:
+        raise DataError("flow of shape (T, 2, h, w)", str(tuple(flow.shape)), "Pass (dx, dy) per frame.")
+    return flow
 
 
 def _frames(frames: np.ndarray | Tensor) -> Tensor:

@@ -1,0 +1,75 @@
+"""Stored flow as models read it: by row of the catalogue, at the positions of its frames, cropped as they are.
+
+    reader = FlowReader(catalog, flow_store(settings), settings.flow.estimator)
+    stored = reader.read(row, positions)
+    frames, flow = transform.apply(frames, stored.flow_px, plan, stored.frame_size)
+
+A file that does not belong to the row (flow of another estimator, or of the video as it was before it was replaced) is
+an error here, as a missing one is: extraction makes it again, reading never does.
+
+Letters: T positions, H, W pixels asked for, h, w stored samples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from tmal_core.config import Settings
+from tmal_core.data.catalog import Catalog
+from tmal_core.data.transforms import ClipTransform, CropPlan, resize_flow
+from tmal_core.errors import DataError
+from tmal_core.flow.store import FlowStore, StoredFlow, flow_store
+
+
+class FlowReader:
+    """Reads the flow of a catalogue's videos. Holds no open file, so any worker may use it.
+
+    Args:
+        catalog: the videos.
+        store: where `tmal flow` put their flow.
+        estimator: whose flow it is to be.
+    """
+
+    def __init__(self, catalog: Catalog, store: FlowStore, estimator: str) -> None:
+        self.store, self.estimator = store, estimator
+        self._videos = catalog.table["video"].to_numpy(str)
+        self._hashes = catalog.table["sha256"].to_numpy(str)
+
+    def read(self, row: int, positions: np.ndarray | None = None) -> StoredFlow:
+        """Flow of the row's video, (T, 2, h, w), as stored.
+
+        Args:
+            positions: (T,) native positions in any order, repeats allowed; all that are stored by default.
+
+        Raises:
+            DataError: there is no flow of this video by this estimator, it is damaged, or a position is not stored.
+        """
+        video = str(self._videos[row])
+        stored = self.store.read(video, positions)
+        expected = f"flow of video {video} by {self.estimator}"
+        if stored.meta.estimator != self.estimator:
+            raise DataError(expected, f"flow by {stored.meta.estimator} in {self.store.path(video)}", _remedy(self))
+        if stored.meta.source_hash != self._hashes[row]:
+            got = f"flow of another file of that name in {self.store.path(video)}"
+            raise DataError(expected, got, _remedy(self))
+        return stored
+
+    def resized(self, row: int, positions: np.ndarray, size: tuple[int, int]) -> Tensor:
+        """(T, 2, H, W) float32: flow over the whole frame as if it were (H, W) large, in pixels of that frame."""
+        stored = self.read(row, positions)
+        return resize_flow(stored.flow_px, stored.frame_size, size)
+
+    def window(self, row: int, positions: np.ndarray, transform: ClipTransform, plan: CropPlan) -> Tensor:
+        """(T, 2, crop / flow_stride, crop / flow_stride) float32: what the plan cuts from the frames, cut from flow."""
+        stored = self.read(row, positions)
+        return transform.apply_flow(stored.flow_px, plan, stored.frame_size)
+
+
+def flow_reader(settings: Settings, catalog: Catalog) -> FlowReader:
+    """The reader of the settings' data set and estimator."""
+    return FlowReader(catalog, flow_store(settings), settings.flow.estimator)
+
+
+def _remedy(reader: FlowReader) -> str:
+    return f"Run `tmal flow --estimator {reader.estimator}`: it makes stale flow again."
