@@ -1,7 +1,7 @@
 """Optical flow estimators behind one protocol, by name.
 
 `dis` (OpenCV) needs no weights and is the default. `raft_small` and `raft_large` (torchvision) and the six variants of
-FlowNet2 need a weights file, which is looked for in one folder and never downloaded here.
+FlowNet2 need a weights file, which is looked for in one folder (`tmal_core.weights`) and never downloaded here.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch import Tensor
 
 from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.flow.checkpoint import require_file
+from tmal_core.weights import entry_of, require
 
-WEIGHTS_DIR = "data/weights"
+RAFT_NAMES = ("raft_small", "raft_large")
 FLOWNET2_VARIANTS = {
-    "flownet2": ("2", "FlowNet2_checkpoint.pth.tar"),
-    "flownet2c": ("C", "FlowNet2-C_checkpoint.pth.tar"),
-    "flownet2s": ("S", "FlowNet2-S_checkpoint.pth.tar"),
-    "flownet2sd": ("SD", "FlowNet2-SD_checkpoint.pth.tar"),
-    "flownet2cs": ("CS", "FlowNet2-CS_checkpoint.pth.tar"),
-    "flownet2css": ("CSS", "FlowNet2-CSS_checkpoint.pth.tar"),
+    "flownet2": "2",
+    "flownet2c": "C",
+    "flownet2s": "S",
+    "flownet2sd": "SD",
+    "flownet2cs": "CS",
+    "flownet2css": "CSS",
 }
-ESTIMATORS = ("dis", "raft_small", "raft_large", *FLOWNET2_VARIANTS)
+ESTIMATORS = ("dis", *RAFT_NAMES, *FLOWNET2_VARIANTS)
 
 
 class FlowEstimator(Protocol):
@@ -82,7 +82,7 @@ def build_estimator(
 
     Args:
         name: one of ESTIMATORS.
-        weights_dir: folder of weights files, `data/weights` of the project by default; `dis` needs none.
+        weights_dir: folder of weights files, in place of `weights_folder()`; `dis` needs none.
         device: of the networks; `dis` always runs on the CPU.
 
     Raises:
@@ -93,21 +93,16 @@ def build_estimator(
         from tmal_core.flow.dis import DIS
 
         return DIS()
-    folder = in_project(WEIGHTS_DIR if weights_dir is None else weights_dir)
-    if name in ("raft_small", "raft_large"):
-        from tmal_core.flow.raft import load_raft, raft_file
+    if name not in ESTIMATORS:
+        raise SettingsError(f"a flow estimator among {', '.join(ESTIMATORS)}", repr(name), "Change flow.estimator.")
+    path, digest = require(entry_of(name), None if weights_dir is None else in_project(weights_dir))
+    if name in RAFT_NAMES:
+        from tmal_core.flow.raft import load_raft
 
-        file = raft_file(name)
-        path, digest = require_file(folder, file.name, file.source, file.checksum)
         return TorchEstimator(name, load_raft(name, path), digest, device)
-    if name in FLOWNET2_VARIANTS:
-        from tmal_core.flow.flownet2 import load_flownet2
+    from tmal_core.flow.flownet2 import load_flownet2
 
-        variant, file_name = FLOWNET2_VARIANTS[name]
-        source = "the links in the README of NVIDIA/flownet2-pytorch"
-        path, digest = require_file(folder, file_name, source, checksum=None)
-        return TorchEstimator(name, load_flownet2(path, variant), digest, device)
-    raise SettingsError(f"a flow estimator among {', '.join(ESTIMATORS)}", repr(name), "Change flow.estimator.")
+    return TorchEstimator(name, load_flownet2(path, FLOWNET2_VARIANTS[name]), digest, device)
 
 
 def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarray, batch_pairs: int = 32) -> np.ndarray:

@@ -8,37 +8,21 @@ sides as in the reference's evaluation on Sintel, and the flow is cropped back.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torchvision.models import optical_flow
 
 from tmal_core.errors import WeightsError
-from tmal_core.flow.checkpoint import describe_content, is_state_dict, read_archive
+from tmal_core.tensor_files import describe_content, is_state_dict, read_archive
+from tmal_core.weights import entry_of
 
 MODELS = {
-    "raft_small": (optical_flow.raft_small, optical_flow.Raft_Small_Weights.C_T_V2),
-    "raft_large": (optical_flow.raft_large, optical_flow.Raft_Large_Weights.C_T_SKHT_V2),
+    "raft_small": optical_flow.raft_small,
+    "raft_large": optical_flow.raft_large,
 }
 STRIDE = 8
 MIN_SIDE = 128
-
-
-class WeightsFile(NamedTuple):
-    """A published weights file."""
-
-    name: str
-    checksum: str
-    """What its sha256 begins with."""
-    source: str
-
-
-def raft_file(name: str) -> WeightsFile:
-    """The weights file that torchvision publishes for `raft_small` or `raft_large`; its name carries its checksum."""
-    url = MODELS[name][1].url
-    file = url.rsplit("/", 1)[-1]
-    return WeightsFile(file, file.rsplit("-", 1)[-1].removesuffix(".pth"), url)
 
 
 class RAFT(nn.Module):
@@ -51,7 +35,7 @@ class RAFT(nn.Module):
 
     def __init__(self, name: str, num_updates: int = 12) -> None:
         super().__init__()
-        self.raft = MODELS[name][0](weights=None)
+        self.raft = MODELS[name](weights=None)
         self.num_updates = num_updates
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -71,7 +55,7 @@ def load_raft(name: str, path: Path) -> RAFT:
     Raises:
         WeightsError: the file is missing, damaged, no such archive, or holds another network.
     """
-    expected, remedy = f"weights of {name}", f"Replace it by {raft_file(name).name}."
+    expected, remedy = f"weights of {name}", f"Replace it by {entry_of(name).file}."
     state = read_archive(Path(path), expected, remedy)
     if not is_state_dict(state):
         raise WeightsError(expected, f"{path} ({describe_content(state)})", remedy)
