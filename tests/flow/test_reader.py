@@ -15,8 +15,9 @@ from tmal_core.data.catalog import Catalog
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.errors import DataError
 from tmal_core.flow.extract import extract
+from tmal_core.flow.flow_file import STEP_PX
 from tmal_core.flow.reader import FlowReader, flow_reader
-from tmal_core.flow.store import STEP_PX, FlowMeta, FlowStore
+from tmal_core.flow.store import FlowMeta, FlowStore
 
 META = FlowMeta("dis", "none", "32", source_hash="a" * 64)
 HEIGHT, WIDTH = 60, 80

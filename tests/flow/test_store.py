@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from tmal_core.errors import DataError
-from tmal_core.flow import store as store_module
+from tmal_core.errors import DataError, SettingsError
+from tmal_core.flow import flow_file
 from tmal_core.flow.dis import DIS
 from tmal_core.flow.store import FlowMeta, FlowStore
 
@@ -114,11 +114,11 @@ def test_states(tmp_path):
 
 def test_another_format_is_stale(tmp_path, monkeypatch):
     store = FlowStore(tmp_path)
-    monkeypatch.setattr(store_module, "FORMAT", 0)
+    monkeypatch.setattr(flow_file, "FORMAT", 0)
     store.write("v", some_flow(), POSITIONS, META)
     monkeypatch.undo()
     assert store.state("v", META) == "stale"
-    with pytest.raises(DataError, match="format 0, this version reads 1"):
+    with pytest.raises(DataError, match="format 0, this version reads 2"):
         store.read("v")
 
 
@@ -143,6 +143,57 @@ def test_any_damage_is_noticed(tmp_path, compact):
     assert store.state("v", META) == "ok"
 
 
+@pytest.mark.parametrize("compact", [False, True])
+def test_damage_is_noticed_where_it_is_read(tmp_path, compact):
+    """Readers of a few positions neither pass on damage nor check what they do not read."""
+    store = FlowStore(tmp_path, compact)
+    path = store.write("v", some_flow(), POSITIONS, META)
+    content = bytearray(path.read_bytes())
+    # Fields come last, in order: this is one of the third field's values.
+    content[-20] ^= 16
+    path.write_bytes(bytes(content))
+    assert store.state("v", META) == "damaged"
+    assert len(store.read("v", np.array([0, 3])).flow_px) == 2
+    with pytest.raises(DataError, match=r"checksum of the flow at position 4 does not match\)\. Run `tmal flow`"):
+        store.read("v", np.array([0, 4]))
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_changed_bytes_raise_no_other_error_and_give_no_other_flow(tmp_path, compact):
+    store = FlowStore(tmp_path, compact)
+    # Few values, so that most of the file is header, index and the heads of pictures.
+    path = store.write("v", some_flow(6, 8), POSITIONS, META)
+    whole, right = path.read_bytes(), store.read("v").flow_px
+    generator = np.random.default_rng(0)
+    noticed = 0
+    for _ in range(400):
+        content = bytearray(whole)
+        for place in generator.integers(0, len(content), generator.integers(1, 4)):
+            content[place] = generator.integers(256)
+        path.write_bytes(bytes(content[: generator.choice([len(whole), generator.integers(len(whole))], p=[0.8, 0.2])]))
+        state = store.state("v", META)
+        for wanted, rows in ((None, [0, 1, 2]), (np.array([4, 0]), [2, 0])):
+            try:
+                flow_px = store.read("v", wanted).flow_px
+            except DataError:
+                noticed += 1
+            else:
+                assert np.array_equal(flow_px, right[rows])
+        if state == "ok":
+            assert np.array_equal(store.read("v").flow_px, right)
+    assert noticed > 600, "most changes are to be noticed"
+
+
+def test_fields_transposed_by_their_header_are_noticed(tmp_path):
+    """The container's header has no checksum: the bytes of each field are right, their shape is not."""
+    store = FlowStore(tmp_path)
+    path = store.write("v", some_flow(20, 40), POSITIONS, META)
+    path.write_bytes(path.read_bytes().replace(b'"shape":[3,2,10,20]', b'"shape":[3,2,20,10]'))
+    with pytest.raises(DataError, match=r"a field of shape \(2, 20, 10\) instead of \(2, 10, 20\)"):
+        store.read("v")
+    assert store.state("v", META) == "damaged"
+
+
 def test_missing_file_and_position_are_named(tmp_path):
     store = FlowStore(tmp_path)
     with pytest.raises(DataError, match="expected stored flow of video v, got no file"):
@@ -154,14 +205,45 @@ def test_missing_file_and_position_are_named(tmp_path):
 
 def test_wrong_flow_is_refused(tmp_path):
     store = FlowStore(tmp_path)
-    for flow, positions in [(some_flow(), [0, 3]), (some_flow(), [0, 3, 3]), (some_flow()[:, :1], POSITIONS)]:
-        with pytest.raises(DataError, match=r"flow of shape \(N, 2, H, W\)"):
-            store.write("v", flow, np.array(positions), META)
+    for positions in ([0, 3], [0, 3, 3], [3, 0, 4], [[0, 3, 4]], []):
+        with pytest.raises(DataError, match=r"a field for each of the ascending positions, got 3 fields at \["):
+            store.write("v", some_flow(), np.array(positions), META)
     broken = some_flow()
     broken[0, 0, 0, 0] = np.nan
-    with pytest.raises(DataError, match="finite flow, got nan or inf for video v"):
-        store.write("v", broken, POSITIONS, META)
+    wrong = {
+        r"\(3, 1, 30, 41\), where \(n, 2, H, W\) of one size is due for video v": some_flow()[:, :1],
+        r"\(3, 2, 41, 30\), where": [some_flow(), some_flow(41, 30)],
+        "nan or inf for video v": broken,
+        "no flow at all": [],
+    }
+    for words, flow in wrong.items():
+        with pytest.raises(DataError, match=rf"finite flow of shape \(N, 2, H, W\), got {words}"):
+            store.write("v", flow, POSITIONS, META)
     assert not any(tmp_path.rglob("*.safetensors"))
+
+
+def test_batches_give_the_same_bytes_and_errors_of_their_maker_pass(tmp_path):
+    whole, parts = FlowStore(tmp_path / "whole"), FlowStore(tmp_path / "parts")
+    flow = some_flow() * 4  # some of it beyond the bound
+    paths = [
+        whole.write("v", flow, POSITIONS, META),
+        parts.write("v", (torch.from_numpy(flow[i : i + 1]) for i in range(3)), POSITIONS, META),
+    ]
+    assert paths[0].read_bytes() == paths[1].read_bytes() and whole.read("v").clipped_pct > 0
+
+    def failing():
+        yield flow[:1]
+        raise SettingsError("this", "that", "Do it.")
+
+    with pytest.raises(SettingsError, match="expected this, got that"):
+        parts.write("w", failing(), POSITIONS, META)
+    assert not parts.path("w").exists()
+
+
+def test_no_positions_are_no_damage(tmp_path):
+    store = FlowStore(tmp_path)
+    store.write("v", some_flow(), POSITIONS, META)
+    assert store.read("v", np.array([], np.int64)).flow_px.shape == (0, 2, 15, 21)
 
 
 def test_names_of_videos_become_names_of_files(tmp_path):
@@ -194,7 +276,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_module, "save", interrupted)
+    monkeypatch.setattr(flow_file, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write("v", some_flow(seed=1), POSITIONS, META)
     assert path.read_bytes() == before

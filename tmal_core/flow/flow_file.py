@@ -1,0 +1,228 @@
+"""The bytes of one flow file: int8 fields at half resolution, each with a checksum of its own.
+
+Samples are means over 2 x 2 pixels, so a file can be cropped, resized and flipped with the frames later. Vectors are
+measured in pixels of the frame that the flow was estimated on, not of the half-resolution samples: int8 steps of
+20 / 127 px, so a component is off by 0.08 px at most and a vector by 0.06 px on average. Components beyond +-20 px are
+cut, and their share is recorded.
+
+The container is safetensors: int8 `flow` (N, 2, h, w), or uint8 `png` with int64 `offsets` (N + 1,) where fields are
+PNGs (exact, several times smaller, slower); beside them int64 `positions` (N,) and `checks` (N,), the CRC-32 of each
+field. Metadata is one JSON text behind a CRC-32 of that text and of all tensors but the fields: so a reader of a few
+positions checks all that it reads, and no more. It is one entry, because safetensors writes several in random order and
+the same flow is to give the same bytes.
+
+Letters: N stored positions, H, W pixels of the frame, h, w samples (half of H and W, rounded up).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from tmal_core.errors import TmalError
+
+FORMAT = 2
+BOUND_PX = 20.0
+STEP_PX = BOUND_PX / 127
+META_KEY = "tmal_flow"
+
+
+class Damage(Exception):
+    """A file that cannot be trusted; the text says why."""
+
+
+class BadFlow(Exception):
+    """Flow that cannot be stored; the text says why."""
+
+
+class OtherFormat(Damage):
+    """A whole file of another format version."""
+
+
+class Quantised(NamedTuple):
+    """Flow as it is stored."""
+
+    steps: np.ndarray
+    """(N, 2, h, w) int8, in steps of STEP_PX."""
+    frame_size: tuple[int, int]
+    """(H, W)."""
+    clipped_pct: float
+    """Share of components beyond the bound, per cent."""
+
+
+def quantise(batches: Iterable[np.ndarray]) -> Quantised:
+    """Flow in batches (n, 2, H, W) float32 of one size, pixels, to int8; no more than one batch is held at a time.
+
+    Raises:
+        BadFlow: the batches differ in form, there is none, or a value is not finite.
+    """
+    parts, clipped, size = [], 0, None
+    for flow_px in batches:
+        if flow_px.ndim != 4 or flow_px.shape[1] != 2 or (size or flow_px.shape[2:]) != flow_px.shape[2:]:
+            raise BadFlow(f"{flow_px.shape}, where (n, 2, H, W) of one size is due")
+        if not np.isfinite(flow_px.sum()):
+            raise BadFlow("nan or inf")
+        size = flow_px.shape[2:]
+        steps, over = _quantise(flow_px)
+        parts.append(steps)
+        clipped += over
+    if size is None:
+        raise BadFlow("no flow at all")
+    steps = np.concatenate(parts)
+    return Quantised(steps, (int(size[0]), int(size[1])), round(100 * clipped / max(steps.size, 1), 4))
+
+
+def _quantise(flow_px: np.ndarray) -> tuple[np.ndarray, int]:
+    num, _, height, width = flow_px.shape
+    half = np.empty((num, 2, *half_size(height, width)), dtype=np.float32)
+    for source, target in zip(flow_px.reshape(-1, height, width), half.reshape(-1, *half.shape[2:]), strict=True):
+        # Exact means over areas: OpenCV's is several times faster than a pooling layer, and takes odd sides.
+        cv2.resize(source, (half.shape[3], half.shape[2]), dst=target, interpolation=cv2.INTER_AREA)
+    half *= 1 / STEP_PX
+    np.rint(half, out=half)
+    clipped = int(np.count_nonzero(np.abs(half) > 127))
+    np.clip(half, -127, 127, out=half)
+    return half.astype(np.int8), clipped
+
+
+def half_size(height: int, width: int) -> tuple[int, int]:
+    """(h, w) of the samples of a frame."""
+    return -(-height // 2), -(-width // 2)
+
+
+def encode(flow: Quantised, positions: np.ndarray, record: dict[str, Any], compact: bool) -> bytes:
+    """The file of a video's flow.
+
+    Args:
+        positions: (N,) int64.
+        record: what else is to be known of it, as JSON takes it.
+        compact: whether fields become PNGs.
+    """
+    fields = [_to_png(field) for field in flow.steps] if compact else list(flow.steps)
+    index = {"positions": positions, "checks": np.array([_crc(field) for field in fields], dtype=np.int64)}
+    if compact:
+        index["offsets"] = np.cumsum([0, *(len(field) for field in fields)], dtype=np.int64)
+    own = {"format": FORMAT, "frame_size": flow.frame_size, "clipped_pct": flow.clipped_pct}
+    text = json.dumps(record | own, sort_keys=True)
+    tensors = index | ({"png": np.concatenate(fields)} if compact else {"flow": flow.steps})
+    return save(tensors, {META_KEY: f"{_checksum(text, index)} {text}"})
+
+
+class FlowFile:
+    """A flow file that is open, its index checked; a context manager.
+
+    Whatever is wrong with the file, also while its fields are read, is raised as Damage. Errors of our own pass.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> FlowFile:
+        try:
+            self._file = safe_open(self._path, framework="np")
+            self._tensors = self._file.__enter__()
+        except (SafetensorError, OSError) as error:
+            raise Damage(str(error)) from error
+        try:
+            self._read_index()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._file.__exit__(kind, error, trace)
+        # What a wrong header makes of a right reader.
+        wrong = (SafetensorError, OSError, LookupError, TypeError, ArithmeticError, ValueError)
+        if isinstance(error, wrong) and not isinstance(error, TmalError):
+            raise Damage(str(error)) from error
+
+    def _read_index(self) -> None:
+        checksum, _, text = ((self._tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
+        self.record = _record(text)
+        """What `encode` was given, and frame_size and clipped_pct."""
+        names = ("checks", "offsets", "positions") if self.compact else ("checks", "positions")
+        index = {name: self._tensors.get_tensor(name) for name in names}
+        if _checksum(text, index) != checksum:
+            raise Damage("checksum of its index does not match")
+        self.positions: np.ndarray = index["positions"]
+        """(N,) int64."""
+        self._checks, self._offsets = index["checks"], index.get("offsets")
+
+    @property
+    def compact(self) -> bool:
+        """Whether fields are PNGs."""
+        return "png" in self._tensors.keys()  # noqa: SIM118 - not a dict
+
+    def verify(self) -> None:
+        """Check every field."""
+        stored = self._stored()
+        for row in range(len(self.positions)):
+            self._field(stored, row)
+
+    def fields(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(len(rows), 2, h, w) float32 pixels, checked."""
+        stored = self._stored()
+        steps = np.empty((len(rows), 2, *half_size(*self.record["frame_size"])), dtype=np.int8)
+        for target, row in zip(steps, rows, strict=True):
+            field = self._field(stored, int(row))
+            target[...] = _from_png(field) if self.compact else field
+        return steps.astype(np.float32) * np.float32(STEP_PX)
+
+    def _stored(self):
+        # Sliced, not read whole: most readers want a few fields.
+        return self._tensors.get_slice("png" if self.compact else "flow")
+
+    def _field(self, stored, row: int) -> np.ndarray:
+        """A field as it is stored."""
+        field = stored[self._offsets[row] : self._offsets[row + 1]] if self.compact else stored[row]
+        if _crc(field) != self._checks[row]:
+            raise Damage(f"checksum of the flow at position {self.positions[row]} does not match")
+        # Shapes stand in safetensors' own header, which has no checksum; those of PNGs stand in the PNGs.
+        size = (2, *half_size(*self.record["frame_size"]))
+        if not self.compact and field.shape != size:
+            raise Damage(f"a field of shape {field.shape} instead of {size}")
+        return field
+
+
+def _record(text: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+        version = record["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damage("no metadata") from error
+    if version != FORMAT:
+        raise OtherFormat(f"format {version}, this version reads {FORMAT}")
+    return record
+
+
+def _to_png(field: np.ndarray) -> np.ndarray:
+    """(2, h, w) int8 as one grey picture, dx above dy."""
+    # Run lengths suit smooth fields: on DIS flow the smallest of the strategies, and the fastest.
+    options = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    picture = (field.reshape(-1, field.shape[-1]).astype(np.int16) + 128).astype(np.uint8)
+    return cv2.imencode(".png", picture, options)[1].ravel()
+
+
+def _from_png(blob: np.ndarray) -> np.ndarray:
+    picture = cv2.imdecode(blob, cv2.IMREAD_UNCHANGED)
+    return (picture.astype(np.int16) - 128).astype(np.int8).reshape(2, -1, picture.shape[1])
+
+
+def _checksum(text: str, index: dict[str, np.ndarray]) -> str:
+    value = zlib.crc32(text.encode())
+    for name in sorted(index):
+        value = zlib.crc32(np.ascontiguousarray(index[name]).data, value)
+    return f"{value:08x}"
+
+
+def _crc(field: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(field).data)
