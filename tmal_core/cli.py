@@ -100,6 +100,19 @@ def _parser() -> argparse.ArgumentParser:
     tiny.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     tiny.add_argument("--seed", type=int, help="seed (default: the recipe's)")
 
+    _splits_parser(command("splits", _import_splits, "lists of a real data set", settings=False))
+
+    prepare = command("prepare", _prepare, "examine the videos of a data set and write its catalogue; goes on")
+    prepare.set_defaults(preset=None)
+    prepare.add_argument("--videos", type=Path, help="folder of the videos (default: that of the last pass, data.root)")
+    prepare.add_argument("--out", type=Path, help="data folder of catalogue and reports, in place of data.root")
+    prepare.add_argument(
+        "--split-by-class",
+        metavar="TRAIN/VAL/TEST",
+        help="the folder has one subfolder per class: deal them out, as 64/12/24, numbers of classes or percentages",
+    )
+    prepare.add_argument("--check", action="store_true", help="only compare lists and folder; no video is opened")
+
     flow = command("flow", _flow, "optical flow for every video, where it is missing")
     flow.add_argument("--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it")
     flow.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
@@ -130,6 +143,25 @@ def _parser() -> argparse.ArgumentParser:
     runs = command("runs", _runs, "list the runs below a folder", settings=False)
     runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
     return parser
+
+
+def _splits_parser(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    text = "read lists in CLIP-FSAR's format, check them, and write splits.csv into the data folder"
+    sub = actions.add_parser("import", help=text, description=text[0].upper() + text[1:] + ".")
+    sub.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help="a checkout of CLIP-FSAR, a folder with its lists, or a single list; may be given again",
+    )
+    sub.add_argument("--preset", required=True, help="of the data set: a preset's name or a YAML file")
+    sub.add_argument("--out", type=Path, help="data folder, in place of the preset's data.root")
+    sub.add_argument("--labels", type=Path, metavar="FOLDER", help="of Something-Something's label files")
+    sub.add_argument("--any-counts", action="store_true", help="accept lists with more or fewer videos than published")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -171,6 +203,41 @@ def _pretrain_tiny(arguments: argparse.Namespace) -> None:
     given = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
     facts = pretrain_tiny(arguments.out, Recipe(**given))
     print(f"{arguments.out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+
+
+def _import_splits(arguments: argparse.Namespace) -> None:
+    from tmal_core.config import in_project, load_settings
+
+    data = load_settings(arguments.preset).data
+
+    from tmal_core.tasks.splits import import_splits
+
+    out = arguments.out or in_project(data.root)
+    print(import_splits(arguments.sources, data.name, out, arguments.labels, arguments.any_counts))
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    own = arguments.split_by_class
+    if own and arguments.videos is None:
+        raise SettingsError("--videos with --split-by-class", "none", "Name the folder with one subfolder per class.")
+    if not own and arguments.preset is None:
+        remedy = "Name one of the real data sets, or pass --split-by-class for your own videos."
+        raise SettingsError("--preset or --split-by-class", "neither", remedy)
+    # Your own clips are nearest to Kinetics, but their classes may speak of left and right.
+    near = ["sampling.flip=false", "prepare.max_lost=0.02"] if arguments.preset is None else []
+    arguments.preset, arguments.set = arguments.preset or "kinetics100", [*near, *arguments.set]
+    settings = _settings(arguments)
+
+    from tmal_core.tasks.prepare import own_settings, prepare, prepare_own
+
+    if own:
+        settings = own_settings(settings, arguments.videos, arguments.out)
+        prepared, preset = prepare_own(settings, arguments.videos, own, decode=not arguments.check)
+        print(f"{prepared}\nfor all later commands: --preset {preset}")
+        return
+    if arguments.out:
+        settings = settings.replace({"data.root": str(arguments.out.resolve())})
+    print(prepare(settings, arguments.videos, decode=not arguments.check))
 
 
 def _flow(arguments: argparse.Namespace) -> None:
@@ -215,6 +282,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]].round(2).to_string(index=False)
     )
     print(f"every digit: {path}")
+    lost = int(table["lost_videos"].iloc[0])
+    if lost:
+        print(f"{lost} listed videos of {arguments.split} are lost: {path.parent / f'lost-{arguments.split}.csv'}")
 
 
 def _runs(arguments: argparse.Namespace) -> None:

@@ -9,22 +9,31 @@ import pandas as pd
 
 from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
-from tmal_core.data.catalog import Catalog
+from tmal_core.data.catalog import Catalog, require_names
 from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import METHODS, TEXT
 from tmal_core.models.text import class_text
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
+from tmal_core.tasks.prepare import lost_videos
 
 Outcomes = dict[str, dict[str, Outcome]]
 """method -> protocol -> answers."""
 
 
 def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, progress: bool = True) -> Outcomes:
-    """Every method's answers to the same episodes of a split; trained ones are read from the run folder."""
+    """Every method's answers to the same episodes of a split; trained ones are read from the run folder.
+
+    Listed videos of the split that the catalogue lacks are named in the run's `tables/lost-<split>.csv`.
+
+    Raises:
+        DataError: a method reads class names and the split has classes without one.
+    """
     device = set_up(settings)
     catalog = split_of(settings, split)
+    if catalog.lost(split):
+        save_table(lost_videos(settings, split), run_dir, f"lost-{split}")
     episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
     outcomes: Outcomes = {}
     for name in methods:
@@ -32,6 +41,7 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
         model = load_model(chosen, run_dir, device)
         features = bank_of(chosen, model, run_dir, split, progress).features
         if METHODS[name].matching == TEXT:
+            require_names(catalog)
             names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
             text = class_text(model.clip, chosen.model, names.tolist()).cpu()
             outcomes[name] = {p: evaluate_text(features, text, class_of, drawn) for p, drawn in episodes.items()}
@@ -61,6 +71,7 @@ def result_table(settings: Settings, outcomes: Outcomes, split: str) -> pd.DataF
                     "high_pct": interval.high,
                     "episode_half_width": episode_interval(outcome, e.confidence).half_width,
                     "episodes": len(outcome.correct),
+                    "lost_videos": catalog.lost(split),
                     "seed": settings.seed,
                     "settings": settings_hash(settings),
                 }

@@ -1,0 +1,317 @@
+"""`tmal prepare`: one pass over all videos of a data set, and the catalogue that everything else reads.
+
+Every listed video ends as one of: used, missing (no file, or more than one that could be it), undecodable, too short.
+What is not used is named in `prepare_problems.csv` with its reason and counted by class in `prepare_report.csv`. Too
+many of them, or a class without any video, is an error; the two files are written before it is raised. A pass that was
+stopped goes on where it was and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm.auto import tqdm
+
+from tmal_core.config import Settings, in_project, load_settings
+from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
+from tmal_core.data.examine import Examined, Journal, examine_all
+from tmal_core.data.folder import Folder, match, walk
+from tmal_core.data.own_videos import moved_classes, own_splits
+from tmal_core.data.sources import SOURCES
+from tmal_core.data.splits import FILE_NAME as SPLITS_NAME
+from tmal_core.data.splits import check_published, load_splits, save_splits
+from tmal_core.errors import DataError
+from tmal_core.files import atomic_path
+
+REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
+STATUSES = ("used", "missing", "undecodable", "too short")
+MAX_EXTRA = 1000
+"""Files that no list names are listed up to this number; all of them are counted."""
+_UNCHECKED = "found"  # in place of "used" where nothing was decoded
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What became of a data set."""
+
+    name: str
+    root: Path
+    listed: pd.DataFrame
+    """One row per listed video: the columns of the splits, `status`, `reason`, `file` and what was examined."""
+    report: pd.DataFrame
+    """One row per class."""
+    num_extra: int
+    """Video files that no list names."""
+    catalog: Catalog | None
+    """None where nothing was decoded."""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Listed videos by status."""
+        counts = self.listed["status"].value_counts()
+        good = "used" if self.catalog else _UNCHECKED
+        return {status: int(counts.get(status, 0)) for status in (good, *STATUSES[1:])}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{number:,} {status}" for status, number in self.counts.items())
+        lines = [f"{self.name}: {len(self.listed):,} videos listed: {counts}; {self.num_extra:,} other videos there"]
+        if self.catalog:
+            used = self.listed[self.listed["status"] == "used"]
+            hours = _seconds(used).sum() / 3600
+            frames = int(used["num_frames"].sum())
+            lines.append(f"{frames:,} frames, {hours:.1f} hours, {used['size'].sum() / 1e9:.2f} GB: {FILE_NAME}")
+        lines.append(f"by class: {self.root / REPORT}; each problem: {self.root / PROBLEMS}")
+        return "\n".join([*lines, *self.notes])
+
+
+def prepare(
+    settings: Settings, videos: str | Path | None = None, decode: bool = True, progress: bool = True
+) -> Preparation:
+    """Examine every listed video and write the catalogue.
+
+    Args:
+        settings: `data.root` is the data folder, with `splits.csv` in it; `prepare` says what is let in;
+            `compute.num_workers` processes decode.
+        videos: folder of the videos; by default that of the last pass, else the data folder.
+        decode: False only compares the lists with the folder: no file is opened, no catalogue written.
+
+    Raises:
+        DataError: no splits, no videos, more lost ones than `prepare.max_lost`, or a class without any.
+    """
+    root = in_project(settings.data.root)
+    table = load_splits(root)
+    check_published(table, settings.data.name, any_counts=True)
+    folder = _walk(root, _videos_folder(root, videos))
+    found = match(table, folder)
+    listed = table.join(found)
+    if decode:
+        examined = _examine(root, folder.root, found["file"], settings, progress)
+        listed = listed.join(pd.DataFrame([_figures(examined.get(file)) for file in found["file"]], index=table.index))
+        listed["status"], listed["reason"] = _judge(listed, settings.prepare.min_frames)
+    else:
+        listed["status"] = np.where(found["file"] != "", _UNCHECKED, "missing")
+    report = class_report(listed)
+    extra = sorted(set(folder.paths()) - set(found["file"]))
+    _write(root / REPORT, report)
+    _write(root / PROBLEMS, _problems(listed, folder, extra))
+    _check(listed, folder, root, settings)
+    notes = _notes(listed, settings)
+    catalog = _save(root, folder.root, listed) if decode else None
+    return Preparation(settings.data.name, root, listed, report, len(extra), catalog, notes)
+
+
+def own_settings(settings: Settings, videos: Path, out: Path | None = None) -> Settings:
+    """The settings with name and data folder of your own videos: by default `data/<name of their folder>`."""
+    name = videos.resolve().name
+    name = f"my_{name}" if name in SOURCES else name  # whose published numbers do not hold for it
+    root = str(out.resolve()) if out else f"data/{name}"
+    return settings.replace({"data.name": name, "data.root": root})
+
+
+def prepare_own(
+    settings: Settings, videos: str | Path, numbers: str, decode: bool = True, progress: bool = True
+) -> tuple[Preparation, Path]:
+    """Prepare a folder with one subfolder per class; see `tmal_core.data.own_videos`.
+
+    Returns:
+        The preparation, and the preset that was written beside the catalogue: these settings, for all later commands.
+
+    Raises:
+        SettingsError, DataError: as `own_splits` and `prepare` do; or classes that were dealt out otherwise before.
+    """
+    root = in_project(settings.data.root)
+    table = own_splits(_walk(root, Path(videos)), numbers, settings.seed, settings.episodes.way)
+    if (root / SPLITS_NAME).is_file():
+        moved = moved_classes(load_splits(root), table)
+        if moved:
+            name, (old, new) = next(iter(moved.items()))
+            got = f"{len(moved)} that would move, as {name} from {old} to {new}"
+            remedy = f"Use the old numbers and seed, or remove {root / SPLITS_NAME} to deal all classes out anew."
+            raise DataError(f"classes in the splits of {root / SPLITS_NAME}", got, remedy)
+    save_splits(root, table)
+    prepared = prepare(settings, videos, decode, progress)
+    return prepared, save_preset(settings, root / f"{settings.data.name}.yaml")
+
+
+def save_preset(settings: Settings, path: Path) -> Path:
+    """Write settings as a preset: what differs from the defaults, and the data set."""
+    defaults = Settings(preset=settings.preset).to_flat()
+    tree: dict[str, object] = {"seed": settings.seed}
+    for key, value in settings.to_flat().items():
+        section, _, name = key.partition(".")
+        if name and (value != defaults[key] or key in ("data.name", "data.root")):
+            tree.setdefault(section, {})[name] = value
+    with atomic_path(path) as temporary:
+        text = f"# Written by `tmal prepare`. Use it as --preset {path.name} with its folder.\n"
+        temporary.write_text(text + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        load_settings(temporary)
+    return path
+
+
+def class_report(listed: pd.DataFrame) -> pd.DataFrame:
+    """One row per class: videos listed and by status, and figures of the used ones."""
+    rows = []
+    for (split, name), group in listed.groupby(["split", "class_name"], sort=False):
+        row: dict[str, object] = {"split": split, "class_name": name, "listed": len(group)}
+        row |= {status: int((group["status"] == status).sum()) for status in _statuses(listed)}
+        if "num_frames" in listed:
+            used = group[group["status"] == "used"]
+            row["lost_frames"] = int((used["lost_frames"] > 0).sum())
+            row |= {f"frames_{what}": _of(used["num_frames"], what) for what in ("min", "median", "max")}
+            row |= {"fps_median": _of(used["fps"], "median"), "seconds": round(float(_seconds(used).sum()), 1)}
+            sizes = (used["width"].astype(str) + "x" + used["height"].astype(str)).mode()
+            row["commonest_size"] = sizes.iat[0] if len(sizes) else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def lost_videos(settings: Settings, split: str) -> pd.DataFrame:
+    """The rows of `prepare_problems.csv` for listed videos of a split that are not used.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    path = in_project(settings.data.root) / PROBLEMS
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
+    except (OSError, ValueError, KeyError) as error:
+        got = f"{path} ({' '.join(str(error).split())[:120]})"
+        remedy = "Run `tmal prepare` again: nothing is decoded twice."
+        raise DataError("the list of lost videos", got, remedy) from error
+
+
+def _videos_folder(root: Path, videos: str | Path | None) -> Path:
+    if videos is not None:
+        return Path(videos)
+    return load_catalog(root).root if (root / FILE_NAME).is_file() else root
+
+
+def _walk(root: Path, videos: Path) -> Folder:
+    # Flow lies in the data folder, which may be that of the videos too.
+    return walk(videos, leave_out=("flow",) if videos.resolve() == root.resolve() else ())
+
+
+def _examine(root: Path, videos: Path, files: pd.Series, settings: Settings, progress: bool) -> Mapping[str, Examined]:
+    """File -> what is in it; from the journal where it has not changed since."""
+    wanted = [file for file in files if file]
+    with Journal(root, settings.data.decoder) as journal:
+        found = {file: known for file in wanted if (known := journal.recall(videos, file)) is not None}
+        left = [file for file in wanted if file not in found]
+        bar = tqdm(total=len(wanted), initial=len(found), desc="videos", unit="video", disable=not progress)
+        broken = 0
+        with bar:
+            for examined in examine_all(videos, left, settings.data.decoder, settings.compute.num_workers):
+                found[examined.path] = examined
+                journal.add(examined)
+                bar.update()
+                if examined.reason:
+                    broken += 1
+                    bar.set_postfix(undecodable=broken, refresh=False)
+        journal.compact()
+    return found
+
+
+def _figures(examined: Examined | None) -> dict[str, object]:
+    found = examined or Examined("")
+    names = ("size", "num_frames", "lost_frames", "fps", "height", "width", "codec", "sha256")
+    return {**{name: getattr(found, name) for name in names}, "failure": found.reason}
+
+
+def _judge(listed: pd.DataFrame, min_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Status and reason of every listed video."""
+    conditions = [listed["file"] == "", listed["failure"] != "", listed["num_frames"] < min_frames]
+    short = listed["num_frames"].astype(str) + f" frames, fewer than {min_frames} (prepare.min_frames)"
+    status = np.select(conditions, STATUSES[1:], "used")
+    return status, np.select(conditions, [listed["reason"], listed["failure"], short], "")
+
+
+def _problems(listed: pd.DataFrame, folder: Folder, extra: list[str]) -> pd.DataFrame:
+    """One row per lost video, cut video, second copy, refused path and file that no list names."""
+    columns = ["kind", "video", "split", "class_name", "path", "reason"]
+    rows = []
+    seen: dict[str, tuple[str, str]] = {}
+    for row in listed.itertuples():
+        place = (row.video, row.split, row.class_name, row.file or row.path)
+        if row.status not in ("used", _UNCHECKED):
+            rows.append((row.status, *place, row.reason))
+        elif row.status == "used":
+            if row.lost_frames:
+                rows.append(("frames lost", *place, f"used with {row.num_frames} frames, {row.lost_frames} are lost"))
+            twin, where = seen.setdefault(row.sha256, (row.video, row.split))
+            if twin != row.video:
+                rows.append(("same content", *place, f"used, though its bytes are those of {twin} in {where}"))
+    rows += [("refused", "", "", "", path, folder.refused[path]) for path in sorted(folder.refused)]
+    rows += [("extra", "", "", "", path, "no list names it, or another file was taken") for path in extra[:MAX_EXTRA]]
+    if len(extra) > MAX_EXTRA:
+        rows.append(("extra", "", "", "", "", f"and {len(extra) - MAX_EXTRA:,} more"))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _check(listed: pd.DataFrame, folder: Folder, root: Path, settings: Settings) -> None:
+    good = listed["status"].isin(["used", _UNCHECKED])
+    lost = listed[~good]
+    limit = settings.prepare.max_lost
+    if len(lost) > limit * len(listed):
+        first = lost.iloc[0]
+        share = f"{len(lost):,} of {len(listed):,} ({100 * len(lost) / len(listed):.1f} %)"
+        got = f"{share}, as {first['path']} ({first['reason']}); all in {root / PROBLEMS}"
+        remedy = "Add them and run the same command again, or allow more: --set prepare.max_lost=0.1 for a tenth."
+        links = [path for path, reason in folder.refused.items() if "leads out" in reason]
+        if links:
+            remedy += f" {len(links)} links lead out of {folder.root}, as {links[0]}: name the folder itself, --videos."
+        raise DataError(f"at most {100 * limit:g} % of the listed videos lost", got, remedy)
+    classes = listed[["split", "class_name"]].assign(good=good).groupby(["split", "class_name"], sort=False)["good"]
+    empty = [f"{name!r} ({split})" for (split, name), some in classes.any().items() if not some]
+    if empty:
+        got = f"none for {len(empty)}, as {empty[0]}; see {root / PROBLEMS}"
+        raise DataError("videos for every class", got, "Add them and run the same command again.")
+
+
+def _notes(listed: pd.DataFrame, settings: Settings) -> list[str]:
+    """What a user should know and nothing is wrong with."""
+    notes = []
+    pairs = listed[["split", "class_id", "class_name"]].drop_duplicates().itertuples(index=False)
+    nameless = [name for split, class_id, name in pairs if name == unnamed(split, class_id)]
+    if nameless:
+        notes.append(f"{len(nameless)} classes are unnamed: methods that read class names need their label files")
+    e = settings.episodes
+    good = listed[listed["status"].isin(["used", _UNCHECKED])]
+    for split, queries in (("train", e.queries_train), ("val", e.queries_eval), ("test", e.queries_eval)):
+        sizes = good.loc[good["split"] == split, "class_name"].value_counts()
+        few = sizes[sizes < e.shot + queries]
+        if len(few):
+            wanted = f"{e.shot + queries} that {e.shot}-shot episodes with {queries} queries take"
+            notes.append(f"{len(few)} classes of {split} have fewer videos than the {wanted}, as {few.index[-1]!r}")
+    return notes
+
+
+def _save(root: Path, videos: Path, listed: pd.DataFrame) -> Catalog:
+    used = listed[listed["status"] == "used"]
+    constant = {"family": "all", "role": "both", "group": ""}
+    table = used.assign(path=used["file"], base=used["video"], **constant)
+    counts = {str(split): int(number) for split, number in listed["split"].value_counts(sort=False).items()}
+    return save_catalog(root, table, None if videos == root.resolve() else videos, counts)
+
+
+def _statuses(listed: pd.DataFrame) -> tuple[str, ...]:
+    return STATUSES if "num_frames" in listed else (_UNCHECKED, "missing")
+
+
+def _of(values: pd.Series, what: str) -> float:
+    return float(values.agg(what)) if len(values) else 0.0
+
+
+def _seconds(used: pd.DataFrame) -> pd.Series:
+    return (used["num_frames"] / used["fps"].where(used["fps"] > 0)).fillna(0.0)
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
