@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.flow.dis import DIS
-from tmal_core.flow.estimator import ESTIMATORS, TorchEstimator, build_estimator, flow_of_pairs
+from tmal_core.flow.dis import DIS, PRESETS
+from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, TorchEstimator, build_estimator, flow_batches, flow_of_pairs
 from tmal_core.flow.raft import RAFT, load_raft
 from tmal_core.weights import WEIGHTS
 
@@ -73,6 +73,23 @@ def test_dis_does_not_depend_on_threads():
     assert torch.equal(flows[0], flows[1]) and torch.equal(flows[0], flows[2])
 
 
+def test_dis_presets_are_what_their_names_say():
+    """Each has its own patches and search; through workers each stays what it is."""
+    frames = as_batch(moving_texture(96, 128, (3, -2)))
+    flows = {}
+    for name in DIS_NAMES:
+        estimator = build_estimator(name)
+        assert estimator.name == name and estimator.weights_hash == "none" and estimator.runs_in_workers
+        flows[name] = estimator.estimate(frames[:1], frames[1:])
+        error = (flows[name][0] - torch.tensor([3.0, -2.0]).view(2, 1, 1)).norm(dim=0)
+        assert error[8:-8, 8:-8].mean() < 0.5
+        copy = pickle.loads(pickle.dumps(estimator))
+        assert copy.name == name and torch.equal(copy.estimate(frames[:1], frames[1:]), flows[name])
+    assert not torch.equal(flows["dis"], flows["dis_fast"])
+    assert not torch.equal(flows["dis_fast"], flows["dis_ultrafast"])
+    assert tuple(PRESETS) == DIS_NAMES
+
+
 def test_pairs_in_batches_are_the_pairs_one_by_one():
     frames = moving_texture(48, 64, (2, 1), num_frames=5)
     pairs = np.array([[0, 1], [3, 4], [1, 2], [0, 1], [4, 3]])
@@ -82,6 +99,7 @@ def test_pairs_in_batches_are_the_pairs_one_by_one():
         alone = DIS().estimate(images[first : first + 1], images[second : second + 1])
         assert np.array_equal(flow[index], alone[0].numpy())
     assert flow_of_pairs(DIS(), frames, pairs[:0]).shape == (0, 2, 48, 64)
+    assert [len(batch) for batch in flow_batches(DIS(), frames, pairs, batch_pairs=2)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("size", [(128, 136), (67, 130)])
@@ -244,7 +262,7 @@ def test_flownet2_names_reach_their_variant(tmp_path, monkeypatch):
 
 
 def test_unknown_names_and_shapes_are_refused():
-    with pytest.raises(SettingsError, match=f"{ESTIMATORS[0]}, raft_small.*got 'farneback'"):
+    with pytest.raises(SettingsError, match=f"{ESTIMATORS[0]}, dis_fast.*raft_small.*got 'farneback'"):
         build_estimator("farneback")
     with pytest.raises(DataError, match="same shape"):
         DIS().estimate(torch.zeros(1, 3, 9, 9), torch.zeros(1, 3, 9, 8))

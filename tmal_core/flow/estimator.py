@@ -1,11 +1,13 @@
 """Optical flow estimators behind one protocol, by name.
 
-`dis` (OpenCV) needs no weights and is the default. `raft_small` and `raft_large` (torchvision) and the six variants of
-FlowNet2 need a weights file, which is looked for in one folder (`tmal_core.weights`) and never downloaded here.
+`dis` (OpenCV) needs no weights and is the default; `dis_fast` and `dis_ultrafast` are coarser and faster. `raft_small`
+and `raft_large` (torchvision) and the six variants of FlowNet2 need a weights file, which is looked for in one folder
+(`tmal_core.weights`) and never downloaded here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.weights import entry_of, require
 
+DIS_NAMES = ("dis", "dis_fast", "dis_ultrafast")
 RAFT_NAMES = ("raft_small", "raft_large")
 FLOWNET2_VARIANTS = {
     "flownet2": "2",
@@ -26,7 +29,7 @@ FLOWNET2_VARIANTS = {
     "flownet2cs": "CS",
     "flownet2css": "CSS",
 }
-ESTIMATORS = ("dis", *RAFT_NAMES, *FLOWNET2_VARIANTS)
+ESTIMATORS = (*DIS_NAMES, *RAFT_NAMES, *FLOWNET2_VARIANTS)
 
 
 class FlowEstimator(Protocol):
@@ -82,17 +85,17 @@ def build_estimator(
 
     Args:
         name: one of ESTIMATORS.
-        weights_dir: folder of weights files, in place of `weights_folder()`; `dis` needs none.
-        device: of the networks; `dis` always runs on the CPU.
+        weights_dir: folder of weights files, in place of `weights_folder()`; DIS needs none.
+        device: of the networks; DIS always runs on the CPU.
 
     Raises:
         SettingsError: no estimator has that name.
         WeightsError: the weights file is missing or is not the official one.
     """
-    if name == "dis":
+    if name in DIS_NAMES:
         from tmal_core.flow.dis import DIS
 
-        return DIS()
+        return DIS(name)
     if name not in ESTIMATORS:
         raise SettingsError(f"a flow estimator among {', '.join(ESTIMATORS)}", repr(name), "Change flow.estimator.")
     path, digest = require(entry_of(name), None if weights_dir is None else in_project(weights_dir))
@@ -106,7 +109,7 @@ def build_estimator(
 
 
 def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarray, batch_pairs: int = 32) -> np.ndarray:
-    """Flow for pairs of decoded frames, in batches.
+    """Flow for pairs of decoded frames.
 
     Args:
         frames: (N, H, W, 3) uint8 RGB.
@@ -115,13 +118,23 @@ def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarra
     Returns:
         (M, 2, H, W) float32, pixels.
     """
+    flow = np.empty((len(pairs), 2, *frames.shape[1:3]), dtype=np.float32)
+    start = 0
+    for batch in flow_batches(estimator, frames, pairs, batch_pairs):
+        flow[start : start + len(batch)] = batch
+        start += len(batch)
+    return flow
+
+
+def flow_batches(
+    estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarray, batch_pairs: int = 32
+) -> Iterator[np.ndarray]:
+    """The flow of `flow_of_pairs` in batches of at most `batch_pairs`, each estimated when it is asked for."""
     # A view: channels stay last in memory, as DIS wants them.
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    flow = np.empty((len(pairs), 2, *frames.shape[1:3]), dtype=np.float32)
     for start in range(0, len(pairs), batch_pairs):
         first, second = torch.as_tensor(pairs[start : start + batch_pairs]).unbind(dim=1)
-        flow[start : start + batch_pairs] = estimator.estimate(images[first], images[second]).numpy()
-    return flow
+        yield estimator.estimate(images[first], images[second]).numpy()
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:
