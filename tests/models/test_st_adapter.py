@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tmal_core.errors import WeightsError
-from tmal_core.models.references import STAdapterClassifier
+from tmal_core.models.references import STAdapterClassifier, load_st_adapter
 
 SMALL = {"image_size": 16, "patch_size": 8, "width": 64, "layers": 3, "bottleneck": 8}
 
@@ -97,3 +97,56 @@ def test_another_checkpoint_is_refused(weights):
 def test_wrong_clips_are_named(shape):
     with pytest.raises(ValueError, match=r"clips \(B, 3, T, 16, 16\), got"):
         STAdapterClassifier(5, **SMALL)(torch.zeros(shape))
+
+
+class _Tower(torch.nn.Module):
+    """Stands in for open_clip's image tower: the same names, and `proj`, which the classifier does not have."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.state = {name: value for name, value in weights.items() if not trained(name)} | {
+            "proj": torch.zeros(64, 8)
+        }
+
+    def state_dict(self):
+        return self.state
+
+
+def trained(name: str) -> bool:
+    return "adapter" in name or name.startswith("fc.")
+
+
+def test_a_checkpoint_of_trained_weights_alone_is_filled_up(golden, weights, tmp_path):
+    """As the reference's training writes it."""
+    path = tmp_path / "checkpoint-49.pth"
+    model = {name: value for name, value in weights.items() if trained(name)}
+    torch.save({"model": model, "optimizer": {"state": {}, "param_groups": []}, "next_epoch": 50}, path)
+    with pytest.raises(
+        WeightsError, match=r"got .*checkpoint-49\.pth, which holds the trained ones alone\. Pass the image"
+    ):
+        load_st_adapter(path)
+    read = load_st_adapter(path, _Tower(weights))
+    assert not read.training
+    assert (read(golden["input_BCTHW"]) - golden["logits"]).abs().max() <= 1e-4 * golden["logits"].abs().max()
+
+
+def test_a_whole_checkpoint_by_its_place_in_the_folder_of_weights(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMAL_WEIGHTS", str(tmp_path))
+    torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "st_adapter_ssv2_vitb16_24x384.pth")
+    read = load_st_adapter("st_adapter_ssv2").state_dict()
+    assert all(torch.equal(read[name], value.half().float()) for name, value in weights.items())
+
+
+def test_a_file_that_is_no_checkpoint_of_it(weights, tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    with pytest.raises(WeightsError, match=r"checkpoint\.pth, which is not there"):
+        load_st_adapter(path)
+    torch.save({"model": 1}, path)
+    with pytest.raises(WeightsError, match=r"expected a checkpoint of ST-Adapter .*\(an archive of model\)"):
+        load_st_adapter(path)
+    torch.save({"model": {"fc.bias": torch.zeros(3)}}, path)
+    with pytest.raises(WeightsError, match="expected the weights of an ST-Adapter classifier"):
+        load_st_adapter(path, _Tower(weights))
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="tensors and plain values"):
+        load_st_adapter(path)

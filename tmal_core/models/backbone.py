@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.transformer import QuickGELU, VisionTransformer
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
 from tmal_core.files import atomic_path
+from tmal_core.models.checkpoints import load_strictly
+from tmal_core.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive
+from tmal_core.weights import WEIGHTS, WeightsFile, require, resolve, weights_folder
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = "open_clip_model.safetensors"
 
 # OpenAI's weights want QuickGELU; the plain model names take them without a word and compute something else.
 _OPENAI_NEEDS = "quickgelu"
+_POSITIONS = "text.transformer.embeddings.position_ids"
+_HUGGING_FACE = "https://huggingface.co/{}/resolve/main/{}"
 
 
 def located(name: str) -> str:
@@ -38,12 +45,13 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
 
     Args:
         name: an open_clip model name, or a folder with `open_clip_config.json` and its weights.
-        pretrained: `folder` (the folder's own weights), the path of a weights file, or `random`.
+        pretrained: `folder` (the folder's own weights), `openai` or another of open_clip's names for the weights of
+            this model, the path of a weights file, or `random`.
         device: where it lives.
 
     Raises:
-        WeightsError: unknown model, missing folder or file, weights of another architecture, or OpenAI weights
-            for a model without QuickGELU.
+        WeightsError: unknown model, missing folder or file, another checksum than published, weights of another
+            architecture, or weights that want QuickGELU for a model without it.
     """
     folder = Path(name)
     if pretrained == "folder":
@@ -54,10 +62,7 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
             raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
         model = _create(f"local-dir:{folder}" if folder.is_dir() else name)
         if pretrained != "random":
-            _load_file(model, name, Path(pretrained))
-    if not isinstance(model.visual, open_clip.transformer.VisionTransformer):
-        got = f"{name} with {type(model.visual).__name__}"
-        raise WeightsError("a CLIP whose image tower is a ViT", got, "Adapters need its tokens: choose a ViT.")
+            _load_file(model, name, _find_file(model, name, pretrained))
     return model.to(device).float().eval().requires_grad_(False)
 
 
@@ -81,24 +86,77 @@ def _create(name: str) -> nn.Module:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        return open_clip.create_model(name, load_weights=False)
+        model = open_clip.create_model(name, load_weights=False)
     finally:
         logging.disable(before)
+    if not isinstance(model.visual, VisionTransformer):
+        got = f"{name} with {type(model.visual).__name__}"
+        raise WeightsError("a CLIP whose image tower is a ViT", got, "Adapters need its tokens: choose a ViT.")
+    return model
+
+
+def published_weights(name: str, pretrained: str) -> WeightsFile | None:
+    """The weights that open_clip knows by the name `pretrained` for a model; None where it knows none.
+
+    OpenAI's ViTs are in the registry with their checksums. The others are on Hugging Face, which states checksums only
+    to those who ask it; in the folder of weights they are called `<model>-<pretrained>.safetensors`.
+    """
+    config = get_pretrained_cfg(name, pretrained)
+    clip = f"clip_{name.lower().removesuffix(f'-{_OPENAI_NEEDS}').replace('-', '_')}"
+    if pretrained == "openai" and clip in WEIGHTS and config:
+        return WEIGHTS[clip]
+    if not config.get("hf_hub"):
+        return None
+    repository, _, file = config["hf_hub"].rpartition("/")
+    url = _HUGGING_FACE.format(repository, file or FOLDER_WEIGHTS)
+    return WeightsFile(f"{name}:{pretrained}", f"open_clip {name}", f"{name}-{pretrained}.safetensors", url, url)
+
+
+def _find_file(model: nn.Module, name: str, pretrained: str) -> Path:
+    """The weights file that the settings mean, for a model that computes as its weights want it."""
+    entry = published_weights(name, pretrained)
+    if entry is None:
+        return resolve(pretrained)
+    if get_pretrained_cfg(name, pretrained).get("quick_gelu"):
+        _require_quickgelu(model, name, pretrained)
+    converted = weights_folder() / f"{name.removesuffix(f'-{_OPENAI_NEEDS}')}-openai.safetensors"
+    if pretrained == "openai" and converted.is_file() and not (weights_folder() / entry.file).is_file():
+        return converted
+    return require(entry)[0]
+
+
+def _require_quickgelu(model: nn.Module, name: str, what: str) -> None:
+    if not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
+        got = f"{name}, which computes something else with them"
+        raise WeightsError(f"a -{_OPENAI_NEEDS} model for {what} weights", got, f"Use {name}-{_OPENAI_NEEDS}.")
 
 
 def _load_file(model: nn.Module, name: str, path: Path) -> None:
+    expected, remedy = f"weights of {name}", "Check the file and model.backbone."
     if not path.is_file():
         remedy = "Put the weights there, name another file in model.pretrained, or say `random` if you mean it."
         raise WeightsError(f"a weights file for {name}", f"{path}, which is not there", remedy)
-    if "openai" in path.name.lower() and _OPENAI_NEEDS not in name.lower():
-        raise WeightsError(f"a -{_OPENAI_NEEDS} model for OpenAI weights", name, f"Use {name}-{_OPENAI_NEEDS}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=UserWarning)  # TorchScript archives warn about torch.load
-            open_clip.load_checkpoint(model, str(path), strict=True, weights_only=True)
-    except Exception as error:  # the formats raise whatever their readers raise; each means the same to a user
-        what = " ".join(str(error).split())[:200]
-        raise WeightsError(f"weights of {name}", f"{path} ({what})", "Check the file and model.backbone.") from error
+    if "openai" in path.name.lower():
+        _require_quickgelu(model, name, "OpenAI")
+    content = read_archive(path, expected, remedy)
+    if is_torchscript(path):  # only OpenAI's are read
+        _require_quickgelu(model, name, "OpenAI")
+    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not is_state_dict(state) or not state:
+        raise WeightsError(expected, f"{path} ({describe_content(content)})", remedy)
+    load_strictly(model, _renamed(model, state), str(path))
+
+
+def _renamed(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that open_clip gives them today, as its own loader renames them."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    if not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    if _POSITIONS not in model.state_dict():  # numbers 0, 1, 2, ... that transformers no longer keeps
+        state.pop(_POSITIONS, None)
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        state["logit_scale"] = state["logit_scale"].reshape(model.logit_scale.shape)
+    return state
 
 
 def save_folder(model: nn.Module, folder: Path, config: dict[str, object], dtype: torch.dtype = torch.float16) -> None:

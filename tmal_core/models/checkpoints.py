@@ -6,16 +6,16 @@ Letters: P patches, D width.
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
+from tmal_core.tensor_files import read_archive
+from tmal_core.weights import resolve
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _NAMES_SHOWN = 4
@@ -36,18 +36,16 @@ class ViTShape:
 def read_checkpoint(path: str | Path) -> object:
     """What `torch.save` put into a file, on the CPU; tensors and plain containers only, no code.
 
+    Args:
+        path: of the file, or its name in `tmal_core.weights`.
+
     Raises:
         WeightsError: no such file, or it cannot be read that way.
     """
-    path = Path(path)
+    path = Path(path) if Path(path).is_file() else resolve(path)
     if not path.is_file():
         raise WeightsError("a checkpoint", f"{path}, which is not there", "Check the path.")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        remedy = "Replace the file, or save its tensors alone again with torch.save."
-        what = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsError("a checkpoint of tensors and plain values", f"{path} ({what})", remedy) from error
+    return read_archive(path, "a checkpoint of tensors and plain values")
 
 
 def vit_shape(state: Mapping[str, Tensor], source: str) -> ViTShape:

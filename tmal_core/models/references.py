@@ -6,6 +6,6 @@ CLIP-FSAR (`models.clip_fsar`) and ST-Adapter's classifier (`models.st_adapter`)
 from __future__ import annotations
 
 from tmal_core.models.clip_fsar import CLIPFSARCheckpoint, CLIPFSARHead, load_clip_fsar
-from tmal_core.models.st_adapter import STAdapterClassifier
+from tmal_core.models.st_adapter import STAdapterClassifier, load_st_adapter
 
-__all__ = ["CLIPFSARCheckpoint", "CLIPFSARHead", "STAdapterClassifier", "load_clip_fsar"]
+__all__ = ["CLIPFSARCheckpoint", "CLIPFSARHead", "STAdapterClassifier", "load_clip_fsar", "load_st_adapter"]

@@ -12,13 +12,15 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
 from tmal_core.models.adapters import STAdapter
-from tmal_core.models.checkpoints import load_strictly, vit_shape
+from tmal_core.models.checkpoints import load_strictly, read_checkpoint, vit_shape
+from tmal_core.tensor_files import describe_content, is_state_dict
 
 DROPOUT = 0.5
 _PLACES = ("adapter_pre_attn", "adapter_pre_mlp")
@@ -128,6 +130,33 @@ class STAdapterClassifier(nn.Module):
             tokens = block(tokens, num_frames)
         clip_features = tokens[:, 0].unflatten(0, (-1, num_frames)).mean(1)
         return self.fc(self.dropout(self.ln_post(clip_features)))
+
+
+def load_st_adapter(path: str | Path, backbone: nn.Module | None = None) -> STAdapterClassifier:
+    """Read a checkpoint of ST-Adapter, in eval mode on the CPU.
+
+    The reference writes what it trained alone, `{"model": ...}` with adapters and `fc`; the rest is OpenAI's ViT.
+
+    Args:
+        path: of the file, or its name in `tmal_core.weights`.
+        backbone: CLIP's image tower (`load_backbone(...).visual`), whose weights are taken where the file has none.
+
+    Raises:
+        WeightsError: no such file, an unreadable one, one of another model, or one without the frozen weights and no
+            backbone.
+    """
+    content = read_checkpoint(path)
+    state = content.get("model", content) if isinstance(content, dict) else content
+    if not is_state_dict(state):
+        got, remedy = f"{path} ({describe_content(content)})", "Take a checkpoint that ST-Adapter wrote."
+        raise WeightsError("a checkpoint of ST-Adapter with `model`, a dict of tensors", got, remedy)
+    if backbone is not None:
+        state = {name: value for name, value in backbone.state_dict().items() if name != "proj"} | state
+    elif "conv1.weight" not in state:
+        got = f"{path}, which holds the trained ones alone"
+        remedy = "Pass the image tower they were trained on, load_backbone('ViT-B-16-quickgelu', 'openai').visual."
+        raise WeightsError("all weights of an ST-Adapter classifier", got, remedy)
+    return STAdapterClassifier.from_state_dict({name: value.float() for name, value in state.items()}, str(path)).eval()
 
 
 class _QuickGELU(nn.Module):
