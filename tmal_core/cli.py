@@ -126,6 +126,18 @@ def _parser() -> argparse.ArgumentParser:
         help="a parameter of submitit, as in slurm_partition=gpu; may be given again",
     )
 
+    weights = command(
+        "weights", _weights, "weights files: what is there, what is missing, where it belongs", settings=False
+    )
+    weights.set_defaults(action="list")
+    actions = weights.add_subparsers(dest="action", metavar="<action>", title="actions (default: list)")
+    actions.add_parser("list", help="a table of all files, each held against its checksum")
+    fetch = actions.add_parser("fetch", help="download one into its place; goes on where it was stopped")
+    fetch.add_argument("name", metavar="NAME", help="from the list, or <model>:<weights> as open_clip calls them")
+    fetch.add_argument("--url", help="where from, in place of the official address")
+    keep = actions.add_parser("record", help="write down the checksum of a file whose publisher states none")
+    keep.add_argument("name", metavar="NAME", help="from the list")
+
     train = command("train", _train, "train one method, model.method; goes on where it was stopped")
     train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
 
@@ -248,6 +260,17 @@ def _flow(arguments: argparse.Namespace) -> None:
     from tmal_core.tasks.flow import extract_flow
 
     print(extract_flow(settings, arguments.cluster, arguments.num_shards, job or None))
+
+
+def _weights(arguments: argparse.Namespace) -> None:
+    from tmal_core.tasks.weights import fetch_weights, list_weights, record_weights
+
+    if arguments.action == "fetch":
+        print(fetch_weights(arguments.name, arguments.url))
+    elif arguments.action == "record":
+        print(record_weights(arguments.name))
+    else:
+        print(list_weights())
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -93,7 +93,7 @@ _ALL = (
         "open_clip_model.safetensors",
         "the project itself",
         home="data/tiny_clip",
-        megabytes=14,
+        megabytes=8,
     ),
     _clip("ViT-B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 354),
     _clip("ViT-B-16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", 351),
@@ -114,8 +114,9 @@ _ALL = (
 WEIGHTS = {entry.name: entry for entry in _ALL}
 """Every file by name."""
 
-ABSENT, RIGHT, WRONG, UNCHECKED, UNREADABLE = "missing", "matches", "WRONG", "none published", "unreadable"
-RECORDED, SHIPPED = "as recorded", "comes with the project"
+ABSENT, WRONG, UNREADABLE = "missing", "WRONG FILE", "unreadable"
+RIGHT, RECORDED, UNCHECKED = "there, as published", "there, as recorded", "there, unchecked"
+SHIPPED = "comes with the project"
 
 
 class Found(NamedTuple):
