@@ -97,7 +97,8 @@ def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
         none, "" where there is one).
     """
     classes = {class_folder(path) for path in table["path"]} - {""}
-    found = [_find(path, folder, classes) for path in table["path"]]
+    refused = {_key(path.rpartition("/")[2]): reason for path, reason in folder.refused.items()}
+    found = [_find(path, folder, classes, refused) for path in table["path"]]
     uses = Counter(file for file, _ in found if file)
     for row, (file, _) in enumerate(found):
         if uses[file] > 1:
@@ -105,7 +106,7 @@ def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["file", "reason"], index=table.index)
 
 
-def _find(listed: str, folder: Folder, classes: set[str]) -> tuple[str, str]:
+def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str]) -> tuple[str, str]:
     """The file of one listed path, or why there is none."""
     *parents, name = listed.split("/")
     key = _key(name)
@@ -117,7 +118,7 @@ def _find(listed: str, folder: Folder, classes: set[str]) -> tuple[str, str]:
             return "", f"{candidates[0]} lies in the folder of another class"
         if key in folder.folders:
             return "", f"{folder.folders[key][0]} is a folder, not a file"
-        return "", "no file of this name"
+        return "", refused.get(key, "no file of this name")
     if len(fitting) == 1:
         return fitting[0], ""
     agreement = {path: _agreement(path, parents) for path in fitting}

@@ -13,7 +13,7 @@ from tmal_core.data.catalog import Catalog, require_names
 from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
 from tmal_core.files import atomic_path
-from tmal_core.models.methods import METHODS, TEXT
+from tmal_core.models.methods import METHODS, TEXT, method
 from tmal_core.models.text import class_text
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.prepare import lost_videos
@@ -32,6 +32,8 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     """
     device = set_up(settings)
     catalog = split_of(settings, split)
+    if any(method(name).matching == TEXT for name in methods):
+        require_names(catalog)
     if catalog.lost(split):
         save_table(lost_videos(settings, split), run_dir, f"lost-{split}")
     episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
@@ -41,7 +43,6 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
         model = load_model(chosen, run_dir, device)
         features = bank_of(chosen, model, run_dir, split, progress).features
         if METHODS[name].matching == TEXT:
-            require_names(catalog)
             names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
             text = class_text(model.clip, chosen.model, names.tolist()).cpu()
             outcomes[name] = {p: evaluate_text(features, text, class_of, drawn) for p, drawn in episodes.items()}
