@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.errors import DataError, RunError, SettingsError, WeightsError
 from tmal_core.flow.dis import DIS, PRESETS
 from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, TorchEstimator, build_estimator, flow_batches, flow_of_pairs
 from tmal_core.flow.raft import RAFT, load_raft
@@ -100,6 +100,32 @@ def test_pairs_in_batches_are_the_pairs_one_by_one():
         assert np.array_equal(flow[index], alone[0].numpy())
     assert flow_of_pairs(DIS(), frames, pairs[:0]).shape == (0, 2, 48, 64)
     assert [len(batch) for batch in flow_batches(DIS(), frames, pairs, batch_pairs=2)] == [2, 2, 1]
+
+
+class SmallGPU(DIS):
+    """Runs out of memory above some number of pairs."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.asked = most, []
+
+    def estimate(self, first, second):
+        self.asked.append(len(first))
+        if len(first) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().estimate(first, second)
+
+
+def test_batches_that_a_gpu_does_not_take_are_halved():
+    frames = moving_texture(48, 64, (2, 1), num_frames=6)
+    pairs = np.stack([np.arange(5), np.arange(1, 6)], axis=1)
+    estimator = SmallGPU(most=2)
+    assert np.array_equal(flow_of_pairs(estimator, frames, pairs), flow_of_pairs(DIS(), frames, pairs))
+    assert estimator.asked == [5, 5, 5, 4, 2, 2, 1]
+    with pytest.raises(
+        RunError, match=r"GPU memory for one pair of frames, got too little for 64x48\. Choose a smaller"
+    ):
+        flow_of_pairs(SmallGPU(most=0), frames, pairs)
 
 
 @pytest.mark.parametrize("size", [(128, 136), (67, 130)])

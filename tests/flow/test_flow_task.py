@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tmal_core.config import load_settings
@@ -17,7 +19,8 @@ from tmal_core.tasks.flow import extract_flow
 def settings(videos, tmp_path):
     root, table = videos
     table = table[6:].assign(split="train", class_name="pan", family="all", role="both", group="", fps=24.0)
-    table = table.assign(base=table["video"], height=64, width=96, path=[str(root / path) for path in table["path"]])
+    table = table.assign(base=table["video"], height=64, width=96)
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     save_catalog(tmp_path, table)
     overrides = {"data.root": str(tmp_path), "sampling.grid": 8, "compute.num_threads": 1, "compute.num_workers": 0}
     return load_settings("tiny", overrides)
@@ -42,8 +45,8 @@ def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(flow_task, "extract_on_cluster", lambda **arguments: asked.update(arguments))
     extract_flow(settings, cluster="slurm", num_shards=2, parameters={"timeout_min": 5})
     assert asked["cluster"] == "slurm" and asked["num_shards"] == 2 and asked["parameters"] == {"timeout_min": 5}
-    assert asked["log_dir"] == tmp_path / "flow" / "dis" / "jobs" and "progress" not in asked
-    for name in ("cluster", "num_shards", "log_dir", "parameters"):
+    assert asked["log_dir"] == tmp_path / "flow" / "dis" / "jobs" and asked["progress"]
+    for name in ("cluster", "num_shards", "log_dir", "parameters", "progress"):
         del asked[name]
     assert extract(**asked, progress=False).counts == {"made": 5}
     assert extract_flow(settings, progress=False).counts == {"kept": 5}

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.flow.estimator import build_estimator
-from tmal_core.flow.extract import REPORT_NAME, ExtractReport, extract, write_report
+from tmal_core.flow.extract import extract
+from tmal_core.flow.report import ExtractReport, join_reports, shard_path, write_report
 from tmal_core.flow.store import FlowStore
 
 
@@ -24,7 +26,7 @@ class _Shard:
         self.arguments, self.rank, self.world_size = arguments, rank, world_size
 
     def __call__(self) -> ExtractReport:
-        return extract(**self.arguments, rank=self.rank, world_size=self.world_size, progress=False)
+        return extract(**self.arguments, rank=self.rank, world_size=self.world_size)
 
     def checkpoint(self):
         import submitit
@@ -42,6 +44,7 @@ def extract_on_cluster(
     num_shards: int,
     log_dir: str | Path,
     parameters: dict[str, Any] | None = None,
+    progress: bool = True,
     **options: Any,
 ) -> ExtractReport:
     """`extract` in several jobs; waits for all of them.
@@ -51,6 +54,7 @@ def extract_on_cluster(
         num_shards: jobs; a Slurm job array.
         log_dir: where submitit keeps what the jobs print; seen by all machines, as root and store are.
         parameters: submitit's, such as {"timeout_min": 600, "slurm_partition": "gpu", "gpus_per_node": 1}.
+        progress: show a bar of the jobs; those of the videos go to the jobs' logs.
         options: further arguments of `extract`.
 
     Returns:
@@ -77,7 +81,7 @@ def extract_on_cluster(
     with executor.batch():
         jobs = [executor.submit(_Shard(arguments, rank, num_shards)) for rank in range(num_shards)]
     reports = []
-    for rank, job in enumerate(jobs):
+    for rank, job in enumerate(tqdm(jobs, desc="flow", unit="job", disable=not progress)):
         try:
             reports.append(job.result())
         except (submitit.core.utils.FailedJobError, submitit.core.utils.UncompletedJobError) as error:
@@ -85,6 +89,7 @@ def extract_on_cluster(
             remedy = f"See {job.paths.stderr}, then run the same command again: it goes on where it stopped."
             raise RunError(f"shard {rank} of {num_shards} to finish", reason, remedy) from error
     outcomes = [reports[row % num_shards].outcomes[row // num_shards] for row in range(len(catalog_table))]
-    report = ExtractReport(outcomes, store.root / REPORT_NAME)
+    report = ExtractReport(outcomes, shard_path(store.root, 0, 1))
     write_report(report)
+    join_reports(store.root, 1)
     return report

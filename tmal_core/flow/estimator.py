@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tmal_core.config import in_project
-from tmal_core.errors import DataError, SettingsError
+from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.weights import entry_of, require
 
 DIS_NAMES = ("dis", "dis_fast", "dis_ultrafast")
@@ -129,12 +129,29 @@ def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarra
 def flow_batches(
     estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarray, batch_pairs: int = 32
 ) -> Iterator[np.ndarray]:
-    """The flow of `flow_of_pairs` in batches of at most `batch_pairs`, each estimated when it is asked for."""
+    """The flow of `flow_of_pairs` in batches of at most `batch_pairs`, each estimated when it is asked for.
+
+    Batches that a GPU's memory does not take are halved.
+
+    Raises:
+        RunError: not even a single pair fits.
+    """
     # A view: channels stay last in memory, as DIS wants them.
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    for start in range(0, len(pairs), batch_pairs):
+    start = 0
+    while start < len(pairs):
         first, second = torch.as_tensor(pairs[start : start + batch_pairs]).unbind(dim=1)
-        yield estimator.estimate(images[first], images[second]).numpy()
+        try:
+            flow = estimator.estimate(images[first], images[second])
+        except torch.OutOfMemoryError as error:
+            if batch_pairs == 1:
+                got = f"too little for {frames.shape[2]}x{frames.shape[1]}"
+                remedy = f"Choose a smaller estimator than {estimator.name}, or the CPU."
+                raise RunError("GPU memory for one pair of frames", got, remedy) from error
+            batch_pairs //= 2
+            continue
+        yield flow.numpy()
+        start += len(first)
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:

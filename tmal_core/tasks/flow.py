@@ -8,7 +8,8 @@ from tmal_core.compute import set_up
 from tmal_core.config import Settings, in_project
 from tmal_core.data.catalog import load_catalog
 from tmal_core.flow.cluster import extract_on_cluster
-from tmal_core.flow.extract import ExtractReport, extract
+from tmal_core.flow.extract import extract
+from tmal_core.flow.report import ExtractReport
 from tmal_core.flow.store import flow_store
 
 
@@ -48,5 +49,5 @@ def extract_flow(
         return extract(**arguments, progress=progress)
     log_dir = store.root / "jobs"
     return extract_on_cluster(
-        **arguments, cluster=cluster, num_shards=num_shards, log_dir=log_dir, parameters=parameters
+        **arguments, cluster=cluster, num_shards=num_shards, log_dir=log_dir, parameters=parameters, progress=progress
     )
