@@ -187,7 +187,7 @@ def test_shards_divide_the_table(videos, undisturbed, tmp_path, monkeypatch):
     assert sorted(seen) == sorted(table["video"]) and files_of(tmp_path) == undisturbed
 
 
-def test_reports_of_shards_are_joined_and_replaced(videos, tmp_path):
+def test_reports_of_shards_are_joined_and_replaced(videos, tmp_path, monkeypatch):
     root, table = videos
     table = table[:4].copy()
     table.loc[[1, 2], "num_frames"] = 99
@@ -207,12 +207,18 @@ def test_reports_of_shards_are_joined_and_replaced(videos, tmp_path):
     for rank in range(3):
         extract(table, root, store, rank=rank, world_size=3, **run)
     assert sorted(listed()) == ["clip1", "clip2"] and len(list(tmp_path.glob("*.csv"))) == 4
-    # The last run's report of a shard is no report of this run.
-    extract(videos[1][:4], root, store, rank=0, world_size=3, **run)
-    (tmp_path / "flow_report.0of3.csv").unlink()
-    joined.unlink()
-    extract(videos[1][:4], root, store, rank=1, world_size=3, **run)
-    assert not joined.exists()
+    # While a shard works, its last report must not pass for this run's when another one joins them.
+    seen = []
+    items = extract_module._items
+
+    def look(*arguments):
+        seen.append((tmp_path / "flow_report.0of3.csv").exists())
+        return items(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(extract_module, "_items", look)
+        extract(videos[1][:4], root, store, rank=0, world_size=3, **run)
+    assert seen == [False] and (tmp_path / "flow_report.0of3.csv").exists()
     extract(videos[1][:4], root, store, **run)
     assert listed() == [] and [path.name for path in tmp_path.glob("*.csv")] == ["flow_report.csv"]
 
