@@ -58,8 +58,10 @@ def test_the_listed_suffix_is_preferred(tree):
 
 def test_a_file_of_another_class_is_never_taken(tree):
     root = tree("b/1.avi", "b/2.avi")
-    answers = found(root, "v/a/1.avi", "v/b/2.avi")
-    assert answers == [("", "b/1.avi lies in the folder of another class"), ("b/2.avi", "")]
+    stranger = "no file of this name; b/1.avi lies in the folder of another class"
+    assert found(root, "v/a/1.avi", "v/b/2.avi") == [("", stranger), ("b/2.avi", "")]
+    answers = found(root, "v/a/1.avi", "v/b/1.avi")
+    assert answers == [("", "no file of this name"), ("b/1.avi", "")], "what another video uses is not worth a word"
 
 
 def test_one_file_cannot_be_two_videos(tree):

@@ -22,6 +22,8 @@ import pandas as pd
 from tmal_core.data.splits import VIDEO_SUFFIXES, class_folder, stem
 from tmal_core.errors import DataError
 
+_MISSING = "no file of this name"
+
 
 @dataclass
 class Folder:
@@ -100,9 +102,13 @@ def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     refused = {_key(path.rpartition("/")[2]): reason for path, reason in folder.refused.items()}
     found = [_find(path, folder, classes, refused) for path in table["path"]]
     uses = Counter(file for file, _ in found if file)
-    for row, (file, _) in enumerate(found):
+    for row, ((file, reason), listed) in enumerate(zip(found, table["path"], strict=True)):
         if uses[file] > 1:
             found[row] = "", f"ambiguous: {file} could be {uses[file]} listed videos"
+        elif reason == _MISSING:
+            strangers = [path for path in folder.files.get(_key(listed.rpartition("/")[2]), ()) if not uses[path]]
+            if strangers:
+                found[row] = "", f"{reason}; {strangers[0]} lies in the folder of another class"
     return pd.DataFrame(found, columns=["file", "reason"], index=table.index)
 
 
@@ -114,11 +120,9 @@ def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str
     own = class_folder(listed)
     fitting = [path for path in candidates if class_folder(path) not in classes or class_folder(path) == own]
     if not fitting:
-        if candidates:
-            return "", f"{candidates[0]} lies in the folder of another class"
         if key in folder.folders:
             return "", f"{folder.folders[key][0]} is a folder, not a file"
-        return "", refused.get(key, "no file of this name")
+        return "", refused.get(key, _MISSING)
     if len(fitting) == 1:
         return fitting[0], ""
     agreement = {path: _agreement(path, parents) for path in fitting}

@@ -1,0 +1,50 @@
+"""Short clips in several containers, made once, to stand in for the videos of real data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+CODECS = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx"}
+
+
+def write_clip(path: Path, seed: int, num_frames: int = 10) -> Path:
+    """A few small frames of coloured blocks that move, in the container of the suffix."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 255, (9, 12, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    options = {"deadline": "realtime", "cpu-used": "8"} if path.suffix == ".webm" else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(CODECS[path.suffix], rate=12, options=options)
+        stream.height, stream.width, stream.pix_fmt = 72, 96, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for t in range(num_frames):
+            picture = np.ascontiguousarray(np.roll(blocks, 2 * t, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    return write_clip
+
+
+@pytest.fixture(scope="session")
+def copy_clip(tmp_path_factory):
+    """Puts a clip at a path, as a hard link: a few are encoded per container, however many are asked for."""
+    folder = tmp_path_factory.mktemp("originals")
+
+    def copy(path: Path, seed: int) -> Path:
+        original = folder / f"{seed}{path.suffix}"
+        if not original.exists():
+            write_clip(original, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(original, path)
+        return path
+
+    return copy

@@ -1,0 +1,102 @@
+"""Real presets on mock trees: a few generated clips per class, under the names of the real lists.
+
+Every preset is imported and prepared; two go on through flow, training and evaluation with the tiny CLIP.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tmal_core import cli
+from tmal_core.config import load_settings
+from tmal_core.data.catalog import load_catalog
+from tmal_core.data.sources import SOURCES
+from tmal_core.data.splits import load_splits
+from tmal_core.errors import DataError
+from tmal_core.tasks.evaluate import answer
+from tmal_core.tasks.prepare import prepare
+from tmal_core.tasks.splits import import_splits
+
+REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
+PER_CLASS = 2
+SHRUNK = {
+    "model.backbone": "data/tiny_clip",
+    "model.pretrained": "folder",
+    "model.bottleneck": 16,
+    "sampling.resize": 72,
+    "sampling.crop": 64,
+    "episodes.queries_train": 1,
+    "training.episodes": 2,
+    "training.validate_every": 2,
+    "training.val_episodes": 5,
+    "evaluation.episodes": 10,
+    "evaluation.bootstrap": 20,
+    "compute.num_workers": 0,
+    "compute.num_threads": 1,
+    "prepare.max_lost": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def mock(tmp_path_factory, copy_clip):
+    """Makes the mock tree of a preset: its settings and the folder of its videos."""
+
+    def mock(name: str):
+        base = tmp_path_factory.mktemp(name)
+        import_splits([REAL], name, base / "data")
+        for number, (_, rows) in enumerate(load_splits(base / "data").groupby(["split", "class_id"])):
+            for k, path in enumerate(rows["path"].head(PER_CLASS)):
+                file = path if "." in path else f"{path}.webm"
+                copy_clip(base / "videos" / file, (2 * number + k) % 7)
+        return load_settings(name, {**SHRUNK, "data.root": str(base / "data")}), base / "videos"
+
+    return mock
+
+
+def prepared(settings, videos):
+    """Prepare, and hold the numbers against the published ones."""
+    done = prepare(settings, videos, progress=False)
+    source = SOURCES[settings.data.name]
+    assert done.listed["split"].value_counts().to_dict() == source.videos
+    classes = done.report["split"].value_counts().to_dict()
+    assert classes == source.classes and (done.report["used"] == PER_CLASS).all()
+    assert done.counts["missing"] == len(done.listed) - PER_CLASS * len(done.report) and done.num_extra == 0
+    catalog = load_catalog(settings.data.root)
+    assert catalog.root == videos and len(catalog) == PER_CLASS * len(done.report)
+    for split, number in source.videos.items():
+        assert catalog.lost(split) == number - PER_CLASS * source.classes[split]
+
+
+@pytest.mark.parametrize("name", ["ucf101", "kinetics100", "ssv2_full"])
+def test_prepare(mock, name):
+    prepared(*mock(name))
+
+
+@pytest.mark.parametrize("name", ["hmdb51", "ssv2_small"])
+def test_prepare_flow_train_evaluate(mock, name, tmp_path, capsys):
+    settings, videos = mock(name)
+    prepared(settings, videos)
+    root, run = str(settings.data.root), tmp_path / "run"
+    changes = [part for key, value in {**SHRUNK, "data.root": root}.items() for part in ("--set", f"{key}={value}")]
+    preset = ["--preset", name, *changes]
+    assert cli.main(["flow", *preset]) == 0
+    assert f"flow of {PER_CLASS * sum(SOURCES[name].classes.values())} videos" in capsys.readouterr().out
+    assert cli.main(["train", *preset, "--out", str(run)]) == 0
+    methods = [part for method in ("st_adapter", "otam", "zero_shot") for part in ("--method", method)]
+    assert cli.main(["evaluate", "--out", str(run), *methods]) == 0
+    lost = SOURCES[name].videos["test"] - PER_CLASS * SOURCES[name].classes["test"]
+    assert f"{lost} listed videos of test are lost" in capsys.readouterr().out
+    table = pd.read_csv(run / "tables" / "evaluate-test.csv")
+    assert table["method"].tolist() == ["st_adapter", "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
+    assert (
+        (table["protocol"] == "all").all() and (table["way"] == 5).all() and table["accuracy_pct"].between(0, 100).all()
+    )
+    assert len(pd.read_csv(run / "tables" / "lost-test.csv")) == lost
+    if name == "ssv2_small":
+        assert answer(settings, tmp_path, ["otam"], "val", progress=False)
+        with pytest.raises(DataError, match=r"names of all classes, got 12 without one \(unnamed val 0, ...\)"):
+            answer(settings, tmp_path, ["otam", "zero_shot"], "val", progress=False)
