@@ -52,7 +52,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
             raise SettingsError("key=value", repr(pair), remedy)
         try:
             overrides[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date that is none
             raise SettingsError("a YAML value", repr(pair), "Put quotes around the value.") from error
     return overrides
 

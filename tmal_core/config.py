@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tmal_core.errors import SettingsError
 
@@ -23,16 +23,32 @@ Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _takes_a_name(prompt: str) -> str:
+    try:
+        fits = "{}" in prompt and "\0" in prompt.format("\0")
+    except (ValueError, LookupError, AttributeError):
+        fits = False
+    if not fits:
+        raise ValueError("a sentence with {} for the class name, and no other braces")
+    return prompt
+
+
+def _without_zero(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path without a zero byte")
+    return path
+
+
 class Section(BaseModel):
     """A part of the settings: immutable, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
     name: str = "diagnostic"
     """Name of the data set, shown in tables."""
-    root: Path = Path("data/diagnostic")
+    root: Annotated[Path, AfterValidator(_without_zero)] = Path("data/diagnostic")
     """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video; `auto` takes the one that is exact for the container."""
@@ -98,7 +114,7 @@ class ModelSettings(Section):
     """An open_clip model name, or a folder with `open_clip_config.json` and weights."""
     pretrained: str = "openai"
     """Weights of the backbone: a file, `random` (only when meant), or the folder's own (`folder`)."""
-    prompt: Annotated[str, Field(pattern=r"\{\}")] = "a photo of {}"
+    prompt: Annotated[str, AfterValidator(_takes_a_name)] = "a photo of {}"
     """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
     adapters: Literal["ffn", "attention", "both"] = "ffn"
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
@@ -217,7 +233,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         path = PRESETS / f"{preset}.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         what = " ".join(str(error).split())
         raise SettingsError("a readable YAML preset", f"{path}: {what}", "Correct the file or its path.") from error
     if not isinstance(tree, dict):

@@ -1,0 +1,83 @@
+"""Presets: all load, real ones carry the protocol of the field, and what is wrong is told by its path."""
+
+from __future__ import annotations
+
+import pytest
+
+from tmal_core.config import PRESETS, load_settings, preset_names
+from tmal_core.data.sources import SOURCES, source_markdown, source_table
+from tmal_core.errors import SettingsError
+
+EPISODES = {"hmdb51": 5000, "ucf101": 3000, "kinetics100": 5000, "ssv2_full": 30_000, "ssv2_small": 30_000}
+
+
+def test_all_presets_are_here_and_load():
+    assert preset_names() == sorted(["tiny", *SOURCES])
+    assert all(load_settings(name).preset == name for name in preset_names())
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_real_presets(name):
+    settings = load_settings(name)
+    assert settings.data.name == name and str(settings.data.root) == f"data/{name}"
+    e, s = settings.episodes, settings.sampling
+    assert (e.way, e.shot, e.queries_train, e.queries_eval) == (5, 1, 5, 1)
+    assert load_settings(name, {"episodes.shot": 5}).episodes.shot == 5
+    assert (s.num_frames, s.resize, s.crop) == (8, 256, 224) and s.flip == (not name.startswith("ssv2"))
+    assert settings.training.episodes == EPISODES[name] and settings.evaluation.episodes == 10_000
+    assert settings.training.accumulation == 4 and settings.training.weight_decay == 5e-5
+    assert settings.model.backbone == "ViT-B-16-quickgelu" and settings.model.pretrained == "openai"
+
+
+def test_sources_are_complete():
+    table = source_table()
+    assert len(table) == len(SOURCES) and not (table == "").any().any()
+    assert all(source.page.startswith("https://") for source in SOURCES.values())
+    assert sum(SOURCES["hmdb51"].videos.values()) == 6766 and sum(SOURCES["ucf101"].videos.values()) == 13_320
+    lines = source_markdown().splitlines()
+    assert len(lines) == len(SOURCES) + 2 and len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: {nam: x}", r"data\.nam: extra inputs are not permitted"),
+        ("datas: {}", r"datas: extra inputs"),
+        ("prepare: {max_lost: 1.5}", r"prepare\.max_lost: .*less than or equal to 1"),
+        ("prepare: {min_frames: 0}", r"prepare\.min_frames: .*greater than or equal to 1"),
+        ("sampling: {crop: 300}", r"crop 300 is larger than resize 256"),
+        ("episodes: {way: 1}\ntraining: {episodes: -1}", r"episodes\.way: .*; training\.episodes: "),
+        ("training: {learning_rate: .inf}", r"training\.learning_rate: .*finite"),
+        ("training: {learning_rate: .nan}", r"training\.learning_rate: "),
+        ("model: {prompt: 'a {} of {x}'}", r"model\.prompt: "),
+        ("model: {prompt: '{} {'}", r"model\.prompt: "),
+        ('data: {root: "a\\0b"}', r"data\.root: "),
+        ("[1, 2]", r"a preset of keys and values, got .*mine.yaml with list"),
+        ("", r"a preset of keys and values, got .*mine.yaml with NoneType"),
+        ("a: [", r"a readable YAML preset, got .*mine.yaml"),
+        ("seed: 2020-13-45", r"a readable YAML preset, got .*mine.yaml: month must be in 1..12"),
+        ("a: " + "[" * 50_000, r"a readable YAML preset, got .*mine.yaml"),
+        ("a: &x [*x]", r"a: extra inputs"),
+        ("1: {2: 3}", r"1: keys should be strings"),
+    ],
+)
+def test_a_wrong_preset_is_told(tmp_path, text, words):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        load_settings(tmp_path / "mine.yaml")
+
+
+def test_files_that_are_no_preset(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes(b"data: {name: caf\xe9}")
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("latin.yaml", "folder.yaml", "none.yaml", "zero\0byte.yaml"):
+        with pytest.raises(SettingsError, match="a readable YAML preset, got"):
+            load_settings(tmp_path / name)
+    with pytest.raises(SettingsError, match=r"one of the presets hmdb51, kinetics100, .*tiny, ucf101, got 'hmdb'"):
+        load_settings("hmdb")
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_comments_name_the_reference_rate(name):
+    text = (PRESETS / f"{name}.yaml").read_text()
+    assert "CLIP-FSAR" in text and "episodes.shot=5" in text
