@@ -241,7 +241,7 @@ def test_what_is_worth_knowing_is_said(mine):
 
 def test_losses_cannot_be_named_without_their_list(mine):
     _, settings = mine
-    with pytest.raises(DataError, match=r"the list of lost videos, got .*prepare_problems.csv"):
+    with pytest.raises(DataError, match=r"a report of the preparation, got .*prepare_problems.csv"):
         lost_videos(settings, "test")
 
 

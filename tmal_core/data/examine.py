@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
@@ -197,7 +197,7 @@ def _sha256(path: Path) -> str:
 
 
 def _line(examined: Examined) -> str:
-    return json.dumps(asdict(examined), ensure_ascii=False) + "\n"
+    return json.dumps(vars(examined), ensure_ascii=False) + "\n"
 
 
 def _parsed(line: str) -> Examined | None:

@@ -27,7 +27,10 @@ from tmal_core.data.splits import FILE_NAME as SPLITS_NAME
 from tmal_core.data.splits import check_published, load_splits, save_splits
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
+from tmal_core.tasks.synthesise import synthesise
 
+DIAGNOSTIC = "diagnostic"
+"""`data.name` of the data set that is generated."""
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
 STATUSES = ("used", "missing", "undecodable", "too short")
 MAX_EXTRA = 1000
@@ -171,20 +174,34 @@ def class_report(listed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def data_set(settings: Settings, progress: bool = True) -> Catalog:
+    """The catalogue that the settings name: of the diagnostic data set, made where it is missing, or of a prepared one.
+
+    Raises:
+        DataError: it is not there; what to run is said.
+    """
+    if settings.data.name == DIAGNOSTIC:
+        return synthesise(settings, progress)
+    return load_catalog(in_project(settings.data.root))
+
+
+def load_report(settings: Settings) -> pd.DataFrame:
+    """`prepare_report.csv` of the data set: one row per class.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    return _read(in_project(settings.data.root) / REPORT)
+
+
 def lost_videos(settings: Settings, split: str) -> pd.DataFrame:
     """The rows of `prepare_problems.csv` for listed videos of a split that are not used.
 
     Raises:
         DataError: the file is gone or damaged.
     """
-    path = in_project(settings.data.root) / PROBLEMS
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
-    except (OSError, ValueError, KeyError) as error:
-        got = f"{path} ({' '.join(str(error).split())[:120]})"
-        remedy = "Run `tmal prepare` again: nothing is decoded twice."
-        raise DataError("the list of lost videos", got, remedy) from error
+    table = _read(in_project(settings.data.root) / PROBLEMS)
+    return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
 
 
 def _videos_folder(root: Path, videos: str | Path | None) -> Path:
@@ -310,6 +327,14 @@ def _of(values: pd.Series, what: str) -> float:
 
 def _seconds(used: pd.DataFrame) -> pd.Series:
     return (used["num_frames"] / used["fps"].where(used["fps"] > 0)).fillna(0.0)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        got = f"{path} ({' '.join(str(error).split())[:120]})"
+        raise DataError("a report of the preparation", got, "Run `tmal prepare`: nothing is decoded twice.") from error
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
