@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +128,11 @@ def _picture(path: Path) -> None:
     still.rename(path)
 
 
+def _endless_text(path: Path) -> None:
+    """An AVI header whose texts are said to be 4 GB long; FFmpeg sets half of it aside."""
+    path.write_bytes(b"RIFF\0\1\0\0AVI LIST\xf0\xff\xff\xffINFOISFT\xe0\xff\xff\x7fLavf" + bytes(200))
+
+
 BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("a.mp4", lambda path: None, "no such file"),
     "folder": ("a.mp4", lambda path: path.mkdir(), "a folder"),
@@ -137,6 +145,16 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: path.write_text("ffconcat version 1.0\nfile b.mp4\n"),
         "FFmpeg reads it as concat|No such file",
     ),
+    "link_to_itself": ("a.mp4", lambda path: path.symlink_to(path), "a link that leads nowhere"),
+    "links_in_a_circle": (
+        "a.mp4",
+        lambda path: (path.symlink_to("b.mp4"), path.with_name("b.mp4").symlink_to("a.mp4")),
+        "a link that leads nowhere",
+    ),
+    "link_to_nothing": ("a.mp4", lambda path: path.symlink_to("b.mp4"), "a link that leads nowhere"),
+    "link_to_a_folder": ("a.mp4", lambda path: path.symlink_to(path.parent), "a folder"),
+    "pipe": ("a.mp4", os.mkfifo, "not a regular file"),
+    "endless_text_in_avi": ("a.avi", _endless_text, "a damaged AVI header"),
     "picture": ("a.mp4", _picture, "FFmpeg reads it as png_pipe"),
     "sound": ("a.mp4", _sound, "audio only"),
     "sound_with_cover": ("a.mp4", _sound_with_cover, "audio only"),
@@ -181,6 +199,89 @@ def test_no_permission(tmp_path, make_clip, monkeypatch):
     monkeypatch.setattr(av, "open", refuse)
     with pytest.raises(DataError, match=r"a\.mp4 \(Permission denied\)"):
         video.probe(path)
+
+
+def test_no_permission_for_a_folder_on_the_way(tmp_path, make_clip, monkeypatch):
+    path = make_clip(tmp_path / "a.mp4", frames=1)
+
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(DataError, match=r"a\.mp4 \(Permission denied\)"):
+        video.probe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("avi", "a.mp4"), ("b_frames", "a.avi"), ("vp8", "a.mp4"), ("odd_avi", "a.webm"), ("vp9", "a.txt"), ("ts", "a")],
+)
+def test_a_wrong_extension_changes_nothing(tmp_path, clips, spelled, name, wrong):
+    """The content says what a file is."""
+    path = tmp_path / wrong
+    shutil.copy(clips[name], path)
+    assert dataclasses.astuple(video.probe(path)) == dataclasses.astuple(video.probe(clips[name]))
+    for _ in ("first", "later"):
+        assert spelled(video.read_frames(path, [40, 3])) == [40, 3]
+
+
+def test_ten_thousand_frames(tmp_path, make_clip, make_frame, spelled):
+    """The bar code spells the position modulo 1,024."""
+    frames = [make_frame(index) for index in range(1024)]
+    options = {"preset": "ultrafast", "crf": "30", "g": "250"}
+    path = make_clip(tmp_path / "long.mp4", frames=[frames[i % 1024] for i in range(10_000)], codec_options=options)
+    positions = [0, 9_999, 5_000, 1_023, 1_024]
+    for _ in ("first", "later"):
+        assert spelled(video.read_frames(path, positions)) == [position % 1024 for position in positions]
+    info = video.probe(path)
+    assert (info.num_frames, info.lost_frames) == (10_000, 0)
+    assert info.duration_s == pytest.approx(10_000 / 24)
+
+
+def test_a_frame_of_8k(tmp_path, make_clip, make_frame, spelled):
+    frame = make_frame(5, 768, 432).repeat(10, axis=0).repeat(10, axis=1)
+    path = make_clip(tmp_path / "8k.mp4", frames=[frame], codec_options={"preset": "ultrafast", "crf": "40"})
+    info = video.probe(path)
+    assert (info.num_frames, info.height, info.width) == (1, 4320, 7680)
+    frames = video.read_frames(path, [0])
+    assert frames.shape == (1, 4320, 7680, 3)
+    assert spelled(frames) == [5]
+
+
+@pytest.mark.parametrize("name", ["b_frames", "avi", "vp8"])
+def test_frames_that_are_too_large_are_refused(clips, monkeypatch, name):
+    """Before they are decoded: a damaged header announces frames that take seconds and gigabytes."""
+    video._surveys.clear()
+    monkeypatch.setattr(video_survey, "MAX_PIXELS", 80 * 80 - 1)
+    words = rf"frames of at most 6,399 pixels, got {clips[name]} \(80 x 80\)|which frames over 6,399 pixels give too"
+    with pytest.raises(DataError, match=words):
+        video.read_clip(clips[name])
+
+
+def test_frames_that_are_larger_than_their_container_says(tmp_path, clips):
+    """VP8 keeps a size in each key frame: 14 bits each for width and height."""
+    data = bytearray(clips["vp8"].read_bytes())
+    place = data.index(b"\x9d\x01\x2a") + 3
+    assert data[place : place + 4] == bytes([80, 0, 80, 0])
+    data[place : place + 4] = b"\xff\x3f\xff\x3f"
+    path = tmp_path / "huge.webm"
+    path.write_bytes(data)
+    try:
+        info = video.probe(path)
+    except DataError:
+        return
+    assert info.height * info.width <= video_survey.MAX_PIXELS
+    assert info.lost_frames > 0
+
+
+def test_more_frames_than_memory_holds(clips, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", refuse)
+    for read in (video.read_clip, lambda path: video.read_frames(path, [0])):
+        with pytest.raises(DataError, match=r"expected frames that fit into memory, got those of .*b_frames\.mp4"):
+            read(clips["b_frames"])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def read_frames(path: str | Path, positions: Sequence[int] | np.ndarray, decoder
         positions: T indices into the frames that decode, in presentation order, from 0; in any order, may repeat.
 
     Raises:
-        DataError: no frame decodes, a position is negative or past the last frame that decodes.
+        DataError: no frame decodes, a position is negative or past the last frame that decodes, or the frames are more
+            than memory holds.
     """
     try:
         asked = [operator.index(position) for position in positions]
@@ -67,18 +69,20 @@ def read_frames(path: str | Path, positions: Sequence[int] | np.ndarray, decoder
         raise DataError("whole numbers as frame positions", f"{positions!r}", "Round them first.") from None
     if asked and min(asked) < 0:
         raise DataError(f"frame positions from 0 in {path}", f"{min(asked)}", "Positions do not count from the end.")
-    survey, images = _read(Path(path), decoder, sorted(set(asked)))
-    return _stack(survey, images, asked)
+    with _enough_memory(path):
+        survey, images = _read(Path(path), decoder, sorted(set(asked)))
+        return _stack(survey, images, asked)
 
 
 def read_clip(path: str | Path, decoder: str = "auto") -> np.ndarray:
     """All frames that decode as uint8 RGB (F, H, W, 3), upright.
 
     Raises:
-        DataError: no frame decodes.
+        DataError: no frame decodes, or the frames are more than memory holds.
     """
-    survey, images = _read(Path(path), decoder, None)
-    return _stack(survey, images, range(survey.info.num_frames))
+    with _enough_memory(path):
+        survey, images = _read(Path(path), decoder, None)
+        return _stack(survey, images, range(survey.info.num_frames))
 
 
 def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Survey, dict[int, np.ndarray]]:
@@ -117,6 +121,14 @@ def _identity(path: Path) -> tuple[str, int, int]:
     except OSError:
         return str(path), -1, -1  # opening it will say what is wrong
     return str(path), stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def _enough_memory(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise DataError("frames that fit into memory", f"those of {path}", "Read fewer of them at once.") from None
 
 
 class _Everything:

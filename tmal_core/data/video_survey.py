@@ -15,6 +15,8 @@ Letters: F frames that decode, H, W pixels after rotation.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,9 @@ from av.video.reformatter import VideoReformatter
 from tmal_core.errors import DataError
 
 REMEDY = "Remove it from the list or replace the file."
+
+MAX_PIXELS = 8192 * 8192
+"""Pixels of the largest frame that is decoded: 8K has half of it, a damaged header easily more."""
 
 # Demuxers that turn text, playlists or stills into "video": a file list with such an entry is wrong.
 _NOT_VIDEO = {"tty", "concat", "concatf", "hls", "dash", "image2", "image2pipe", "bin", "xbin", "idf", "adf"}
@@ -91,12 +96,14 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.vid
     """The opened file and its first moving video stream, set to one thread; closed on leaving.
 
     Raises:
-        DataError: the path is missing, a folder, unreadable, empty, or holds no video stream.
+        DataError: the path is missing, a folder, unreadable, empty, holds no video stream, or frames over MAX_PIXELS.
     """
-    expected = "a video with at least one frame"
+    expected, limit = "a video with at least one frame", {"max_pixels": str(MAX_PIXELS)}
+    if not _is_regular(path) or _has_endless_info(path):
+        raise DataError(expected, f"{path} ({_reason(path, 'a damaged AVI header')})", REMEDY)
     try:
         # The prefix keeps FFmpeg from reading "clip:1.mp4" as a protocol.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
+        container = av.open(f"file:{path}", options=limit, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
         raise DataError(expected, f"{path} ({_reason(path, error)})", REMEDY) from None
     with container:
@@ -111,6 +118,11 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.vid
         stream = streams[0]
         if stream.codec_context is None:
             raise DataError(expected, f"{path} (no decoder for its codec)", REMEDY)
+        height, width = stream.codec_context.height, stream.codec_context.width
+        if height * width > MAX_PIXELS:
+            got = f"{path} ({width} x {height})"
+            raise DataError(f"frames of at most {MAX_PIXELS:,} pixels", got, REMEDY)
+        stream.codec_context.options = limit  # frames may be larger than their container says
         stream.codec_context.thread_count = 1
         yield container, stream
 
@@ -199,6 +211,8 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
                 images[position] = convert(frame)
         if first is None:
             reason = tally.reason or "no frame in its video stream"
+            if reason == os.strerror(errno.EINVAL):
+                reason = f"{reason}, which frames over {MAX_PIXELS:,} pixels give too"
             raise DataError("a video with at least one frame", f"{path} ({reason})", REMEDY)
         info = _info(path, container, stream, tally, first, ticks, tail)
         timed = not _TIMED.isdisjoint(container.format.name.split(","))
@@ -255,12 +269,43 @@ def _is_cut_avi(path: Path) -> bool:
         return path.stat().st_size < int.from_bytes(file.read(8)[4:], "little") + 8
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _is_regular(path: Path) -> bool:
+    """Whether it is a file, or a link to one; opening a pipe would wait for somebody to write into it."""
+    try:
+        return path.is_file()
+    except OSError:  # a folder on the way may not be entered
+        return False
+
+
+def _has_endless_info(path: Path) -> bool:
+    """Whether the texts in an AVI header announce more bytes than the file has.
+
+    FFmpeg believes it, and sets aside and fills up to 2 GB for one of them: 5 s for a file of 10 KB.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+    except OSError:
+        return False  # opening it as a video will say what is wrong
+    size, kind = start.find(b"INFO") - 4, start.find(b"INFO") - 8
+    if not start.startswith(b"RIFF") or kind < 0 or start[kind:size] != b"LIST":
+        return False
+    return int.from_bytes(start[size : size + 4], "little") > path.stat().st_size
+
+
+def _reason(path: Path, error: Exception | str) -> str:
     """Why a path could not be opened, in words that name the commonest causes."""
-    if path.is_dir():
-        return "a folder"
-    if not path.exists():
-        return "no such file"
-    if path.stat().st_size == 0:
-        return "empty file"
+    try:
+        if path.is_dir():
+            return "a folder"
+        if path.is_symlink() and not path.exists():
+            return "a link that leads nowhere"
+        if not path.exists():
+            return "no such file"
+        if not path.is_file():
+            return "not a regular file"
+        if path.stat().st_size == 0:
+            return "empty file"
+    except OSError as refusal:
+        error = refusal
     return getattr(error, "strerror", None) or str(error)
