@@ -49,11 +49,12 @@ class DIS:
         check_pair(first, second)
         height, width = first.shape[-2:]
         first, second = _uint8_rows(first), _uint8_rows(second)
-        flow = torch.empty(len(first), 2, height, width)
+        # numpy copies, not torch: between its calls OpenMP's threads would spin on the cores that DIS needs.
+        flow = np.empty((len(first), 2, height, width), dtype=np.float32)
         for index, (one, two) in enumerate(zip(first, second, strict=True)):
             pair_flow = self._dis.calc(_grey(one), _grey(two), None)
-            flow[index] = torch.from_numpy(pair_flow[:height, :width]).permute(2, 0, 1)
-        return flow
+            flow[index] = pair_flow[:height, :width].transpose(2, 0, 1)
+        return torch.from_numpy(flow)
 
 
 def _uint8_rows(frames: Tensor) -> np.ndarray:

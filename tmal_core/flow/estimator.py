@@ -136,13 +136,11 @@ def flow_batches(
     Raises:
         RunError: not even a single pair fits.
     """
-    # A view: channels stay last in memory, as DIS wants them.
-    images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     start = 0
     while start < len(pairs):
-        first, second = torch.as_tensor(pairs[start : start + batch_pairs]).unbind(dim=1)
+        first, second = (_as_images(frames[indices]) for indices in pairs[start : start + batch_pairs].T)
         try:
-            flow = estimator.estimate(images[first], images[second])
+            flow = estimator.estimate(first, second)
         except torch.OutOfMemoryError as error:
             if batch_pairs == 1:
                 got = f"too little for {frames.shape[2]}x{frames.shape[1]}"
@@ -152,6 +150,11 @@ def flow_batches(
             continue
         yield flow.numpy()
         start += len(first)
+
+
+def _as_images(frames: np.ndarray) -> Tensor:
+    """(B, H, W, 3) as (B, 3, H, W); a view: channels stay last in memory, as DIS wants them."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def check_pair(first: Tensor, second: Tensor) -> None:
