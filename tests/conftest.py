@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.catalog import Catalog
+from tmal_core.data.sampling import grid_positions
+from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
 from tmal_core.tasks.synthesise import synthesise
 
 torch.set_num_threads(1)
@@ -49,3 +52,16 @@ def small_settings(tmp_path_factory) -> Settings:
 def small_data(small_settings) -> Catalog:
     """The whole diagnostic data set with a few clips per class: real files, made once."""
     return synthesise(small_settings, progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_flow(small_settings, small_data) -> FlowStore:
+    """Stored flow of that data set: noise, but in the right place and of the right origin."""
+    store = flow_store(small_settings)
+    rng = np.random.default_rng(0)
+    for row in small_data.table.itertuples():
+        at = np.unique(grid_positions(row.num_frames, small_settings.sampling.grid))
+        flow_px = rng.normal(0, 2, (len(at), 2, 6, 6)).astype(np.float32)
+        meta = FlowMeta("dis", "none", str(small_settings.sampling.grid), row.sha256)
+        store.write(row.video, flow_px, at, meta)
+    return store

@@ -5,7 +5,8 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,21 +19,41 @@ from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.data.video import read_frames
+from tmal_core.flow.reader import flow_reader
 from tmal_core.seeding import generator
+
+
+class Clip(NamedTuple):
+    """What a model reads of a video.
+
+    Frames (T, 3, C, C) float32, normalised; where flow is read, flow (T, 2, C, C) float32 in pixels of the crop, from
+    each frame to the next native one.
+    """
+
+    frames: Tensor
+    flow_px: Tensor | None = None
 
 
 class ClipReader:
     """Reads the clips of a catalogue as the settings say. Holds no open file, so any worker may use it.
 
     Args:
-        cache: keep what `train` decodes: all frames of a video's grid, once.
+        cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
+        with_flow: whether clips come with the stored flow of `settings.flow.estimator`.
     """
 
-    def __init__(self, catalog: Catalog, settings: Settings, cache: bool = False) -> None:
+    def __init__(self, catalog: Catalog, settings: Settings, cache: bool = False, with_flow: bool = False) -> None:
         self.catalog, self.settings = catalog, settings
-        self._cache: dict[int, np.ndarray] | None = {} if cache else None
+        self._cache: dict[int, _Decoded] | None = {} if cache else None
+        self._test_cache: dict[int, _Decoded] | None = {} if cache else None
+        self._flow = flow_reader(settings, catalog) if with_flow else None
         sampling = settings.sampling
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
+
+    @property
+    def with_flow(self) -> bool:
+        """Whether clips come with flow."""
+        return self._flow is not None
 
     def test_positions(self, row: int) -> np.ndarray:
         """(T,) native frames that evaluation reads."""
@@ -43,47 +64,82 @@ class ClipReader:
         """(len(positions), H, W, 3) uint8, as decoded."""
         return read_frames(self.catalog.file(row), positions, self.settings.data.decoder)
 
-    def evaluate(self, row: int) -> Tensor:
-        """(T, 3, C, C) float32: the middle of each segment, centre crop. The same every time."""
-        return self.transform.evaluate(self.frames(row, self.test_positions(row)))
+    def evaluate(self, row: int) -> Clip:
+        """The middle of each segment, centre crop. The same every time."""
+        if self._test_cache is None:
+            return self._cropped(self._read(row, self.test_positions(row)), None)
+        if row not in self._test_cache:
+            self._test_cache[row] = self._read(row, self.test_positions(row))
+        return self._cropped(self._test_cache[row], None)
 
-    def train(self, row: int, rng: np.random.Generator) -> Tensor:
-        """(T, 3, C, C) float32: a random position in each segment, one random crop."""
+    def train(self, row: int, rng: np.random.Generator) -> Clip:
+        """A random position in each segment, one random crop."""
         s = self.settings.sampling
         positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
-        frames = self.frames(row, positions) if self._cache is None else self._cached(row, positions)
-        return self.transform.train(frames, rng)
+        decoded = self._read(row, positions) if self._cache is None else self._cached(row, positions)
+        return self._cropped(decoded, rng)
 
-    def _cached(self, row: int, positions: np.ndarray) -> np.ndarray:
+    def _read(self, row: int, positions: np.ndarray) -> _Decoded:
+        frames = self.frames(row, positions)
+        if self._flow is None:
+            return _Decoded(frames)
+        stored = self._flow.read(row, positions)
+        return _Decoded(frames, stored.flow_px, stored.frame_size)
+
+    def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
         grid = np.unique(grid_positions(self._num_frames(row), self.settings.sampling.grid))
         if row not in self._cache:
-            self._cache[row] = self.frames(row, grid)
-        return self._cache[row][np.searchsorted(grid, positions)]
+            whole = self._read(row, grid)
+            # Stored flow comes from eight bits a component: half precision loses nothing that was there.
+            flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
+            self._cache[row] = replace(whole, flow_px=flow)
+        whole, at = self._cache[row], np.searchsorted(grid, positions)
+        return replace(whole, frames=whole.frames[at], flow_px=None if whole.flow_px is None else whole.flow_px[at])
+
+    def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None) -> Clip:
+        plan = self.transform.plan(*decoded.frames.shape[1:3], rng)
+        frames = self.transform.apply_frames(decoded.frames, plan)
+        if decoded.flow_px is None:
+            return Clip(frames)
+        return Clip(frames, self.transform.apply_flow(decoded.flow_px, plan, decoded.frame_size))
 
     def _num_frames(self, row: int) -> int:
         return int(self.catalog.table["num_frames"].iat[row])
 
 
 @dataclass(frozen=True)
+class _Decoded:
+    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in."""
+
+    frames: np.ndarray
+    flow_px: np.ndarray | None = None
+    frame_size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
 class EpisodeClips:
-    """The clips of one training episode.
+    """The clips of one training episode, support first, each part class by class; n = N * (K + Q) in all.
 
     Attributes:
         protocol: name of the kind of episode.
-        support: (N * K, T, 3, C, C), class by class.
-        query: (N * Q, T, 3, C, C), class by class.
-        support_labels, query_labels: int64 in 0..N-1.
-        support_films, query_films: int64; versions of one film (a clip and its reversal) bear the same number.
+        num_support: N * K.
+        frames: (n, T, 3, C, C).
+        flow_px: (n, T, 2, C, C), or None where the model reads no flow.
+        labels: (n,) int64 in 0..N-1.
+        classes: (N,) int64, the classes' numbers among all classes of the split.
+        films: (n,) int64; versions of one film (a clip and its reversal) bear the same number.
+        named: (n,) bool, whether a clip shows all that its class's name says (a support-only file may not).
         exchangeable: whether a query clip could be a support clip as well.
     """
 
     protocol: str
-    support: Tensor
-    query: Tensor
-    support_labels: Tensor
-    query_labels: Tensor
-    support_films: Tensor
-    query_films: Tensor
+    num_support: int
+    frames: Tensor
+    flow_px: Tensor | None
+    labels: Tensor
+    classes: Tensor
+    films: Tensor
+    named: Tensor
     exchangeable: bool
 
 
@@ -93,8 +149,11 @@ class TrainingEpisodes(Dataset):
     def __init__(self, reader: ClipReader, samplers: list[EpisodeSampler], num_episodes: int, seed: int) -> None:
         self.reader, self.samplers, self.num_episodes, self.seed = reader, samplers, num_episodes, seed
         table = reader.catalog.table
+        self.class_names = sorted(table["class_name"].unique())
+        """All classes of the split; `EpisodeClips.classes` counts them."""
+        self._class_numbers = {name: number for number, name in enumerate(self.class_names)}
         self._films = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
-        self._any_role = (table["role"] == "both").to_numpy()
+        self._role = table["role"].to_numpy(str)
 
     def __len__(self) -> int:
         return self.num_episodes
@@ -102,17 +161,23 @@ class TrainingEpisodes(Dataset):
     def __getitem__(self, index: int) -> EpisodeClips:
         sampler = self.samplers[index % len(self.samplers)]
         episode = sampler[index]
-        parts = {}
-        for part, rows in (("support", episode.support), ("query", episode.query)):
-            clips = [
-                self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
-                for slot, row in enumerate(rows.flat)
-            ]
-            parts[part] = torch.stack(clips)
-            parts[f"{part}_labels"] = torch.arange(sampler.way).repeat_interleave(rows.shape[1])
-            parts[f"{part}_films"] = torch.from_numpy(self._films[rows.ravel()])
-        exchangeable = bool(self._any_role[episode.query].all())
-        return EpisodeClips(sampler.protocol.name, **parts, exchangeable=exchangeable)
+        clips = [
+            self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
+            for part, rows in (("support", episode.support), ("query", episode.query))
+            for slot, row in enumerate(rows.flat)
+        ]
+        rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
+        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in (episode.support, episode.query)]
+        return EpisodeClips(
+            protocol=sampler.protocol.name,
+            num_support=episode.support.size,
+            labels=torch.from_numpy(np.concatenate(labels)),
+            classes=torch.tensor([self._class_numbers[name] for name in episode.classes]),
+            films=torch.from_numpy(self._films[rows]),
+            named=torch.from_numpy(self._role[rows] != "support"),
+            exchangeable=bool((self._role[episode.query] == "both").all()),
+            **_stacked(clips)._asdict(),
+        )
 
 
 class _Evaluated(Dataset):
@@ -122,7 +187,7 @@ class _Evaluated(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __getitem__(self, index: int) -> Clip:
         return self.reader.evaluate(int(self.rows[index]))
 
 
@@ -133,8 +198,14 @@ def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0)
 
 
 def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> DataLoader:
-    """(n, T, 3, C, C) batches of the catalogue's rows, in their order."""
-    return DataLoader(_Evaluated(reader, rows), batch_size=batch_size, **_workers(num_workers))
+    """Batches of the catalogue's rows, in their order: clips with one more dimension in front."""
+    dataset = _Evaluated(reader, rows)
+    return DataLoader(dataset, batch_size=batch_size, collate_fn=_stacked, **_workers(num_workers))
+
+
+def _stacked(clips: list[Clip]) -> Clip:
+    flows = [clip.flow_px for clip in clips if clip.flow_px is not None]
+    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
 
 
 def _workers(num_workers: int) -> dict[str, object]:

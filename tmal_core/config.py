@@ -116,11 +116,33 @@ class ModelSettings(Section):
     """Weights of the backbone: a file, `random` (only when meant), or the folder's own (`folder`)."""
     prompt: Annotated[str, AfterValidator(_takes_a_name)] = "a photo of {}"
     """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
-    adapters: Literal["ffn", "attention", "both"] = "ffn"
+    adapters: Literal["none", "ffn", "attention", "both"] = "ffn"
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
     attention, or before each (24 x 384)."""
     bottleneck: Count = 384
     """Width inside a temporal adapter."""
+    flow_encoder: Literal["none", "stem", "clip"] = "stem"
+    """What turns flow into motion tokens: a learned stem, or the frozen CLIP on colour-coded flow."""
+    text: bool = True
+    """Whether the class names of support clips are read."""
+    fusion: Literal["none", "token", "prototype", "both"] = "both"
+    """Where flow and text join: CLIP's tokens, the prototypes, or both."""
+    fusion_levels: Literal["none", "last", "all"] | tuple[int, ...] = "all"
+    """Blocks (1, 2, ...) before whose attention flow joins the tokens; all: every quarter of the depth."""
+    text_levels: Literal["none", "last", "all"] | tuple[int, ...] = "all"
+    """The same for text."""
+    fusion_width: Count = 64
+    """Width of motion tokens, and inside a fusion adapter."""
+    mlp_width: Count = 2048
+    """Width of the FFN of the prototypes' temporal transformer."""
+    gated: bool = True
+    """Prototype modulation through gates that start at zero (TMAL), or as it is (CLIP-FSAR)."""
+    tune_backbone: bool = False
+    """Fine-tune the whole image tower (CLIP-FSAR) instead of keeping it frozen."""
+    matching: Literal["otam", "bimhm", "mean"] = "otam"
+    """Distance between clips."""
+    text_score: Fraction = 0.0
+    """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Annotated[float, Field(gt=0)] = 1.0
     """Start of the learnable factor on minus the distance."""
     smoothing: Annotated[float, Field(gt=0)] = 0.5
@@ -133,6 +155,11 @@ class TrainingSettings(Section):
     rotate: bool = False
     """Let all clips of an episode take turns as support: more to learn from each encoded clip."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of what is added to a frozen CLIP: adapters, fusion, prototypes."""
+    backbone_learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """Of everything where the backbone itself is fine-tuned (CLIP-FSAR's base learning rate)."""
+    text_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the video-text cross-entropy over all training classes (methods that read text)."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-5
     warmup: Annotated[int, Field(ge=0)] = 50
     """Optimiser steps of linear warm-up before the cosine schedule."""

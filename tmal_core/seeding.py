@@ -28,8 +28,9 @@ def torch_generator(seed: int, *path: int | str, device: str | torch.device = "c
     return torch.Generator(device=device).manual_seed(word)
 
 
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, numpy and torch (weights that libraries initialise themselves)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries still draw from the global state
-    torch.manual_seed(seed)
+def seed_everything(seed: int, *path: int | str) -> None:
+    """Seed the global generators of Python, numpy and torch: weights that libraries initialise, dropout."""
+    word = int(_entropy(seed, path).generate_state(1)[0]) if path else seed
+    random.seed(word)
+    np.random.seed(word % 2**32)  # noqa: NPY002 - libraries still draw from the global state
+    torch.manual_seed(word)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from tmal_core.clips import ClipReader
+from tmal_core.clips import Clip, ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
-from tmal_core.evaluation import bank
+from tmal_core.evaluation import bank, protocol
 from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
-from tmal_core.models.methods import METHODS, TEXT, build
+from tmal_core.models.methods import METHODS, build
+from tmal_core.models.text import SplitText
+from tmal_core.tasks.common import split_text
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +41,66 @@ def _episodes(val, name="appearance", count=20, shot=1):
     return Episodes.draw(EpisodeSampler(val, protocol, 5, shot, 1, 0), count)
 
 
-@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.matching != TEXT])
+def _learned(model):
+    """Random weights wherever something starts as the identity: every part has its say."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.text_only])
 @pytest.mark.parametrize("shot", [1, 2])
-def test_same_as_one_episode_at_a_time(small_settings, val, reader, encoded, name, shot):
-    model = _model(small_settings, name).eval()
-    episodes = _episodes(val, shot=shot, count=5)
-    outcome = evaluate(model, encoded.features, episodes)
+@pytest.mark.parametrize("text_score", [0.0, 0.4])
+@pytest.mark.parametrize("by_pairs", [False, True])
+def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, shot, text_score, by_pairs, monkeypatch):
+    if by_pairs:
+        monkeypatch.setattr(protocol, "_TABLE_OVER_PAIRS", 0)
+    settings = small_settings.replace({"model.method": name, "model.text_score": text_score})
+    model = _learned(build(settings.model))
+    reader = ClipReader(val, settings, with_flow=model.reads_flow)
+    text = split_text(settings, model, val)
+    episodes = _episodes(val, shot=shot, count=3)
+    outcome = evaluate(model, bank.encode(model, reader, text, progress=False), episodes)
     labels = torch.arange(5).repeat_interleave(shot)
-    for index in range(5):
-        support, query = (
-            torch.stack([reader.evaluate(int(row)) for row in rows[index].ravel()])
-            for rows in (episodes.support, episodes.query)
-        )
+    for index in range(3):
+        words = None if text is None else text.of_videos(episodes.support[index][:, 0])
+        tokens = []
+        for rows, role_text in ((episodes.query, None), (episodes.support, words)):
+            clips = [reader.evaluate(int(row)) for row in rows[index].ravel()]
+            frames = torch.stack([clip.frames for clip in clips])
+            flow = torch.stack([clip.flow_px for clip in clips]) if model.reads_flow else None
+            role_text = role_text[labels] if role_text is not None and model.reads_text else None
+            with torch.no_grad():
+                tokens.append(model.encode(frames, flow, role_text))
         with torch.no_grad():
-            logits = model.episode_logits(model.encode(query), model.encode(support), labels)
-            alone = (logits / model.log_scale.exp()).numpy()
-        np.testing.assert_allclose(outcome.logits[index], alone, atol=2e-4)
+            alone = model.episode_logits(*tokens, labels, words)
+        if not model.scores_text:
+            alone = alone / model.log_scale.exp()
+        np.testing.assert_allclose(outcome.logits[index], alone.detach().numpy(), atol=5e-4)
 
 
 def test_bank_encodes_each_video_once(small_settings, val, reader, monkeypatch):
     read = []
-    monkeypatch.setattr(reader, "evaluate", lambda row: read.append(row) or torch.zeros(8, 3, 64, 64))
+    monkeypatch.setattr(reader, "evaluate", lambda row: read.append(row) or Clip(torch.zeros(8, 3, 64, 64)))
     bank.encode(_model(small_settings, "otam"), reader, progress=False)
     assert read == list(range(len(val)))
+
+
+def test_a_bank_keeps_both_roles_where_text_joins_the_tower(small_settings, small_flow, val, tmp_path):
+    settings = small_settings.replace({"model.method": "tmal"})
+    model = _learned(build(settings.model))
+    reader = ClipReader(val.select(family="appearance"), settings, with_flow=True)
+    text = split_text(settings, model, reader.catalog)
+    made = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
+    kept = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
+    assert made.query.shape == (len(reader.catalog), 9, 128)
+    assert (made.query - made.support).abs().max() > 1e-3
+    assert torch.equal(kept.query, made.query) and torch.equal(kept.support, made.support)
+    words = SplitText(text.features.roll(1, 0), text.class_of)
+    assert bank.bank_key(model, reader, words) != made.key
 
 
 def test_bank_is_kept_and_shared_by_methods_with_the_same_features(
@@ -69,7 +110,7 @@ def test_bank_is_kept_and_shared_by_methods_with_the_same_features(
     bank.load_or_encode(tmp_path, _model(small_settings, "otam"), reader)
     monkeypatch.setattr(bank, "encode", lambda *_: pytest.fail("encoded again"))
     kept = bank.load_or_encode(tmp_path, _model(small_settings, "protonet"), reader)
-    assert torch.equal(kept.features, encoded.features)
+    assert torch.equal(kept.query, encoded.query) and torch.equal(kept.support, encoded.support)
 
 
 def test_bank_of_other_weights_or_positions_is_another(small_settings, val, reader):
@@ -86,26 +127,25 @@ def test_bank_of_other_weights_or_positions_is_another(small_settings, val, read
 
 
 def test_mean_pooled_matching_is_at_chance_on_order_by_construction(small_settings, val, encoded):
-    outcome = evaluate(_model(small_settings, "protonet"), encoded.features, _episodes(val, "order", 100))
+    outcome = evaluate(_model(small_settings, "protonet"), encoded, _episodes(val, "order", 100))
     assert outcome.accuracy_pct == pytest.approx(50.0, abs=1.0)
     # One of the twins is right and the other wrong, in every single episode.
     assert (outcome.correct.sum((1, 2)) == 1).mean() > 0.98
 
 
 def test_frozen_clip_knows_appearance(small_settings, val, encoded):
-    outcome = evaluate(_model(small_settings, "protonet"), encoded.features, _episodes(val, "appearance", 100))
+    outcome = evaluate(_model(small_settings, "protonet"), encoded, _episodes(val, "appearance", 100))
     assert outcome.accuracy_pct > 80
 
 
-def test_class_names_alone_see_no_support(val, encoded):
+def test_class_names_alone_see_no_support(small_settings, val, encoded):
     """With text features that are the classes' own mean frames, the answer is the nearest class mean."""
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
-    pooled = encoded.features.mean(1)
+    pooled = encoded.query.mean(1)
     text = torch.stack([pooled[torch.from_numpy(class_of == c)].mean(0) for c in range(len(names))])
-    episodes = _episodes(val, "appearance", 50)
-    outcome = evaluate_text(encoded.features, text, class_of, episodes)
+    named = dataclasses.replace(encoded, text=SplitText(text, class_of))
+    episodes, model = _episodes(val, "appearance", 50), _model(small_settings, "zero_shot")
+    outcome = evaluate_text(model, named, episodes)
     assert outcome.accuracy_pct > 80
     other = Episodes(episodes.name, np.roll(episodes.support, 1, axis=1), episodes.query)
-    assert np.allclose(
-        np.roll(outcome.logits, 1, axis=2), evaluate_text(encoded.features, text, class_of, other).logits
-    )
+    assert np.allclose(np.roll(outcome.logits, 1, axis=2), evaluate_text(model, named, other).logits)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tmal_core.config import in_project, load_settings
+from tmal_core.config import ModelSettings, in_project, load_settings
 from tmal_core.errors import WeightsError
 from tmal_core.models import backbone
 from tmal_core.models.methods import build
@@ -28,19 +28,23 @@ def tiny():
     return backbone.load_backbone(str(TINY), "folder")
 
 
+def _adapted(places):
+    return ModelSettings(adapters=places, bottleneck=8, flow_encoder="none", text=False)
+
+
 def test_is_frozen_and_in_eval_mode(tiny):
     assert not tiny.training
     assert not any(p.requires_grad for p in tiny.parameters())
-    model = TMAL(tiny, adapters=("ffn",), bottleneck=8).train()
+    model = TMAL(tiny, _adapted("ffn")).train()
     assert not model.clip.training
     assert model.adapters.training
 
 
-@pytest.mark.parametrize("places", [("ffn",), ("attention",), ("attention", "ffn")])
+@pytest.mark.parametrize("places", ["ffn", "attention", "both"])
 def test_untrained_adapters_are_plain_clip_at_every_block(tiny, places):
     torch.manual_seed(0)
     frames = torch.randn(2, 4, 3, 64, 64)
-    model = TMAL(tiny, adapters=places, bottleneck=8)
+    model = TMAL(tiny, _adapted(places))
     with torch.no_grad():
         plain = tiny.visual._embeds(frames.flatten(0, 1))
         for block, tokens in zip([None, *tiny.visual.transformer.resblocks], model.tokens(frames), strict=True):

@@ -161,8 +161,7 @@ def test_a_checkpoint_never_runs_code(settings, tmp_path):
 @pytest.mark.parametrize("protocol", range(4))
 def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, protocol):
     clips = task.training_episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
-    labels = torch.cat([clips.support_labels, clips.query_labels])
-    films = torch.cat([clips.support_films, clips.query_films])
+    labels, films = clips.labels, clips.films
     rounds = list(_rotations(labels, films, 1))
     assert sorted(torch.cat([support for support, _ in rounds]).tolist()) == list(range(len(labels)))
     for support, query in rounds:
@@ -180,11 +179,10 @@ def test_semantic_clips_do_not_rotate(settings):
 
 def test_rotated_loss_is_the_mean_over_the_rounds(settings):
     model, clips = build(settings.model).eval(), task.training_episodes(settings)[0]
-    labels = torch.cat([clips.support_labels, clips.query_labels])
-    films = torch.cat([clips.support_films, clips.query_films])
+    labels = clips.labels
     with torch.no_grad():
-        features = model.encode(torch.cat([clips.support, clips.query]))
-        rounds = list(_rotations(labels, films, 1))
+        features = model.encode(clips.frames)
+        rounds = list(_rotations(labels, clips.films, 1))
         logits = [model.episode_logits(features[q], features[s], labels[s]) for s, q in rounds]
         losses = [torch.nn.functional.cross_entropy(x, labels[q]) for x, (_, q) in zip(logits, rounds, strict=True)]
         assert episode_loss(model, clips, rotate=True).loss == pytest.approx(

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
+from tmal_core.config import ModelSettings
 from tmal_core.models.backbone import load_backbone
-from tmal_core.models.tmal import BEFORE_ATTENTION, BEFORE_FFN, TMAL
+from tmal_core.models.tmal import BEFORE_FFN, TMAL
 from tmal_core.viz.attention import (
     attention_probabilities,
     attention_shift,
@@ -42,9 +43,13 @@ def backbone(tmp_path_factory):
     return clip
 
 
-@pytest.fixture(params=[(), (BEFORE_FFN,), (BEFORE_ATTENTION, BEFORE_FFN)], ids=["frozen", "ffn", "both"])
+def _parts(adapters):
+    return ModelSettings(adapters=adapters, bottleneck=8, flow_encoder="none", text=False)
+
+
+@pytest.fixture(params=["none", "ffn", "both"])
 def model(request, backbone):
-    model = TMAL(backbone, adapters=request.param, bottleneck=8).eval()
+    model = TMAL(backbone, _parts(request.param)).eval()
     torch.manual_seed(1)
     for adapters in model.adapters.values():
         for adapter in adapters:
@@ -100,7 +105,7 @@ def test_hooks_are_gone_after_an_error(model):
 
 
 def test_adapters_move_attention_of_later_blocks_only(backbone, frames):
-    frozen, adapted = TMAL(backbone), TMAL(backbone, adapters=(BEFORE_FFN,), bottleneck=8)
+    frozen, adapted = TMAL(backbone, _parts("none")), TMAL(backbone, _parts("ffn"))
     same = attention_shift(capture_attention(frozen, frames), capture_attention(adapted, frames))
     assert torch.equal(same, torch.zeros(NUM_BLOCKS))  # identity at the start
     torch.nn.init.normal_(adapted.adapters[BEFORE_FFN][1].conv.weight)

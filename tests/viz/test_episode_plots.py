@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from tmal_core.config import ModelSettings
 from tmal_core.data.episodes import Episode, Protocol
 from tmal_core.errors import DataError
+from tmal_core.evaluation.bank import Bank
 from tmal_core.evaluation.inspection import answer_episode, episode_table
 from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.models.tmal import TMAL
@@ -24,7 +26,10 @@ def model():
     clip.visual.conv1 = nn.Conv2d(3, 4, 1)
     clip.visual.transformer = nn.Module()
     clip.visual.transformer.resblocks = nn.ModuleList()
-    return TMAL(clip, logit_scale=3.0)
+    clip.visual.proj = None
+    clip.logit_scale = nn.Parameter(torch.zeros(()))
+    parts = ModelSettings(adapters="none", flow_encoder="none", text=False, logit_scale=3.0)
+    return TMAL(clip, parts)
 
 
 @pytest.fixture
@@ -38,8 +43,8 @@ def clips():
 
 
 def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
-    answer = answer_episode(model, features, EPISODE)
-    outcome = evaluate(model, features, Episodes("all", EPISODE.support[None], EPISODE.query[None]))
+    answer = answer_episode(model, Bank(features, features, ""), EPISODE)
+    outcome = evaluate(model, Bank(features, features, ""), Episodes("all", EPISODE.support[None], EPISODE.query[None]))
     assert np.array_equal(answer.predicted, outcome.predicted.ravel())
     assert np.array_equal(answer.correct, outcome.correct.ravel()) and answer.labels.tolist() == [0, 1]
     logits = model.episode_logits(features[[4, 5]], features[:4], torch.tensor([0, 0, 1, 1]))
@@ -56,14 +61,19 @@ def test_the_table_of_episodes_says_who_is_right_where(model, features):
 
     features[4], features[5] = features[0], features[1]  # both queries look like the first class
     twisted = features[[0, 1, 2, 3, 1, 2]]
-    table = episode_table({"one": model, "two": model}, {"one": features, "two": twisted}, Sampler(), 2)
+    table = episode_table(
+        {"one": model, "two": model},
+        {"one": Bank(features, features, ""), "two": Bank(twisted, twisted, "")},
+        Sampler(),
+        2,
+    )
     assert table["episode"].tolist() == [0, 1] and table["classes"].tolist() == ["first · second"] * 2
     assert table["one"].tolist() == [50, 50] and table["two"].tolist() == [100, 0]
 
 
 def test_figure_shows_clips_distances_and_answers(model, features, clips):
     features[4], features[5] = features[1], features[0]  # the first query answers right, the second wrong
-    answer = answer_episode(model, features, EPISODE)
+    answer = answer_episode(model, Bank(features, features, ""), EPISODE)
     assert answer.correct.tolist() == [True, False]
     figure = answered_episode(answer, clips[:4], clips[4:], "an episode")
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
@@ -80,4 +90,4 @@ def test_figure_shows_clips_distances_and_answers(model, features, clips):
 
 def test_other_clips_than_the_episodes_are_refused(model, features, clips):
     with pytest.raises(DataError, match="expected 2 query and 4 support clips, got 4 and 2"):
-        answered_episode(answer_episode(model, features, EPISODE), clips[:2], clips[2:])
+        answered_episode(answer_episode(model, Bank(features, features, ""), EPISODE), clips[:2], clips[2:])

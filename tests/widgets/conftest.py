@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from tmal_core.config import load_settings
+from tmal_core.config import ModelSettings, load_settings
 from tmal_core.data.catalog import save_catalog
 from tmal_core.data.synthetic.generate import write_clip
+from tmal_core.evaluation.bank import Bank
 from tmal_core.models.tmal import TMAL
 
 CLASSES, CLIPS, FRAMES, SIDE = ("red", "green", "<b>blue</b>"), 4, 12, 32
@@ -54,15 +55,19 @@ class _NoClip(nn.Module):
         self.visual.conv1 = nn.Conv2d(3, 4, 1)
         self.visual.transformer = nn.Module()
         self.visual.transformer.resblocks = nn.ModuleList()
+        self.visual.proj = None
+        self.logit_scale = nn.Parameter(torch.zeros(()))
 
 
 @pytest.fixture(scope="session")
 def model():
-    return TMAL(_NoClip(), matching="otam", logit_scale=2.0).eval()
+    parts = ModelSettings(adapters="none", flow_encoder="none", text=False, logit_scale=2.0)
+    return TMAL(_NoClip(), parts).eval()
 
 
 @pytest.fixture(scope="session")
 def perfect():
-    """Frame features (V, T, d) by which every class is a direction of its own."""
+    """A bank of frame features by which every class is a direction of its own."""
     one_hot = torch.eye(3).repeat_interleave(CLIPS, dim=0)
-    return one_hot[:, None, :].repeat(1, 8, 1)
+    tokens = one_hot[:, None, :].repeat(1, 8, 1)
+    return Bank(tokens, tokens, key="")

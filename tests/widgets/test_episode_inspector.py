@@ -12,14 +12,19 @@ from ipywidgets.embed import embed_data
 
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.errors import EpisodeError
+from tmal_core.evaluation.bank import Bank
 from tmal_core.widgets import episode_inspector
 from tmal_core.widgets.episode_inspector import MODEL, EpisodeInspector
 
 
+def _bank(tokens):
+    return Bank(tokens, tokens, key="")
+
+
 @pytest.fixture
 def inspector(settings, catalog, model, perfect):
-    features = {"otam": perfect, "protonet": perfect.flip(0)}
-    return EpisodeInspector(settings, catalog, {"otam": model, "protonet": model}, features)
+    banks = {"otam": perfect, "protonet": _bank(perfect.query.flip(0))}
+    return EpisodeInspector(settings, catalog, {"otam": model, "protonet": model}, banks)
 
 
 def pictures(page):
@@ -56,12 +61,12 @@ def test_all_shots_of_the_answered_class_are_marked(inspector):
     assert np.array_equal(np.reshape(marks, (3, 6)), expected)
 
 
-def test_another_method_answers_from_its_own_features(settings, catalog, model, perfect):
+def test_another_method_answers_from_its_own_bank(settings, catalog, model, perfect):
     # Features of another clip's class for every video but the first of each class: mistakes must show.
-    wrong = perfect.roll(1, dims=2)
-    wrong[::4] = perfect[::4]
+    wrong = perfect.query.roll(1, dims=2)
+    wrong[::4] = perfect.query[::4]
     inspector = EpisodeInspector(
-        settings, catalog, {"otam": model, "protonet": model}, {"otam": perfect, "protonet": wrong}
+        settings, catalog, {"otam": model, "protonet": model}, {"otam": perfect, "protonet": _bank(wrong)}
     )
     inspector.controls["method"].value = "protonet"
     inspector.next_mistake()
@@ -134,13 +139,16 @@ def test_its_state_can_be_stored_in_a_notebook(inspector):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"models": {}, "features": {}}, "expected features for each of at least one model"),
-        ({"features": {"other": torch.zeros(12, 8, 3)}}, r"got models \['otam'\] and features \['other'\]"),
-        ({"features": {"otam": torch.zeros(5, 8, 3)}}, r"expected features of the split's 12 videos, got 5 for 'otam'"),
+        ({"models": {}, "banks": {}}, "expected a bank for each of at least one model"),
+        ({"banks": {"other": _bank(torch.zeros(12, 8, 3))}}, r"got models \['otam'\] and banks \['other'\]"),
+        (
+            {"banks": {"otam": _bank(torch.zeros(5, 8, 3))}},
+            r"expected a bank of the split's 12 videos, got 5 for 'otam'",
+        ),
         ({"protocol": "order"}, "expected a protocol among colours, got 'order'"),
     ],
 )
 def test_wrong_parts_are_refused(settings, catalog, model, perfect, change, message):
-    parts = {"models": {"otam": model}, "features": {"otam": perfect}, **change}
+    parts = {"models": {"otam": model}, "banks": {"otam": perfect}, **change}
     with pytest.raises(EpisodeError, match=message):
         EpisodeInspector(settings, catalog, **parts)

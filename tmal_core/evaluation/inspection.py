@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.evaluation.bank import Bank
 from tmal_core.evaluation.protocol import Episodes, evaluate
-from tmal_core.models.tmal import TMAL, class_logits
+from tmal_core.models.tmal import TMAL
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Answer:
 
     Attributes:
         episode: the question.
-        distances: (N * Q, N * K) float32, every query to every support clip.
+        distances: (N * Q, N * K) float32, every query to every support clip, or to the prototype of the clip's class
+            where the method averages shots.
         probabilities: (N * Q, N) float32, with the learned scale.
     """
 
@@ -50,23 +51,27 @@ class Answer:
 
 
 @torch.no_grad()
-def answer_episode(model: TMAL, features: Tensor, episode: Episode) -> Answer:
-    """Answer one episode from the bank's frame features (V, T, d)."""
-    query, support = (features[rows.reshape(-1)] for rows in (episode.query, episode.support))
-    distances = model.distances(query, support)
+def answer_episode(model: TMAL, bank: Bank, episode: Episode) -> Answer:
+    """Answer one episode from the bank."""
+    query, support = (torch.from_numpy(rows.reshape(-1)) for rows in (episode.query, episode.support))
     labels = torch.arange(len(episode.support)).repeat_interleave(episode.support.shape[1])
-    logits = model.log_scale.exp().cpu() * class_logits(distances, labels)
+    text = bank.text.of_videos(episode.support[:, 0]) if bank.text is not None else None
+    logits = model.episode_logits(bank.query[query], bank.support[support], labels, text)
+    prototypes, prototype_labels = model.prototypes(bank.support[support], labels, text)
+    distances = model.distances(model.modulate(bank.query[query]), prototypes)
+    if len(prototype_labels) != len(labels):
+        distances = distances[:, labels]
     return Answer(episode, distances.numpy(), logits.softmax(1).numpy())
 
 
 def episode_table(
-    models: Mapping[str, TMAL], features: Mapping[str, Tensor], sampler: EpisodeSampler, count: int
+    models: Mapping[str, TMAL], banks: Mapping[str, Bank], sampler: EpisodeSampler, count: int
 ) -> pd.DataFrame:
     """Which episodes are worth a look: queries answered right, in percent, by episode and method.
 
     Args:
         models: method -> model.
-        features: method -> (V, T, d), of the sampler's catalogue.
+        banks: method -> bank of the sampler's catalogue.
         sampler: of the episodes.
         count: episodes 0..count-1 are asked.
 
@@ -75,7 +80,7 @@ def episode_table(
     """
     episodes = Episodes.draw(sampler, count)
     right = {
-        name: 100.0 * evaluate(model, features[name], episodes).correct.mean((1, 2)) for name, model in models.items()
+        name: 100.0 * evaluate(model, banks[name], episodes).correct.mean((1, 2)) for name, model in models.items()
     }
     classes = [" · ".join(sampler[i].classes) for i in range(count)]
     return pd.DataFrame({"episode": np.arange(count), **right, "classes": classes})

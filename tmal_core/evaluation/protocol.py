@@ -1,6 +1,6 @@
 """Episodes over a feature bank: distances once per pair of videos, then nothing but indexing.
 
-Letters: V videos, E episodes, N way, K shot, Q queries per class.
+Letters: V videos, E episodes, N way, K shot, Q queries per class, U prototypes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.evaluation.bank import Bank
 from tmal_core.models.tmal import TMAL, class_logits
 
 _PAIRS_AT_ONCE = 40_000
+_CLIPS_AT_ONCE = 1024
+_TABLE_OVER_PAIRS = 8  # a whole table of distances costs less than as many chosen pairs, which are copied out first
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Outcome:
     Attributes:
         episodes: the questions.
         logits: (E, N * Q, N) float32, minus mean distances, or similarities to class names (no learned scale: it
-            changes no answer).
+            changes no answer), or the log of both scores combined.
     """
 
     episodes: Episodes
@@ -71,38 +74,62 @@ class Outcome:
 
 
 @torch.no_grad()
-def evaluate(model: TMAL, features: Tensor, episodes: Episodes) -> Outcome:
-    """Answer the episodes from frame features (V, T, d)."""
+def evaluate(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
+    """Answer the episodes from a bank; the same logits as the model's own, one episode at a time.
+
+    Everything that episodes share is computed once: a query's modulation, a prototype of the same support clips, the
+    distance of the same pair.
+    """
     queries, query_at = np.unique(episodes.query, return_inverse=True)
-    supports, support_at = np.unique(episodes.support, return_inverse=True)
-    distances = _distances(model, features[queries], features[supports])
+    query_at = query_at.reshape(len(episodes.query), -1)
+    prototypes, prototype_at, labels = _prototypes(model, bank, episodes)
+    wanted = np.stack(np.broadcast_arrays(query_at[:, :, None], prototype_at[:, None, :]), -1)
+    modulated = torch.cat([model.modulate(part) for part in bank.query[queries].split(_CLIPS_AT_ONCE)])
+    distances = _distances(model, modulated, prototypes, wanted)
+    visual = class_logits(distances.flatten(0, 1), labels).unflatten(0, wanted.shape[:2])
+    if not model.scores_text:
+        return Outcome(episodes, visual.numpy())
+    similarity = model.text_similarity(bank.query[queries], bank.text.features)
+    asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]])
+    text_logits = similarity[torch.from_numpy(query_at)[:, :, None], asked[:, None, :]]
+    return Outcome(episodes, model.score(visual, text_logits).numpy())
+
+
+def _prototypes(model: TMAL, bank: Bank, episodes: Episodes) -> tuple[Tensor, np.ndarray, Tensor]:
+    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these."""
     num_episodes, way, shot = episodes.support.shape
-    query_at = query_at.reshape(num_episodes, -1)
-    support_at = support_at.reshape(num_episodes, -1)
-    wanted = distances[query_at[:, :, None], support_at[:, None, :]]
-    labels = torch.arange(way).repeat_interleave(shot)
-    logits = class_logits(wanted.flatten(0, 1), labels).unflatten(0, (num_episodes, -1))
-    return Outcome(episodes, logits.numpy())
+    if not model.merges_shots:
+        rows, at = np.unique(episodes.support, return_inverse=True)
+        return bank.support[rows], at.reshape(num_episodes, -1), torch.arange(way).repeat_interleave(shot)
+    # The order of a class's shots does not matter: the same clips are the same prototype.
+    sets, at = np.unique(np.sort(episodes.support.reshape(-1, shot), 1), axis=0, return_inverse=True)
+    words = bank.text.of_videos(sets[:, 0]) if model.reads_text else None
+    parts = []
+    for first in range(0, len(sets), _CLIPS_AT_ONCE):
+        chosen = slice(first, first + _CLIPS_AT_ONCE)
+        means = bank.support[torch.from_numpy(sets[chosen])].mean(1)
+        parts.append(model.modulate(means, None if words is None else words[chosen]))
+    return torch.cat(parts), at.reshape(num_episodes, way), torch.arange(way)
 
 
 @torch.no_grad()
-def evaluate_text(features: Tensor, text: Tensor, class_of: np.ndarray, episodes: Episodes) -> Outcome:
-    """Answer the episodes from class names alone; the support clips only say which classes are asked for.
-
-    Args:
-        features: (V, T, d) frame features.
-        text: (C, d) of all classes of the split.
-        class_of: (V,) index into `text` of each video's class.
-        episodes: the questions.
-    """
-    pooled = torch.nn.functional.normalize(features.mean(1), dim=-1)
-    similarity = (pooled @ torch.nn.functional.normalize(text, dim=-1).T).numpy()
-    asked = class_of[episodes.support[:, :, 0]]
+def evaluate_text(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
+    """Answer the episodes from class names alone; the support clips only say which classes are asked for."""
+    pooled = torch.nn.functional.normalize(model.frame_features(bank.query).mean(1), dim=-1)
+    similarity = (pooled @ torch.nn.functional.normalize(bank.text.features, dim=-1).T).numpy()
+    asked = bank.text.class_of[episodes.support[:, :, 0]]
     rows = episodes.query.reshape(len(asked), -1)
     return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]])
 
 
-def _distances(model: TMAL, query: Tensor, support: Tensor) -> Tensor:
-    """(Q', S') distances, some rows at a time so that memory stays bounded."""
-    rows = max(1, _PAIRS_AT_ONCE // len(support))
-    return torch.cat([model.distances(part, support) for part in query.split(rows)])
+def _distances(model: TMAL, query: Tensor, prototypes: Tensor, wanted: np.ndarray) -> Tensor:
+    """Distances (...) of the wanted pairs (..., 2), each computed once and some at a time, so memory stays bounded."""
+    if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * wanted[..., 0].size:
+        rows = max(1, _PAIRS_AT_ONCE // len(prototypes))
+        table = torch.cat([model.distances(part, prototypes) for part in query.split(rows)])
+        return table[torch.from_numpy(wanted[..., 0]), torch.from_numpy(wanted[..., 1])]
+    codes, at = np.unique(wanted[..., 0] * len(prototypes) + wanted[..., 1], return_inverse=True)
+    pairs = [torch.from_numpy(side) for side in np.divmod(codes, len(prototypes))]
+    parts = zip(*(side.split(_PAIRS_AT_ONCE) for side in pairs), strict=True)
+    found = torch.cat([model.pair_distances(query[one], prototypes[other]) for one, other in parts])
+    return found[torch.from_numpy(at).view(wanted.shape[:-1])]

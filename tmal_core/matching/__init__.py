@@ -2,8 +2,18 @@
 
 from tmal_core.matching.alignment import best_path, otam_alignment
 from tmal_core.matching.cosine import cosine_distance, mean_distance
-from tmal_core.matching.dispatch import MATCHERS, match
+from tmal_core.matching.dispatch import MATCHERS, match, match_pairs
 from tmal_core.matching.otam import otam
 from tmal_core.matching.sets import bimhm
 
-__all__ = ["MATCHERS", "best_path", "bimhm", "cosine_distance", "match", "mean_distance", "otam", "otam_alignment"]
+__all__ = [
+    "MATCHERS",
+    "best_path",
+    "bimhm",
+    "cosine_distance",
+    "match",
+    "match_pairs",
+    "mean_distance",
+    "otam",
+    "otam_alignment",
+]

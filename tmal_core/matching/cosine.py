@@ -58,6 +58,16 @@ def mean_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
     return cosine_distance(query, support, eps)[:, :, 0, 0]
 
 
+def pair_cosine_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
+    """As `cosine_distance`, for chosen pairs of clips: (p, T, D) and (p, U, D) to (p, T, U)."""
+    _check(query, support)
+    dtype = torch.promote_types(torch.promote_types(query.dtype, support.dtype), torch.float32)
+    query, support = query.to(dtype), support.to(dtype)
+    with torch.autocast(query.device.type, enabled=False):
+        norms = _norm(query)[:, :, None] * _norm(support)[:, None]
+        return 1 - query @ support.transpose(1, 2) / (norms + eps)
+
+
 def _norm(features: Tensor) -> Tensor:
     return torch.linalg.vector_norm(features, dim=-1)
 

@@ -25,6 +25,7 @@ from torch.nn.functional import normalize
 from tmal_core.errors import WeightsError
 from tmal_core.matching import cosine_distance, otam
 from tmal_core.models.checkpoints import load_strictly, read_checkpoint, vit_shape
+from tmal_core.models.prototypes import class_means
 from tmal_core.models.temporal_transformer import TemporalTransformer
 
 MODES = ("visual", "text", "combine")
@@ -185,10 +186,3 @@ def load_clip_fsar(path: str | Path, num_heads: int = 8) -> CLIPFSARCheckpoint:
     load_strictly(backbone, {name: value.float() for name, value in visual.items()}, f"backbone.* of {path}")
     load_strictly(head, {name: value.float() for name, value in rest.items()}, str(path))
     return CLIPFSARCheckpoint(backbone.eval(), head.eval())
-
-
-def class_means(values: Tensor, labels: Tensor) -> Tensor:
-    """Mean of `values` (S, ...) over each class, (way, ...), classes in ascending order of label (S,)."""
-    classes, column = labels.unique(return_inverse=True)
-    members = nn.functional.one_hot(column, len(classes)).to(values.dtype)
-    return torch.tensordot(members / members.sum(0), values, dims=([0], [0]))

@@ -1,15 +1,21 @@
-"""The methods by name: the same parts, put together otherwise."""
+"""The methods by name: the same parts, put together otherwise.
+
+A method is a set of switches of `ModelSettings` that it forces; everything else is as the settings say. `tmal` forces
+nothing: its ablations are switches of the settings themselves.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone, located
-from tmal_core.models.tmal import BEFORE_ATTENTION, BEFORE_FFN, TMAL
+from tmal_core.models.tmal import TMAL
 
 
 @dataclass(frozen=True)
@@ -18,34 +24,42 @@ class Method:
 
     Attributes:
         title: for tables and plots.
-        adapted: whether temporal adapters stand in the blocks (and are trained); else CLIP is as it came.
-        matching: distance between clips, or "text" where class names are all there is to compare with.
+        trained: whether anything is learned.
+        forced: switches of `ModelSettings` and what they are set to.
+        text_only: whether class names are all there is to compare with, no support clip.
     """
 
     title: str
-    adapted: bool
-    matching: str
-
-    @property
-    def trained(self) -> bool:
-        """Whether anything is learned."""
-        return self.adapted
+    trained: bool
+    forced: MappingProxyType[str, Any] = field(hash=False)
+    text_only: bool = False
 
 
-TEXT = "text"
+def _method(title: str, trained: bool, text_only: bool = False, **forced: Any) -> Method:
+    return Method(title, trained, MappingProxyType(forced), text_only)
+
+
+_RGB = {"flow_encoder": "none", "text": False, "fusion": "none"}
+_FROZEN = {"adapters": "none", **_RGB}
+
 METHODS = {
-    "zero_shot": Method("frozen CLIP, class names, no support", False, TEXT),
-    "protonet": Method("frozen CLIP, mean-pooled", False, "mean"),
-    "otam": Method("frozen CLIP, OTAM", False, "otam"),
-    "st_adapter_mean": Method("temporal adapters, mean-pooled", True, "mean"),
-    "st_adapter": Method("temporal adapters, OTAM", True, "otam"),
-}
-
-
-_PLACES = {
-    "ffn": (BEFORE_FFN,),
-    "attention": (BEFORE_ATTENTION,),
-    "both": (BEFORE_ATTENTION, BEFORE_FFN),
+    "zero_shot": _method("frozen CLIP, class names, no support", False, True, **_FROZEN, matching="mean"),
+    "protonet": _method("frozen CLIP, mean-pooled", False, **_FROZEN, matching="mean"),
+    "otam": _method("frozen CLIP, OTAM", False, **_FROZEN, matching="otam"),
+    "clip_fsar": _method(
+        "CLIP-FSAR, fine-tuned",
+        True,
+        adapters="none",
+        flow_encoder="none",
+        text=True,
+        fusion="prototype",
+        gated=False,
+        tune_backbone=True,
+        matching="otam",
+    ),
+    "st_adapter_mean": _method("temporal adapters, mean-pooled", True, **_RGB, matching="mean"),
+    "st_adapter": _method("temporal adapters, OTAM", True, **_RGB, matching="otam"),
+    "tmal": _method("TMAL", True),
 }
 
 
@@ -60,15 +74,12 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
+def resolved(settings: ModelSettings) -> ModelSettings:
+    """The settings with what their method forces."""
+    return settings.model_copy(update=dict(method(settings.method).forced))
+
+
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:
     """The model that the settings name, on its backbone, untrained."""
-    parts = method(settings.method)
-    model = TMAL(
-        load_backbone(located(settings.backbone), settings.pretrained, device),
-        adapters=_PLACES[settings.adapters] if parts.adapted else (),
-        bottleneck=settings.bottleneck,
-        matching="mean" if parts.matching == TEXT else parts.matching,
-        smoothing=settings.smoothing,
-        logit_scale=settings.logit_scale,
-    )
-    return model.to(device)
+    clip = load_backbone(located(settings.backbone), settings.pretrained, device)
+    return TMAL(clip, resolved(settings)).to(device)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tmal_core.clips import ClipReader
 from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import Catalog, load_catalog
+from tmal_core.data.catalog import Catalog, load_catalog, require_names
 from tmal_core.data.episodes import EpisodeSampler, Protocol, protocols
 from tmal_core.evaluation.bank import Bank, load_or_encode
 from tmal_core.evaluation.protocol import Episodes
 from tmal_core.models.methods import build, method
+from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.training.checkpoint import load_checkpoint
 from tmal_core.training.loop import BEST, training_hash
@@ -61,6 +63,21 @@ def evaluation_sampler(settings: Settings, catalog: Catalog, protocol: Protocol,
     return EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_eval, seed)
 
 
+def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText | None:
+    """Text features of a split's classes, on the CPU; None for a model that asks for no class names.
+
+    Raises:
+        DataError: classes without names, which this model cannot do without.
+    """
+    if not (model.reads_text or model.parts.text_score or method(settings.model.method).text_only):
+        return None
+    require_names(catalog)
+    names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
+    return SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
+
+
 def bank_of(settings: Settings, model: TMAL, run_dir: Path, split: str, progress: bool = True) -> Bank:
-    """The features of a split by the model, kept in the run folder."""
-    return load_or_encode(run_dir / "features", model, ClipReader(split_of(settings, split), settings), progress)
+    """The clip tokens of a split by the model, kept in the run folder."""
+    catalog = split_of(settings, split)
+    reader = ClipReader(catalog, settings, with_flow=model.reads_flow)
+    return load_or_encode(run_dir / "features", model, reader, split_text(settings, model, catalog), progress)

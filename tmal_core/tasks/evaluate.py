@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
-from tmal_core.data.catalog import Catalog, require_names
+from tmal_core.data.catalog import Catalog
 from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
 from tmal_core.files import atomic_path
-from tmal_core.models.methods import METHODS, TEXT, method
-from tmal_core.models.text import class_text
+from tmal_core.models.methods import METHODS
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.prepare import lost_videos
 
@@ -32,8 +30,6 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     """
     device = set_up(settings)
     catalog = split_of(settings, split)
-    if any(method(name).matching == TEXT for name in methods):
-        require_names(catalog)
     if catalog.lost(split):
         save_table(lost_videos(settings, split), run_dir, f"lost-{split}")
     episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
@@ -41,13 +37,9 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     for name in methods:
         chosen = with_method(settings, name)
         model = load_model(chosen, run_dir, device)
-        features = bank_of(chosen, model, run_dir, split, progress).features
-        if METHODS[name].matching == TEXT:
-            names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
-            text = class_text(model.clip, chosen.model, names.tolist()).cpu()
-            outcomes[name] = {p: evaluate_text(features, text, class_of, drawn) for p, drawn in episodes.items()}
-        else:
-            outcomes[name] = {p: evaluate(model, features, drawn) for p, drawn in episodes.items()}
+        bank = bank_of(chosen, model, run_dir, split, progress)
+        by = evaluate_text if METHODS[name].text_only else evaluate
+        outcomes[name] = {protocol: by(model, bank, drawn) for protocol, drawn in episodes.items()}
     return outcomes
 
 

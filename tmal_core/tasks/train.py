@@ -8,12 +8,13 @@ from tmal_core.config import Settings
 from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import encode
-from tmal_core.evaluation.protocol import evaluate
+from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.models.methods import build, method
+from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.seeding import seed_everything
-from tmal_core.tasks.common import checkpoint_folder, draw_episodes, split_of
+from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_of, split_text
 from tmal_core.training.loop import Progress, train_model
 
 
@@ -32,12 +33,15 @@ def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Pr
     device = set_up(settings)
     seed_everything(settings.seed)
     model = build(settings.model, device)
+    episodes = training_episodes(settings, model.reads_flow)
+    text = class_text(model.clip, settings.model, episodes.class_names) if model.reads_text else None
     state = train_model(
         model,
-        training_episodes(settings),
-        _Validation(settings),
+        episodes,
+        _Validation(settings, model),
         settings,
         checkpoint_folder(run.path, name),
+        class_text=text,
         log=lambda **values: run.log_metrics(kind="train", method=name, **values),
         progress=progress,
     )
@@ -45,7 +49,7 @@ def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Pr
     return model, state
 
 
-def training_episodes(settings: Settings) -> TrainingEpisodes:
+def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEpisodes:
     """Training episodes, evenly over the families of the data set.
 
     Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
@@ -57,19 +61,25 @@ def training_episodes(settings: Settings) -> TrainingEpisodes:
             way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
             queries = e.way * e.queries_train // way
             samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, settings.seed))
-    reader = ClipReader(catalog, settings, cache=settings.data.cache)
+    reader = ClipReader(catalog, settings, settings.data.cache, with_flow)
     return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
 
 
 class _Validation:
     """Accuracy by protocol on `val`, on the same episodes every time."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.catalog = split_of(settings, "val")
-        self.reader = ClipReader(self.catalog, settings)
-        drawn = draw_episodes(settings, self.catalog, settings.training.val_episodes, settings.seed)
-        self.episodes = {name: episodes for name, episodes in drawn.items() if name != MIXED}
+    def __init__(self, settings: Settings, model: TMAL) -> None:
+        catalog = split_of(settings, "val")
+        self.reader = ClipReader(catalog, settings, settings.data.cache, model.reads_flow)
+        self.text = split_text(settings, model, catalog)
+        self.episodes = {
+            protocol.name: Episodes.draw(
+                evaluation_sampler(settings, catalog, protocol, settings.seed), settings.training.val_episodes
+            )
+            for protocol in protocols(catalog)
+            if protocol.name != MIXED
+        }
 
     def __call__(self, model: TMAL) -> dict[str, float]:
-        features = encode(model, self.reader, progress=False).features
-        return {name: evaluate(model, features, e).accuracy_pct for name, e in self.episodes.items()}
+        bank = encode(model, self.reader, self.text, progress=False)
+        return {name: evaluate(model, bank, e).accuracy_pct for name, e in self.episodes.items()}

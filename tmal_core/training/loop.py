@@ -12,12 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from tmal_core.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.config import Settings, settings_hash
 from tmal_core.models.tmal import TMAL
+from tmal_core.seeding import seed_everything
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
 
@@ -51,6 +54,7 @@ def train_model(
     validate: Validate,
     settings: Settings,
     folder: Path,
+    class_text: Tensor | None = None,
     log: Callable[..., None] = lambda **_: None,
     progress: bool = True,
 ) -> Progress:
@@ -58,9 +62,13 @@ def train_model(
 
     Leaves `best.pt` and `last.pt` in the folder and the best weights in the model. With a `last.pt` of the same
     settings in the folder it goes on from there.
+
+    Args:
+        class_text: (C, d) of the episodes' classes, where the model reads text.
     """
     digest, recipe = training_hash(settings), settings.training
-    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=recipe.learning_rate)
+    rate = recipe.backbone_learning_rate if model.parts.tune_backbone else recipe.learning_rate
+    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
     state = Progress()
@@ -72,9 +80,9 @@ def train_model(
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, settings.compute.num_workers, start=state.episode))
     began = time.perf_counter() - state.seconds
-    recent: list[tuple[float, float]] = []
+    recent: list[tuple[float, ...]] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:
-        recent.append(_step(model, next(loader), optimiser, schedule, settings, state.episode))
+        recent.append(_step(model, next(loader), class_text, optimiser, schedule, settings, state.episode))
         state.episode += 1
         bar.update()
         if state.episode % recipe.validate_every and state.episode < recipe.episodes:
@@ -95,28 +103,36 @@ def train_model(
     return state
 
 
-def _step(model: TMAL, clips: EpisodeClips, optimiser, schedule, settings: Settings, index: int) -> tuple[float, float]:
-    """Forward and backward of one episode; an optimiser step when enough of them have accumulated."""
+def _step(
+    model: TMAL, clips: EpisodeClips, class_text: Tensor | None, optimiser, schedule, settings: Settings, index: int
+) -> tuple[float, float, float]:
+    """Forward and backward of one episode; an optimiser step when enough of them have accumulated.
+
+    Returns:
+        Loss, accuracy in percent, and the norm of the gradient before clipping (nan where no step was due).
+    """
     recipe = settings.training
     model.train()
+    seed_everything(settings.seed, "dropout", index)
     device = model.log_scale.device.type
     with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        result = episode_loss(model, clips, recipe.rotate)
+        result = episode_loss(model, clips, class_text, recipe.rotate, recipe.text_weight)
     (result.loss / recipe.accumulation).backward()
+    norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
-        torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm).item()
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
-    return result.loss.item(), result.accuracy_pct
+    return result.loss.item(), result.accuracy_pct, norm
 
 
-def _note(state: Progress, recent: list[tuple[float, float]], accuracies: dict[str, float], began: float) -> None:
+def _note(state: Progress, recent: list[tuple[float, ...]], accuracies: dict[str, float], began: float) -> None:
     """Add a line to the history and say whether this is the best so far."""
-    loss, train_pct = (sum(values) / len(values) for values in zip(*recent, strict=True))
+    loss, train_pct, grad_norm = np.nanmean(np.array(recent), axis=0).tolist()
     val_pct = sum(accuracies.values()) / len(accuracies)
     state.seconds = time.perf_counter() - began
-    line = {"loss": loss, "train_pct": train_pct, "val_pct": val_pct, "seconds": state.seconds}
+    line = {"loss": loss, "train_pct": train_pct, "grad_norm": grad_norm, "val_pct": val_pct, "seconds": state.seconds}
     state.history.append({"episode": state.episode, **line, **{f"val_{k}_pct": v for k, v in accuracies.items()}})
     if val_pct > state.best_pct:
         state.best_pct, state.best_episode, state.stale = val_pct, state.episode, 0

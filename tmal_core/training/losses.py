@@ -24,32 +24,43 @@ class EpisodeLoss:
     accuracy_pct: float
 
 
-def episode_loss(model: TMAL, clips: EpisodeClips, rotate: bool = False) -> EpisodeLoss:
+def episode_loss(
+    model: TMAL, clips: EpisodeClips, class_text: Tensor | None = None, rotate: bool = False, text_weight: float = 0.0
+) -> EpisodeLoss:
     """Cross-entropy of the queries' logits; support and queries pass the backbone together.
 
     Args:
+        class_text: (C, d) of all training classes, on the model's device; where the model reads text.
         rotate: let the clips of each class take turns as its support. Encoding is what costs, matching is nearly free,
             so one episode's clips make m episodes. Only where support and query files are of one kind.
+        text_weight: w of the video-text cross-entropy over all training classes that is added (CLIP-FSAR, eq. 9).
     """
     device = model.log_scale.device
-    features = model.encode(torch.cat([clips.support, clips.query]).to(device))
-    labels = torch.cat([clips.support_labels, clips.query_labels])
-    films = torch.cat([clips.support_films, clips.query_films])
-    shot = len(clips.support) // (int(labels.max()) + 1)
-    rounds = _rotations(labels, films, shot) if rotate and clips.exchangeable else _as_drawn(labels, len(clips.support))
+    text = class_text[clips.classes.to(device)] if model.reads_text else None
+    clip_text = None if text is None else text[clips.labels.to(device)]
+    flow_px = None if clips.flow_px is None else clips.flow_px.to(device)
+    as_query, as_support = model.encode_roles(clips.frames.to(device), flow_px, clip_text)
+    shot = clips.num_support // len(clips.classes)
+    turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
-    for support, query in rounds:
-        logits.append(model.episode_logits(features[query], features[support], labels[support].to(device)))
-        truth.append(labels[query])
+    for support, query in turns:
+        labels = clips.labels[support].to(device)
+        logits.append(model.episode_logits(as_query[query], as_support[support], labels, text))
+        truth.append(clips.labels[query])
     logits, truth = torch.cat(logits).float(), torch.cat(truth).to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
-    return EpisodeLoss(F.cross_entropy(logits, truth), accuracy_pct)
+    loss = F.cross_entropy(logits, truth)
+    if text_weight and model.reads_text:
+        similarity = model.text_similarity(as_query[clips.named], class_text)
+        truth = clips.classes[clips.labels[clips.named]].to(device)
+        loss = loss + text_weight * F.cross_entropy(similarity.float(), truth)
+    return EpisodeLoss(loss, accuracy_pct)
 
 
-def _as_drawn(labels: Tensor, num_support: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _as_drawn(clips: EpisodeClips) -> Iterator[tuple[Tensor, Tensor]]:
     """The episode as the sampler drew it: rows of its support and of its queries."""
-    rows = torch.arange(len(labels))
-    yield rows[:num_support], rows[num_support:]
+    rows = torch.arange(len(clips.labels))
+    yield rows[: clips.num_support], rows[clips.num_support :]
 
 
 def _rotations(labels: Tensor, films: Tensor, shot: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import ipywidgets as widgets
 import numpy as np
-from torch import Tensor
 
 from tmal_core.clips import ClipReader
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.errors import EpisodeError, TmalError
+from tmal_core.evaluation.bank import Bank
 from tmal_core.evaluation.inspection import Answer, answer_episode
 from tmal_core.models.methods import METHODS
 from tmal_core.models.tmal import TMAL
@@ -41,7 +41,7 @@ class EpisodeInspector(widgets.VBox):
         settings: where the episode's way, shot, queries and seed start.
         catalog: the split.
         models: method name -> model.
-        features: method name -> frame features (V, T, d) of the catalogue's rows.
+        banks: method name -> bank of the catalogue's rows.
         protocol: which protocol to show first; the first one by default.
 
     Attributes:
@@ -49,7 +49,7 @@ class EpisodeInspector(widgets.VBox):
         controls: the widgets by name: method, protocol, way, shot, seed, episode, show.
 
     Raises:
-        EpisodeError: no model, a model without features, features of other videos, or an unknown protocol.
+        EpisodeError: no model, a model without a bank, a bank of other videos, or an unknown protocol.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class EpisodeInspector(widgets.VBox):
         settings: Settings,
         catalog: Catalog,
         models: Mapping[str, TMAL],
-        features: Mapping[str, Tensor],
+        banks: Mapping[str, Bank],
         protocol: str | None = None,
     ) -> None:
         self._protocols = {found.name: found for found in protocols(catalog)}
-        _check(catalog, models, features, protocol, list(self._protocols))
-        self.settings, self.catalog, self.models, self.features = settings, catalog, dict(models), dict(features)
+        _check(catalog, models, banks, protocol, list(self._protocols))
+        self.settings, self.catalog, self.models, self.banks = settings, catalog, dict(models), dict(banks)
         self.answer: Answer | None = None
         self._reader = ClipReader(catalog, settings)
         self._pictures: OrderedDict[tuple[int, str], str] = OrderedDict()
@@ -134,7 +134,7 @@ class EpisodeInspector(widgets.VBox):
 
     def _answer(self, number: int) -> Answer:
         method = self.controls["method"].value
-        return answer_episode(self.models[method], self.features[method], self._sampler_now()[number])
+        return answer_episode(self.models[method], self.banks[method], self._sampler_now()[number])
 
     def _sampler_now(self) -> EpisodeSampler:
         """The sampler of the controls; kept, since making one walks over the whole catalogue."""
@@ -174,17 +174,17 @@ class EpisodeInspector(widgets.VBox):
 def _check(
     catalog: Catalog,
     models: Mapping[str, TMAL],
-    features: Mapping[str, Tensor],
+    banks: Mapping[str, Bank],
     protocol: str | None,
     known: list[str],
 ) -> None:
-    if not models or set(models) != set(features):
-        got = f"models {sorted(models)} and features {sorted(features)}"
-        raise EpisodeError("features for each of at least one model", got, "Pass both under the same names.")
-    for name, tensor in features.items():
-        if len(tensor) != len(catalog):
-            got = f"{len(tensor)} for '{name}'"
-            raise EpisodeError(f"features of the split's {len(catalog)} videos", got, "Use the bank of this split.")
+    if not models or set(models) != set(banks):
+        got = f"models {sorted(models)} and banks {sorted(banks)}"
+        raise EpisodeError("a bank for each of at least one model", got, "Pass both under the same names.")
+    for name, bank in banks.items():
+        if len(bank.query) != len(catalog):
+            got = f"{len(bank.query)} for '{name}'"
+            raise EpisodeError(f"a bank of the split's {len(catalog)} videos", got, "Use the bank of this split.")
     if protocol is not None and protocol not in known:
         raise EpisodeError(f"a protocol among {', '.join(known)}", repr(protocol), "Choose one of them.")
 

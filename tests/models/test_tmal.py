@@ -1,0 +1,228 @@
+"""What must hold for TMAL whatever its switches: it starts as CLIP, and an episode is answered without peeking."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tmal_core.config import load_settings
+from tmal_core.errors import SettingsError
+from tmal_core.models.fusion import fusion_blocks
+from tmal_core.models.methods import METHODS, build, resolved
+from tmal_core.models.summary import frozen_hash
+from tmal_core.models.tmal import TMAL
+
+TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
+SWITCHES = {
+    "everything": {},
+    "flow as a picture": {"flow_encoder": "clip"},
+    "tokens only": {"fusion": "token"},
+    "prototypes only": {"fusion": "prototype"},
+    "nothing fused": {"fusion": "none"},
+    "no text": {"text": False},
+    "no flow": {"flow_encoder": "none"},
+    "last level": {"fusion_levels": "last", "text_levels": "last"},
+    "chosen levels": {"fusion_levels": (2, 3), "text_levels": (4,)},
+    "no adapters": {"adapters": "none"},
+    "adapters before attention": {"adapters": "attention"},
+    "sets": {"matching": "bimhm"},
+    "mean": {"matching": "mean"},
+    "text score": {"text_score": 0.5},
+}
+WAY, FRAMES = 3, 4
+
+
+@pytest.fixture(params=SWITCHES.values(), ids=SWITCHES)
+def parts(request):
+    return TINY.model_copy(update=request.param)
+
+
+@pytest.fixture
+def untrained(parts):
+    torch.manual_seed(0)
+    return build(parts).eval()
+
+
+@pytest.fixture
+def trained(untrained):
+    return _with_noise(untrained)
+
+
+def _with_noise(model: TMAL) -> TMAL:
+    """As if trained: noise on everything that is learned, so no part is the identity."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+class _Episode:
+    """Two shots of three classes and five queries, as a model wants them."""
+
+    def __init__(self, model: TMAL) -> None:
+        draw = torch.Generator().manual_seed(2)
+        self.model = model
+        self.support = torch.randn(2 * WAY, FRAMES, 3, 64, 64, generator=draw)
+        self.query = torch.randn(5, FRAMES, 3, 64, 64, generator=draw)
+        self.support_flow = torch.randn(2 * WAY, FRAMES, 2, 64, 64, generator=draw)
+        self.query_flow = torch.randn(5, FRAMES, 2, 64, 64, generator=draw)
+        self.text = torch.randn(WAY, model.joint_width, generator=draw)
+        self.labels = torch.tensor([0, 1, 2, 0, 1, 2])
+
+    @torch.no_grad()
+    def encoded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        reads_flow = self.model.reads_flow
+        words = self.text[self.labels] if self.model.reads_text else None
+        query = self.model.encode(self.query, self.query_flow if reads_flow else None)
+        return query, self.model.encode(self.support, self.support_flow if reads_flow else None, words)
+
+    @torch.no_grad()
+    def logits(self) -> torch.Tensor:
+        return self.model.episode_logits(*self.encoded(), self.labels, self.text)
+
+
+def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
+    episode = _Episode(untrained)
+    visual = untrained.clip.visual
+    flow = episode.support_flow if untrained.reads_flow else None
+    with torch.no_grad():
+        plain = visual._embeds(episode.support.flatten(0, 1))
+        stages = untrained.tokens(episode.support, flow, episode.text[episode.labels])
+        for block, tokens in zip([None, *visual.transformer.resblocks], stages, strict=True):
+            plain = plain if block is None else block(plain)
+            assert (tokens - plain).abs().max() <= 1e-6 * plain.abs().max()
+
+
+def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts):
+    """One shot each: with more, TMAL averages features where the plain methods average distances."""
+    episode = _Episode(untrained)
+    episode.support, episode.support_flow = episode.support[:WAY], episode.support_flow[:WAY]
+    episode.labels = episode.labels[:WAY]
+    plain = build(parts.model_copy(update={"method": "otam"}))
+    plain.parts = plain.parts.model_copy(update={"matching": parts.matching})
+    with torch.no_grad():
+        features = plain.encode(episode.query), plain.encode(episode.support)
+        query, support = episode.encoded()
+        logits = untrained.eval().log_scale.exp() * -plain.distances(*features)
+        mine = untrained.log_scale.exp() * -untrained.distances(
+            untrained.modulate(query), untrained.prototypes(support, episode.labels, episode.text)[0]
+        )
+    torch.testing.assert_close(mine, logits, atol=2e-5, rtol=1e-5)
+
+
+def test_relabelling_the_classes_permutes_the_logits(trained):
+    episode = _Episode(trained)
+    before = episode.logits()
+    order = torch.tensor([2, 0, 1])  # class c is now called order[c]
+    episode.labels = order[episode.labels]
+    episode.text = episode.text[order.argsort()]
+    torch.testing.assert_close(episode.logits()[:, order], before, atol=1e-4, rtol=1e-4)
+
+
+def test_the_order_of_the_support_set_does_not_matter(trained):
+    episode = _Episode(trained)
+    before = episode.logits()
+    order = torch.tensor([3, 5, 0, 4, 1, 2])
+    episode.support, episode.support_flow = episode.support[order], episode.support_flow[order]
+    episode.labels = episode.labels[order]
+    torch.testing.assert_close(episode.logits(), before, atol=1e-4, rtol=1e-4)
+
+
+def test_a_query_does_not_depend_on_the_others(trained):
+    episode = _Episode(trained)
+    before = episode.logits()
+    episode.query, episode.query_flow = episode.query[[1]], episode.query_flow[[1]]
+    torch.testing.assert_close(episode.logits(), before[[1]], atol=1e-4, rtol=1e-4)
+
+
+def test_no_class_name_reaches_a_query(trained):
+    """Queries are encoded without text, and encoding both roles at once gives the query the same tokens."""
+    episode = _Episode(trained)
+    flow = episode.query_flow if trained.reads_flow else None
+    words = torch.randn(5, trained.joint_width)
+    with torch.no_grad():
+        alone = trained.encode(episode.query, flow)
+        query, support = trained.encode_roles(episode.query, flow, words)
+        torch.testing.assert_close(query, alone, atol=1e-5, rtol=1e-5)
+        assert (query is support) == (not trained.separate_roles)
+        if trained.separate_roles:
+            torch.testing.assert_close(support, trained.encode(episode.query, flow, words), atol=1e-4, rtol=1e-4)
+            assert (support - query).abs().max() > 1e-3
+
+
+def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
+    before = frozen_hash(untrained)
+    model, episode = _with_noise(untrained).train(), _Episode(untrained)
+    flows = (episode.query_flow, episode.support_flow) if model.reads_flow else (None, None)
+    words = episode.text[episode.labels] if model.reads_text else None
+    query, support = model.encode(episode.query, flows[0]), model.encode(episode.support, flows[1], words)
+    logits = model.episode_logits(query, support, episode.labels, episode.text)
+    similarity = model.text_similarity(query, episode.text) if model.parts.text else logits.new_zeros(())
+    (logits.square().mean() + similarity.square().mean()).backward()
+    without = {name for name, p in model.tunable().items() if p.grad is None or not p.grad.any()}
+    # Only the class token leaves the tower, and in the last block nothing passes from patches to it after attention:
+    # the adapter there (one of ST-Adapter's twelve, too) has nothing to learn from.
+    last = f"adapters.ffn.{model.depth - 1}."
+    assert all(name.startswith(last) for name in without), without
+    assert all(p.grad is None for p in model.clip.parameters())
+    torch.optim.SGD(model.tunable().values(), lr=0.1).step()
+    assert frozen_hash(model) == before
+
+
+def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained):
+    episode = _Episode(trained)
+    before = episode.logits()
+    episode.query_flow = episode.query_flow.flip(-1) * 3
+    changed = (episode.logits() - before).abs().max()
+    assert (changed > 1e-4) == trained.reads_flow
+    if trained.reads_flow:
+        with pytest.raises(ValueError, match="expected flow"):
+            trained.encode(episode.query)
+
+
+def test_text_changes_the_answer_only_where_it_is_read(trained):
+    episode = _Episode(trained)
+    before = episode.logits()
+    episode.text = episode.text.roll(1, 0) * 1.5
+    changed = (episode.logits() - before).abs().max()
+    assert (changed > 1e-4) == (trained.reads_text or trained.scores_text)
+
+
+def test_the_text_score_is_not_used_in_training(untrained):
+    model = build(TINY.model_copy(update={"text_score": 0.5}))
+    assert model.eval().scores_text and not model.train().scores_text
+
+
+@pytest.mark.parametrize(
+    ("levels", "depth", "blocks"),
+    [("all", 12, (3, 6, 9, 12)), ("all", 4, (1, 2, 3, 4)), ("last", 12, (12,)), ("none", 12, ()), ((5, 2), 12, (2, 5))],
+)
+def test_levels(levels, depth, blocks):
+    assert fusion_blocks(levels, depth) == blocks
+
+
+@pytest.mark.parametrize("levels", [(0,), (13,), (3, 3)])
+def test_levels_outside_the_tower(levels):
+    with pytest.raises(SettingsError, match=r"expected levels among the blocks 1\.\.12"):
+        fusion_blocks(levels, 12)
+
+
+@pytest.mark.parametrize(("adapters", "limit"), [("ffn", 16e6), ("both", 23e6)])
+def test_tunable_parameters_at_full_size(adapters, limit):
+    settings = load_settings(
+        "tiny", {"model.backbone": "ViT-B-16-quickgelu", "model.pretrained": "random", "model.adapters": adapters}
+    )
+    parts = settings.replace({"model.method": "tmal", "model.bottleneck": 384, "model.mlp_width": 2048}).model
+    model = build(parts)
+    assert sum(p.numel() for p in model.tunable().values()) <= limit
+    frames, flow = torch.zeros(1, 2, 3, 224, 224), torch.zeros(1, 2, 2, 224, 224)
+    with torch.no_grad():
+        assert model.encode(frames, flow, torch.zeros(1, 512)).shape == (1, 3, 512)
+
+
+def test_methods_force_their_parts_and_tmal_none():
+    for name in METHODS:
+        parts = resolved(TINY.model_copy(update={"method": name}))
+        assert all(getattr(parts, key) == value for key, value in METHODS[name].forced.items())
+    assert resolved(TINY) == TINY
