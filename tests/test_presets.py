@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tmal_core.config import PRESETS, load_settings, preset_names
 from tmal_core.data.sources import SOURCES, source_markdown, source_table
 from tmal_core.errors import SettingsError
 
+ROOT = Path(__file__).parent.parent
 EPISODES = {"hmdb51": 5000, "ucf101": 3000, "kinetics100": 5000, "ssv2_full": 30_000, "ssv2_small": 30_000}
 
 
@@ -34,6 +37,7 @@ def test_sources_are_complete():
     assert len(table) == len(SOURCES) and not (table == "").any().any()
     assert all(source.page.startswith("https://") for source in SOURCES.values())
     assert sum(SOURCES["hmdb51"].videos.values()) == 6766 and sum(SOURCES["ucf101"].videos.values()) == 13_320
+    assert source_markdown() in (ROOT / "README.md").read_text(encoding="utf-8"), "the README shows this table"
     lines = source_markdown().splitlines()
     assert len(lines) == len(SOURCES) + 2 and len({line.count("|") for line in lines}) == 1
 
