@@ -59,6 +59,18 @@ def test_dis_does_not_depend_on_dtype_history_or_pickling():
     assert torch.equal(pickle.loads(pickle.dumps(used)).estimate(frames[2:3], frames[3:]), fresh)
 
 
+@pytest.mark.parametrize("name", DIS_NAMES)
+def test_dis_does_not_remember_small_frames(name):
+    """Below some size OpenCV changes the scale it works at, and would stay there: flow would depend on its order."""
+    large, small = as_batch(moving_texture(120, 160, (3, 1))), as_batch(moving_texture(40, 44, (1, 1), num_frames=3))
+    fresh = [DIS(name).estimate(frames[:1], frames[1:2]) for frames in (large, small)]
+    second = DIS(name).estimate(small[1:2], small[2:])
+    used = DIS(name)
+    batch = used.estimate(small[:2], small[1:])
+    assert torch.equal(batch[:1], fresh[1]) and torch.equal(batch[1:], second)
+    assert torch.equal(used.estimate(large[:1], large[1:]), fresh[0])
+
+
 def test_dis_does_not_depend_on_threads():
     """Else flow made with other numbers of workers would differ. Unrelated pictures: the search goes everywhere."""
     first, second = (as_batch(moving_texture(150, 160, (1, 0), seed=seed)[:1]) for seed in (1, 2))

@@ -39,6 +39,7 @@ class DIS:
     def __init__(self, name: str = "dis") -> None:
         self.name = name
         self._dis = cv2.DISOpticalFlow_create(PRESETS[name])
+        self._scale, self._patch = self._dis.getFinestScale(), self._dis.getPatchSize()
 
     def __reduce__(self):
         # OpenCV objects cannot be pickled; workers build their own.
@@ -52,6 +53,9 @@ class DIS:
         # numpy copies, not torch: between its calls OpenMP's threads would spin on the cores that DIS needs.
         flow = np.empty((len(first), 2, height, width), dtype=np.float32)
         for index, (one, two) in enumerate(zip(first, second, strict=True)):
+            # Frames too small for the preset make OpenCV choose another scale, and keep it for all that come later.
+            self._dis.setFinestScale(self._scale)
+            self._dis.setPatchSize(self._patch)
             pair_flow = self._dis.calc(_grey(one), _grey(two), None)
             flow[index] = pair_flow[:height, :width].transpose(2, 0, 1)
         return torch.from_numpy(flow)
