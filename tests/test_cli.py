@@ -19,7 +19,8 @@ def test_help_loads_nothing_heavy():
     code += "print([name for name in ('torch', 'pydantic', 'pandas', 'papermill', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
-    commands = ("suite", "synthesise", "pretrain-tiny", "flow", "weights", "train", "evaluate", "runs")
+    commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
+    commands += ("runs",)
     assert [name for name in commands if f"\n    {name}" not in done.stdout] == []
 
 

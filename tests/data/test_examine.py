@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import pytest
 
 from tmal_core.data import examine as examine_module
 from tmal_core.data.examine import JOURNAL, Examined, Journal, examine, examine_all
+from tmal_core.errors import RunError
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,14 @@ def test_a_file_that_changes_while_it_is_read(videos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(examine_module, "probe", grow)
     assert examine(tmp_path, "1.mp4").reason == "it changed while it was read"
+
+
+def test_a_file_that_may_not_be_read(videos, monkeypatch):
+    def denied(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(examine_module.os, "open", denied)
+    assert examine(videos, "1.mp4") == Examined("1.mp4", reason="Permission denied")
 
 
 def test_workers_find_the_same(videos):
@@ -92,6 +102,24 @@ def test_journal_remembers_what_has_not_changed(videos, tmp_path):
     assert Journal(tmp_path / "data", "auto").recall(tmp_path, "1.mp4") is None
     copy.unlink()
     assert Journal(tmp_path / "data", "auto").recall(tmp_path, "1.mp4") is None
+
+
+def test_a_full_disk_is_told(tmp_path):
+    with Journal(tmp_path, "auto") as journal:
+        journal._file.close()
+        journal._file = FullDisk()
+        with pytest.raises(RunError, match=r"room on the disk for .*prepare_journal.jsonl, got a full disk"):
+            journal.add(Examined("a.avi"))
+
+
+class FullDisk:
+    """A file that takes no more."""
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def close(self):
+        pass
 
 
 def test_journal_passes_over_what_is_no_line_of_it(tmp_path):

@@ -67,6 +67,12 @@ def test_too_few_classes(clips):
         own_splits(folder, "100/0/0", seed=0, way=5)
 
 
+def test_links_that_lead_out_are_said(tmp_path):
+    (tmp_path / "jump").symlink_to("/etc")
+    with pytest.raises(DataError, match=r"no folder around them \(left out: jump, a link that leads out of the folder"):
+        own_splits(walk(tmp_path), "0/0/100", seed=0, way=1)
+
+
 @pytest.mark.parametrize(
     ("paths", "words"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tmal_core.config import load_settings
 from tmal_core.data.catalog import load_catalog
 from tmal_core.data.examine import JOURNAL
 from tmal_core.data.splits import load_splits, save_splits
-from tmal_core.errors import DataError, SettingsError
+from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.tasks import prepare as prepare_module
 from tmal_core.tasks.prepare import PROBLEMS, REPORT, lost_videos, prepare, prepare_own
 
@@ -194,6 +195,21 @@ def test_killed_and_restarted_ends_with_the_same_bytes(mine, monkeypatch):
     monkeypatch.setattr(prepare_module, "examine_all", lambda v, p, *a: decoded.extend(p) or probe(v, p, *a))
     prepare(settings, videos, progress=False)
     assert len(decoded) == 12 - done and products(settings) == first
+
+
+def test_a_full_disk_leaves_no_catalogue(mine, monkeypatch):
+    videos, settings = mine
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tmal_core.data.catalog.pq.write_table", full)
+        with pytest.raises(RunError, match=r"room on the disk for .*data, got a full disk"):
+            prepare(settings, videos, progress=False)
+    names = [path.name for path in settings.data.root.iterdir()]
+    assert sorted(names) == sorted(["splits.csv", REPORT, PROBLEMS, JOURNAL])
+    assert prepare(settings, videos, progress=False).counts["used"] == 12
 
 
 def test_check_opens_no_video(mine, monkeypatch):

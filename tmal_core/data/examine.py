@@ -24,7 +24,7 @@ from typing import IO
 
 from tmal_core.data.video import probe
 from tmal_core.errors import DataError
-from tmal_core.files import atomic_path
+from tmal_core.files import atomic_path, full_disk_is_clear
 
 JOURNAL = "prepare_journal.jsonl"
 _FORMAT = 1  # raise it whenever the same file would be examined otherwise
@@ -90,8 +90,9 @@ class Journal:
         if examined.reason:
             return
         self._known[examined.path] = examined
-        self._file.write(_line(examined))
-        self._file.flush()
+        with full_disk_is_clear(self.path):
+            self._file.write(_line(examined))
+            self._file.flush()
 
     def compact(self) -> None:
         """Write all that is known, sorted, one line per file."""

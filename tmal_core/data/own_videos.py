@@ -100,6 +100,8 @@ def _by_class(folder: Folder) -> dict[str, list[str]]:
             raise DataError("class folders whose names differ in letters or digits", got, "Rename or join them.")
         found.setdefault(from_folder(top), []).append(path)
     if not found:
-        got = f"{folder.root} with {len(folder)} videos and no folder around them"
+        refused = next(iter(folder.refused.items()), None)
+        hint = f" (left out: {refused[0]}, {refused[1]})" if refused else ""
+        got = f"{folder.root} with {len(folder)} videos and no folder around them{hint}"
         raise DataError("one subfolder per class", got, "Move the videos of each class into a folder of its name.")
     return found
