@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import torch
 
 from tmal_core.config import Settings
@@ -20,3 +23,21 @@ def set_up(settings: Settings) -> torch.device:
             "a CUDA GPU (compute.device: cuda)", "none that torch can use", "Set compute.device to cpu."
         )
     return torch.device(settings.compute.device)
+
+
+def machine_name(*devices: str) -> str:
+    """What measures time here, in words: the processor, torch's threads, and the GPU if it is among the devices.
+
+    Args:
+        devices: those that are used, as torch writes them.
+    """
+    words = [_processor(), f"{torch.get_num_threads()} threads"]
+    words += [torch.cuda.get_device_name(device) for device in devices if torch.device(device).type == "cuda"]
+    return ", ".join(words)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

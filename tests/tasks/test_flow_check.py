@@ -66,11 +66,34 @@ def test_storage_error_is_that_of_the_step(tmp_path):
     store = FlowStore(tmp_path / "flow")
     store.write("v0", np.zeros((4, 2, 32, 32), np.float32), np.arange(4), META)
     table = storage_table(videos, store, Known(), tmp_path / "scratch").set_index("kind")
-    assert list(table.index) == ["int8", "int8, compact"]
+    assert list(table.index) == ["float32, full size", "int8", "int8, compact"]
+    floats, files = table.iloc[0], table.iloc[1:]
+    assert floats["kb_per_video"] == 4 * 2 * 32 * 32 * 4 / 1e3 and floats["error_px"] == 0
     # Rounding is off by a quarter of a step on average and by half a step at most, in both components alike here.
-    assert table["error_px"].between(0.15 * STEP_PX, 0.5 * STEP_PX).all()
-    assert (table["error_p99_px"] <= 0.5 * STEP_PX * 2**0.5 + 1e-6).all()
-    assert table["error_px"].nunique() == 1 and (table["kb_per_video"] == 4 * table["kb_per_field"]).all()
+    assert files["error_px"].between(0.15 * STEP_PX, 0.5 * STEP_PX).all()
+    assert files["error_px"].nunique() == 1 and (table["kb_per_video"] == 4 * table["kb_per_field"]).all()
+    assert files["kb_per_video"].is_monotonic_decreasing and (files["read_ms"] > 0).all()
+    # A ramp is its own interpolation, which lies between samples that were rounded up and samples rounded down.
+    assert (files["full_error_px"] / files["error_px"]).between(0.7, 1).all()
+
+
+class Stripes(Known):
+    """Every other column moves by one pixel: half resolution knows half a pixel everywhere."""
+
+    def estimate(self, first, second):
+        flow = torch.zeros(len(first), 2, *first.shape[-2:])
+        flow[:, 0, :, ::2] = 1.0
+        return flow
+
+
+def test_full_error_counts_what_half_resolution_loses(tmp_path):
+    videos = catalog(tmp_path, NAME)
+    write_clip(tmp_path / "v0.mp4", np.zeros((5, 32, 32, 3), np.uint8))
+    store = FlowStore(tmp_path / "flow")
+    store.write("v0", np.zeros((4, 2, 32, 32), np.float32), np.arange(4), META)
+    table = storage_table(videos, store, Stripes(), tmp_path / "scratch").iloc[1:]
+    assert (table["error_px"] < STEP_PX / 2).all()
+    assert table["full_error_px"].to_numpy() == pytest.approx(0.5, abs=STEP_PX / 2)
 
 
 def test_spread_takes_both_ends_and_no_more_than_there_are(tmp_path):

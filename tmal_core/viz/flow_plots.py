@@ -1,0 +1,102 @@
+"""Flow estimators as pictures: their fields side by side, and error against time.
+
+All functions take arrays or tables and return a matplotlib Figure; nothing is saved or shown here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from tmal_core.errors import DataError
+from tmal_core.viz.flow import color_wheel, flow_to_rgb
+from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled
+
+_CELL = 1.35  # inches of one picture
+
+
+class FlowRow(NamedTuple):
+    """One frame and the fields that belong to it."""
+
+    frame: np.ndarray
+    """(H, W, 3) uint8."""
+    flows: Mapping[str, np.ndarray]
+    """Name (an estimator's, "truth") -> (2, h, w) in pixels; the names and their order are those of all rows."""
+
+
+@styled
+def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
+    """A row per clip: its frame, each field in Middlebury colours, and the wheel with the scale of that row.
+
+    Args:
+        rows: title -> frame and fields.
+
+    Raises:
+        DataError: no rows, or rows that do not hold the same fields.
+    """
+    if not rows:
+        raise DataError("at least one row of flow", "none", "Pass a title, its frame and its fields.")
+    names = [list(row.flows) for row in rows.values()]
+    if any(each != names[0] for each in names):
+        raise DataError(f"the fields {', '.join(names[0])} in each row", str(names), "Pass the same in all rows.")
+    columns = ["frame", *names[0]]
+    height, width = next(iter(rows.values())).frame.shape[:2]
+    size = (_CELL * (len(columns) + 0.7), (_CELL * height / width + 0.3) * len(rows) + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    ratios = [*[1.0] * len(columns), 0.6]
+    for line, (title, row) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items(), strict=True):
+        line.suptitle(title, x=0.005, ha="left", fontsize=8.5, fontweight="bold", color=INK)
+        *cells, key = line.subplots(1, len(columns) + 1, squeeze=False, width_ratios=ratios)[0]
+        # An outlier must not pale the rest, and a little too fast must not look like a mistake.
+        scale = [row.flows["truth"]] if "truth" in row.flows else row.flows.values()
+        max_px = 1.2 * max(*(float(np.hypot(*flow).max()) for flow in scale), 0.1)
+        pictures = [row.frame, *(flow_to_rgb(flow, max_px) for flow in row.flows.values())]
+        for cell, picture, name in zip(cells, pictures, columns, strict=True):
+            picture_axes(cell).imshow(picture)
+            cell.set_xlabel(name, fontsize=7.5, labelpad=2)
+        key.imshow(color_wheel(96))
+        key.set_axis_off()
+        key.set_title(f"rim: {max_px:.1f} px", fontsize=7, fontweight="normal", color=SOFT, loc="center", pad=2)
+    return figure
+
+
+@styled
+def error_against_time(errors: pd.DataFrame, speed: pd.DataFrame) -> Figure:
+    """End-point error over milliseconds a pair: a small dot per clip, a large one for their mean, per estimator.
+
+    Args:
+        errors: with estimator, clip and epe_px.
+        speed: with estimator and `ms_<size>` columns; the last of them is shown.
+
+    Raises:
+        DataError: an estimator has errors and no time.
+    """
+    column = [name for name in speed.columns if name.startswith("ms_")][-1]
+    times = dict(zip(speed["estimator"], speed[column], strict=True))
+    missing = sorted(set(errors["estimator"]) - set(times))
+    if missing:
+        raise DataError("a time for each estimator", f"none for {', '.join(missing)}", "Measure them as well.")
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, group in errors.groupby("estimator", sort=False):
+        axes.scatter([times[name]] * len(group), group["epe_px"], s=12, color=ACCENT, alpha=0.35, linewidths=0)
+        mean = group["epe_px"].mean()
+        axes.scatter([times[name]], [mean], s=52, color=ACCENT, linewidths=0, zorder=3)
+        axes.annotate(
+            name, (times[name], mean), fontsize=8.5, color=INK, xytext=(7, 2), textcoords="offset points", zorder=4
+        )
+    axes.set(xscale="log", yscale="log", ylabel="end-point error, px")
+    axes.set_xlabel(f"ms a pair of {column.removeprefix('ms_')} frames, this machine")
+    low, high = min(times.values()), max(times.values())
+    axes.set_xlim(low / 1.6, high * 3.2)  # room for the names
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    axes.grid(axis="y")
+    return figure
