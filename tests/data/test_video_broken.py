@@ -59,6 +59,15 @@ def test_wanted_frame_missing(tmp_path, faststart):
         video.read_frames(faststart, [48])
 
 
+def test_frames_after_a_vp8_frame_that_only_copies_a_reference(assets):
+    """The file is a damaged one: its third frame is referred to by none, and makes another reference the golden one."""
+    path = assets / "vp8_golden_copied.webm"
+    clip = video.read_clip(path)
+    assert len(clip) == 12
+    for position in range(12):
+        assert np.array_equal(video.read_frames(path, [position])[0], clip[position]), position
+
+
 def test_negative_position(faststart):
     with pytest.raises(DataError, match=r"frame positions from 0 in .*clip\.mp4, got -1"):
         video.read_frames(faststart, [3, -1])

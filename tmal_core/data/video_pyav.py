@@ -54,6 +54,8 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     convert = FrameConverter(survey.info.height, survey.info.width)
     images: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
+        # A VP8 frame that nothing refers to may still copy one reference to another, which is lost when it is skipped.
+        skipping = "DEFAULT" if stream.codec.name in ("vp8", "libvpx") else "NONREF"
         packets = container.demux(stream)
         newest_key = keys[0] if keys[0] == survey.key_ticks[0] else None  # a file starts at its first key frame
         try:
@@ -69,7 +71,7 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
                     if packet.is_keyframe and packet.pts is not None:
                         newest_key = max(newest_key, packet.pts)
                     # Exact: only frames that nothing refers to are skipped, and none that is wanted.
-                    stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+                    stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else skipping
                     for frame in stream.decode(packet if packet.size else None):
                         if frame.pts in wanted:
                             images[wanted[frame.pts]] = convert(frame)
