@@ -132,5 +132,7 @@ def test_journal_passes_over_what_is_no_line_of_it(tmp_path):
         file.write("\n".join([*wrong, '{"path": "half']))
     with Journal(tmp_path, "auto") as journal:
         assert list(journal._known) == ["a.avi"]
+        journal.add(Examined("c.avi"))
         journal.add(Examined("b.avi"))
-    assert [json.loads(line)["path"] for line in lines(tmp_path)[1:]] == ["a.avi", "b.avi"]
+        journal.compact()
+    assert [json.loads(line)["path"] for line in lines(tmp_path)[1:]] == ["a.avi", "b.avi", "c.avi"]

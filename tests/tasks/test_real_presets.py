@@ -27,6 +27,7 @@ SHRUNK = {
     "model.backbone": "data/tiny_clip",
     "model.pretrained": "folder",
     "model.bottleneck": 16,
+    "model.mlp_width": 64,
     "sampling.resize": 72,
     "sampling.crop": 64,
     "episodes.queries_train": 1,
@@ -76,27 +77,31 @@ def test_prepare(mock, name):
     prepared(*mock(name))
 
 
-@pytest.mark.parametrize("name", ["hmdb51", "ssv2_small"])
-def test_prepare_flow_train_evaluate(mock, name, tmp_path, capsys):
+@pytest.mark.parametrize(("name", "trained"), [("hmdb51", "tmal"), ("ssv2_small", "st_adapter")])
+def test_prepare_flow_train_evaluate(mock, name, trained, tmp_path, capsys):
     settings, videos = mock(name)
     prepared(settings, videos)
     root, run = str(settings.data.root), tmp_path / "run"
-    changes = [part for key, value in {**SHRUNK, "data.root": root}.items() for part in ("--set", f"{key}={value}")]
+    chosen = {**SHRUNK, "data.root": root, "model.method": trained}
+    changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     preset = ["--preset", name, *changes]
     assert cli.main(["flow", *preset]) == 0
     assert f"flow of {PER_CLASS * sum(SOURCES[name].classes.values())} videos" in capsys.readouterr().out
     assert cli.main(["train", *preset, "--out", str(run)]) == 0
-    methods = [part for method in ("st_adapter", "otam", "zero_shot") for part in ("--method", method)]
+    methods = [part for method in (trained, "otam", "zero_shot") for part in ("--method", method)]
     assert cli.main(["evaluate", "--out", str(run), *methods]) == 0
     lost = SOURCES[name].videos["test"] - PER_CLASS * SOURCES[name].classes["test"]
     assert f"{lost} listed videos of test are lost" in capsys.readouterr().out
     table = pd.read_csv(run / "tables" / "evaluate-test.csv")
-    assert table["method"].tolist() == ["st_adapter", "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
+    assert table["method"].tolist() == [trained, "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
     assert (
         (table["protocol"] == "all").all() and (table["way"] == 5).all() and table["accuracy_pct"].between(0, 100).all()
     )
     assert len(pd.read_csv(run / "tables" / "lost-test.csv")) == lost
     if name == "ssv2_small":
         assert answer(settings, tmp_path, ["otam"], "val", progress=False)
-        with pytest.raises(DataError, match=r"names of all classes, got 12 without one \(unnamed val 0, ...\)"):
+        words = r"names of all classes, got 12 without one \(unnamed val 0, ...\). .*something-something-v2-train.json"
+        with pytest.raises(DataError, match=words):
             answer(settings, tmp_path, ["otam", "zero_shot"], "val", progress=False)
+        assert cli.main(["train", *preset, "--set", "model.method=tmal", "--out", str(tmp_path / "text")]) == 1
+        assert "names of all classes" in capsys.readouterr().err
