@@ -55,6 +55,7 @@ def test_dots_are_where_the_numbers_are():
     expected = [(5, 0.1), (5, 0.3), (5, 0.2), (50, 0.2), (50, 0.4), (50, 0.3)]
     assert np.allclose(points, expected) and "64x64" in axes.get_xlabel()
     assert [text.get_text() for text in axes.texts] == ["dis", "raft"]
+    assert axes.texts[0].xyann[1] > 0 > axes.texts[1].xyann[1], "names of neighbours do not meet"
 
 
 def test_what_cannot_be_drawn_is_named():

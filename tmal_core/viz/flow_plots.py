@@ -83,13 +83,14 @@ def error_against_time(errors: pd.DataFrame, speed: pd.DataFrame) -> Figure:
         raise DataError("a time for each estimator", f"none for {', '.join(missing)}", "Measure them as well.")
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
+    ranked = sorted(set(errors["estimator"]), key=times.get)
     for name, group in errors.groupby("estimator", sort=False):
         axes.scatter([times[name]] * len(group), group["epe_px"], s=12, color=ACCENT, alpha=0.35, linewidths=0)
         mean = group["epe_px"].mean()
         axes.scatter([times[name]], [mean], s=52, color=ACCENT, linewidths=0, zorder=3)
-        axes.annotate(
-            name, (times[name], mean), fontsize=8.5, color=INK, xytext=(7, 2), textcoords="offset points", zorder=4
-        )
+        # Above and below in turn, so that names of neighbours do not meet.
+        place = {"xytext": (7, (4, -10)[ranked.index(name) % 2]), "textcoords": "offset points"}
+        axes.annotate(name, (times[name], mean), fontsize=8.5, color=INK, zorder=4, **place)
     axes.set(xscale="log", yscale="log", ylabel="end-point error, px")
     axes.set_xlabel(f"ms a pair of {column.removeprefix('ms_')} frames, this machine")
     low, high = min(times.values()), max(times.values())
