@@ -6,18 +6,26 @@ PRESET ?= tiny
 OUT ?= runs/suite
 ARGS ?=
 ONLY ?=
+EPISODES ?= 600
 
 BIN := .venv/bin
 STAMP := .venv/.lock-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help suite test lab bench lint install clean
+.PHONY: help suite study test lab bench lint install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 suite: $(STAMP) ## run all notebooks in order; the report is runs/suite/report.html
 	@$(BIN)/tmal suite --preset $(PRESET) --out $(OUT) $(ARGS)
+
+# Two trainings at once, one thread each: faster than one with two.
+study: $(STAMP) ## train every variant of TMAL with three seeds and compare them; hours, goes on where it stopped
+	@$(BIN)/tmal synthesise --preset $(PRESET)
+	@$(BIN)/tmal flow --preset $(PRESET) --set compute.num_workers=2
+	@$(BIN)/tmal study --preset $(PRESET) --processes 2 --set training.episodes=$(EPISODES) \
+		--set compute.num_threads=1 $(ARGS)
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest -q -m "not weights and not slow" $(ARGS)

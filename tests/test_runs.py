@@ -169,13 +169,13 @@ def test_runs_of_nothing(tmp_path):
 
 
 def test_no_commit_outside_a_checkout(monkeypatch):
-    assert set(runs_module._commit()) == {"commit", "dirty"}
+    assert set(runs_module.commit()) == {"commit", "dirty"}
 
     def no_git(*args, **kwargs):
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(subprocess, "run", no_git)
-    assert runs_module._commit() == {"commit": None, "dirty": None}
+    assert runs_module.commit() == {"commit": None, "dirty": None}
 
 
 def test_notebooks_join_the_run_that_is_there_or_begin_one(tmp_path):

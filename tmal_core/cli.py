@@ -141,6 +141,14 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train one method, model.method; goes on where it was stopped")
     train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
 
+    study = command(
+        "study", _study, "train every variant with several seeds and compare them; goes on where it stopped"
+    )
+    study.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the study (default: runs/study)")
+    study.add_argument("--variant", action="append", metavar="NAME", help="may be given again (default: all)")
+    study.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
+    study.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
+
     evaluate = command("evaluate", _evaluate, "accuracy of methods on the test split, by protocol, with intervals")
     evaluate.set_defaults(preset=None)
     evaluate.add_argument(
@@ -282,6 +290,20 @@ def _train(arguments: argparse.Namespace) -> None:
     with Run.create(arguments.out, settings, "train") as run:
         _, state = train(settings, run)
     print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from tmal_core.tasks.study import run_study, save_study
+
+    answers = run_study(settings, arguments.out, arguments.variant, range(arguments.seeds), arguments.processes)
+    tables = save_study(settings, answers, arguments.out)
+    mean = tables.accuracy.pivot(index="title", columns="protocol", values="accuracy_pct")
+    print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
+    if tables.goals is not None:
+        print(tables.goals.round(1).to_string(index=False))
+    print(f"every digit: {arguments.out / 'tables'}")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

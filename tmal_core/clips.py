@@ -6,6 +6,7 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.data.video import read_frames
+from tmal_core.errors import DataError
+from tmal_core.files import file_sha256
 from tmal_core.flow.reader import flow_reader
 from tmal_core.seeding import generator
 
@@ -47,6 +50,7 @@ class ClipReader:
         self._cache: dict[int, _Decoded] | None = {} if cache else None
         self._test_cache: dict[int, _Decoded] | None = {} if cache else None
         self._flow = flow_reader(settings, catalog) if with_flow else None
+        self._unchanged: dict[int, tuple[int, int]] = {}
         sampling = settings.sampling
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
 
@@ -61,8 +65,30 @@ class ClipReader:
         return test_positions(self._num_frames(row), sampling.num_frames, sampling.grid)
 
     def frames(self, row: int, positions: np.ndarray) -> np.ndarray:
-        """(len(positions), H, W, 3) uint8, as decoded."""
-        return read_frames(self.catalog.file(row), positions, self.settings.data.decoder)
+        """(len(positions), H, W, 3) uint8, as decoded.
+
+        Raises:
+            DataError: the file cannot be read, or is another one than when the data set was prepared.
+        """
+        path = self.catalog.file(row)
+        self._require_unchanged(row, path)
+        return read_frames(path, positions, self.settings.data.decoder)
+
+    def _require_unchanged(self, row: int, path: Path) -> None:
+        """Each state of a file (size, time of change) is hashed once: about a hundredth of what decoding it takes."""
+        try:
+            stat = path.stat()
+            state = stat.st_size, stat.st_mtime_ns
+            if self._unchanged.get(row) == state:
+                return
+            found = file_sha256(path)
+        except OSError:
+            return  # reading it as a video says what is wrong
+        wanted = self.catalog.table["sha256"].iat[row]
+        if found != wanted:
+            remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
+            raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
+        self._unchanged[row] = state
 
     def evaluate(self, row: int) -> Clip:
         """The middle of each segment, centre crop. The same every time."""

@@ -65,7 +65,7 @@ class Run:
             if run.record["kind"] != kind:
                 got = f"{path}, a run of kind {run.record['kind']!r}"
                 raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
-            run._change(status="running", error=None, environment=environment(settings), **_commit())
+            run._change(status="running", error=None, environment=environment(settings), **commit())
             return run
         if is_occupied(path):
             got = f"{path}, which holds something else"
@@ -78,7 +78,7 @@ class Run:
             "seconds": 0.0,
             "settings_hash": digest,
             "settings": settings.model_dump(mode="json"),
-            **_commit(),
+            **commit(),
             "environment": environment(settings),
             "summary": {},
             "error": None,
@@ -293,7 +293,7 @@ def _drop_partial_line(path: Path) -> None:
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
-def _commit() -> dict[str, Any]:
+def commit() -> dict[str, Any]:
     """Commit and state of the checkout the package runs from; both null outside one."""
     root = Path(__file__).resolve().parent.parent
 

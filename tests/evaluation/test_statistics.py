@@ -9,7 +9,13 @@ import pytest
 from tmal_core.data.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.protocol import Episodes, Outcome
-from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
+from tmal_core.evaluation.statistics import (
+    accuracy_interval,
+    difference_interval,
+    episode_interval,
+    holm,
+    with_correction,
+)
 from tmal_core.seeding import generator
 
 CLASSES, CLIPS, EPISODES = 12, 20, 1500
@@ -88,3 +94,20 @@ def test_difference_of_other_episodes_is_refused():
     first = _outcome(lambda classes, _: classes % 2)
     with pytest.raises(EpisodeError, match="expected the same episodes on both sides"):
         difference_interval(first, _outcome(lambda classes, _: classes % 2, seed=1), CATALOG, 0, 10, 0.95)
+
+
+def test_holm_by_hand():
+    assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.9, 0.8])).tolist() == [1.0, 1.0]
+
+
+def test_a_comparison_is_clear_only_after_correction():
+    table = with_correction(pd.DataFrame({"p": [0.001, 0.04, 0.5]}), 0.95)
+    assert table["clear"].tolist() == [True, False, False]
+
+
+def test_p_values_follow_the_interval():
+    """A sure difference has a small one, none at all has one."""
+    nothing = _interval(_outcome(lambda classes, _: np.zeros(classes.shape)))
+    assert nothing.p_value == 1.0
+    assert _interval(_outcome(lambda classes, _: (classes % 5 > 0).astype(float))).p_value < 0.01

@@ -42,9 +42,9 @@ def test_a_missing_row_leaves_a_gap(table):
     assert points(results(table.iloc[:-1]).axes[1]).tolist() == [[60, 0]]
 
 
-def test_differences_are_coloured_by_whether_they_leave_out_zero():
-    rows = [("a", "b", "order", 10.0, 5.0, 15.0), ("a", "b", "mixed", -1.0, -3.0, 2.0)]
-    gaps = pd.DataFrame(rows, columns=["first", "second", "protocol", "points", "low", "high"])
+def test_differences_are_coloured_by_whether_they_are_clear():
+    rows = [("a", "b", "order", 10.0, 5.0, 15.0, True), ("a", "b", "mixed", -1.0, -3.0, 2.0, False)]
+    gaps = pd.DataFrame(rows, columns=["first", "second", "protocol", "points", "low", "high", "clear"])
     figure = differences(gaps, {"a": "Anna"})
     clear, unclear = figure.axes
     assert points(clear).tolist() == [[10, 0]] and points(unclear).tolist() == [[-1, 0]]

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 
 from tmal_core.data.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.protocol import Outcome
+from tmal_core.evaluation.protocol import Episodes, Outcome
 from tmal_core.seeding import generator
 
 
@@ -28,6 +29,8 @@ class Interval:
     mean: float
     low: float
     high: float
+    p_value: float = float("nan")
+    """Two-sided, of a mean of zero: normal, with the standard deviation of the resampled means."""
 
     @property
     def half_width(self) -> float:
@@ -39,8 +42,7 @@ class Interval:
 
 def accuracy_interval(outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float) -> Interval:
     """Accuracy in percent with its interval over classes and clips."""
-    values = 100.0 * outcome.correct.reshape(-1).astype(np.float64)
-    return _interval(values, outcome, catalog, seed, resamples, confidence)
+    return interval(100.0 * outcome.correct, outcome.episodes, catalog, seed, resamples, confidence)
 
 
 def difference_interval(
@@ -57,8 +59,8 @@ def difference_interval(
     if not same:
         got = f"other episodes of '{first.episodes.name}' and '{second.episodes.name}'"
         raise EpisodeError("the same episodes on both sides of a comparison", got, "Evaluate both on one draw.")
-    values = 100.0 * (first.correct.astype(np.float64) - second.correct.astype(np.float64)).reshape(-1)
-    return _interval(values, first, catalog, seed, resamples, confidence)
+    values = 100.0 * (first.correct.astype(np.float64) - second.correct.astype(np.float64))
+    return interval(values, first.episodes, catalog, seed, resamples, confidence)
 
 
 def episode_interval(outcome: Outcome, confidence: float = 0.95) -> Interval:
@@ -70,32 +72,62 @@ def episode_interval(outcome: Outcome, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _interval(
-    values: np.ndarray, outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values corrected for their number (Holm, A simple sequentially rejective multiple test procedure, 1979)."""
+    order = np.argsort(p_values)
+    scaled = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, scaled)
+    return corrected
+
+
+def with_correction(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Comparisons with their p-values `p`, and beside them `p_holm`, corrected for the number of rows, and `clear`.
+
+    A comparison is clear where its corrected p-value is below 1 - confidence.
+    """
+    p_holm = holm(table["p"].to_numpy())
+    return table.assign(p_holm=p_holm, clear=p_holm < 1 - confidence)
+
+
+def interval(
+    values: np.ndarray, episodes: Episodes, catalog: Catalog, seed: int, resamples: int, confidence: float
 ) -> Interval:
-    """Weighted means over R resamples of classes, query clips and support clips."""
-    rng = generator(seed, "bootstrap", outcome.episodes.name)
-    factors = _factors(outcome, catalog)
+    """Mean of the answers' values with its interval over classes and clips.
+
+    Args:
+        values: (E, N, Q), one number per answer: right or wrong, a difference, a mean over seeds of training.
+        episodes: the questions.
+        catalog: of the episodes' rows.
+        seed: of the resampling.
+        resamples: R.
+        confidence: of the interval, 0..1.
+    """
+    flat = values.astype(np.float64).reshape(-1)
+    rng = generator(seed, "bootstrap", episodes.name)
+    factors = _factors(episodes, catalog)
     means = np.empty(resamples)
     for r in range(resamples):
-        weight = np.ones(len(values))
+        weight = np.ones(len(flat))
         for codes, size in factors:
             weight *= np.bincount(rng.integers(size, size=size), minlength=size)[codes]
         total = weight.sum()
         # With a handful of classes a resample can miss every answer; such a resample says nothing.
-        means[r] = (weight * values).sum() / total if total else np.nan
+        means[r] = (weight * flat).sum() / total if total else np.nan
     tail = 100 * (1 - confidence) / 2
     low, high = np.nanpercentile(means, [tail, 100 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
+    mean, spread = float(flat.mean()), float(np.nanstd(means))
+    p_value = 2 * NormalDist().cdf(-abs(mean) / spread) if spread else float(mean == 0)
+    return Interval(mean, float(low), float(high), p_value)
 
 
-def _factors(outcome: Outcome, catalog: Catalog) -> list[tuple[np.ndarray, int]]:
+def _factors(episodes: Episodes, catalog: Catalog) -> list[tuple[np.ndarray, int]]:
     """What is resampled: for each factor the code (A,) of every answer, and the number of codes.
 
     The class is the unit where classes are independent; of classes that come in pairs, the pair.
     """
     table = catalog.table
-    query, support = outcome.episodes.query, outcome.episodes.support
+    query, support = episodes.query, episodes.support
     units = np.where(table["group"] != "", table["group"], table["class_name"])[query].reshape(-1)
     query_clips = table["base"].to_numpy()[query].reshape(-1)
     # The first support clip of the query's own class stands for its episode's support set.

@@ -10,7 +10,7 @@ from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
 from tmal_core.data.catalog import Catalog
 from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
-from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval
+from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import METHODS
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
@@ -81,8 +81,8 @@ def difference_table(settings: Settings, outcomes: Outcomes, split: str, pairs: 
             sides = outcomes[first][protocol], outcomes[second][protocol]
             interval = difference_interval(*sides, catalog, settings.seed, e.bootstrap, e.confidence)
             row = {"first": first, "second": second, "protocol": protocol, "points": interval.mean}
-            rows.append({**row, "low": interval.low, "high": interval.high})
-    return pd.DataFrame(rows)
+            rows.append({**row, "low": interval.low, "high": interval.high, "p": interval.p_value})
+    return with_correction(pd.DataFrame(rows), e.confidence)
 
 
 def class_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:

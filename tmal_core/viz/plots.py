@@ -68,13 +68,13 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 
 @styled
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
-    """One panel per protocol: first method minus second in points, with its interval; zero is no difference.
+    """One panel per protocol: first method minus second in points, with its interval; grey where it is not clear.
 
     Args:
         table: of `difference_table`.
         titles: method -> its name in the labels.
     """
-    _require(table, "first", "second", "protocol", "points", "low", "high")
+    _require(table, "first", "second", "protocol", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     protocols, titles = _unique(table, "protocol"), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
@@ -86,8 +86,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         for height, pair in enumerate(pairs):
             if pair in rows.index:
                 row = rows.loc[pair]
-                clear = row["low"] > 0 or row["high"] < 0
-                colour = ACCENT if clear else SOFT
+                colour = ACCENT if row["clear"] else SOFT
                 _point(panel, height, row["points"], row["low"], row["high"], colour, _signed(row["points"]))
         _head(panel, protocol, "")
         panel.set(xlim=(low - margin, high + margin), xlabel="points")

@@ -1,0 +1,94 @@
+"""The study: resumable by unit, paired on the same episodes, and its tables say what was asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tmal_core.errors import SettingsError
+from tmal_core.tasks import study
+
+
+@pytest.fixture(scope="module")
+def small(small_settings, small_flow):
+    fast = {"training.episodes": 4, "training.accumulation": 1, "training.learning_rate": 0.05}
+    return small_settings.replace({**fast, "training.val_episodes": 5, "evaluation.episodes": 12})
+
+
+@pytest.fixture(scope="module")
+def answers(small, tmp_path_factory):
+    return study.run_study(small, tmp_path_factory.mktemp("study"), ["otam", "visual", "tmal"], (0, 1), progress=False)
+
+
+def test_what_learns_has_every_seed_and_what_does_not_has_one(answers):
+    assert {name: list(found) for name, found in answers.right.items()} == {
+        "otam": [0], "visual": [0, 1], "tmal": [0, 1]
+    }  # fmt: skip
+    shapes = {p: found.shape for p, found in answers.right["tmal"][1].items()}
+    assert shapes == {p: e.query.shape for p, e in answers.episodes.items()}
+    assert any((answers.right["tmal"][0][p] != answers.right["tmal"][1][p]).any() for p in shapes)
+
+
+def test_a_stopped_study_goes_on(small, tmp_path, monkeypatch):
+    asked = []
+    real = study._answer
+
+    def stop_at_second(settings, out, name, seed):
+        asked.append((name, seed))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        real(settings, out, name, seed)
+
+    monkeypatch.setattr(study, "_answer", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
+    study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
+    assert asked == [("protonet", 0), ("otam", 0), ("otam", 0)]
+    changed = small.replace({"evaluation.episodes": 13})
+    assert (
+        len(study.run_study(changed, tmp_path / "other", ["otam"], (0,), progress=False).episodes["order"].query) == 13
+    )
+
+
+def test_tables(small, answers, tmp_path):
+    tables = study.save_study(small, answers, tmp_path)
+    rows = tables.accuracy.set_index(["method", "protocol"])
+    expected = np.mean([100 * answers.right["tmal"][seed]["order"].mean() for seed in (0, 1)])
+    assert rows.loc[("tmal", "order"), "accuracy_pct"] == pytest.approx(expected)
+    assert rows.loc[("tmal", "order"), "seeds"] == 2 and np.isnan(rows.loc[("otam", "order"), "seed_spread"])
+    gaps = tables.differences.set_index(["question", "first", "protocol"])
+    row = gaps.loc[("What does learning add?", "tmal", "order")]
+    assert row["second"] == "otam"
+    assert row["points"] == pytest.approx(expected - rows.loc[("otam", "order"), "accuracy_pct"])
+    assert (tables.differences["p_holm"] >= tables.differences["p"]).all()
+    assert tables.goals is None  # not every variant was asked
+    assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
+        "study.json", "study_accuracy.csv", "study_differences.csv"
+    ]  # fmt: skip
+
+
+def test_goals_by_hand():
+    pct = {
+        "protonet": (80, 50, 20, 50), "zero_shot": (90, 50, 20, 70), "visual": (90, 86, 20, 50),
+        "with_text": (89, 86, 21, 75), "with_flow": (89, 86, 60, 50), "tmal": (88, 87, 58, 74),
+    }  # fmt: skip
+    families = ("appearance", "order", "motion", "semantic")
+    rows = [
+        {"method": name, "protocol": family, "accuracy_pct": value, "chance_pct": 20 if family == "motion" else 50}
+        for name, values in pct.items()
+        for family, value in zip(families, values, strict=True)
+    ]
+    goals = study.goal_table(pd.DataFrame(rows)).set_index("goal")
+    assert goals["reached"].tolist() == [37, 1, 24, 36, 2, 2, 0]
+    assert goals["met"].all()
+
+
+def test_every_question_asks_about_variants_that_exist():
+    for reference, compared in study.QUESTIONS.values():
+        assert {reference, *compared} <= set(study.VARIANTS)
+
+
+def test_unknown_variant(small, tmp_path):
+    with pytest.raises(SettingsError, match=r"expected variants among zero_shot, .*, got magic"):
+        study.run_study(small, tmp_path, ["magic"])

@@ -1,0 +1,282 @@
+"""`tmal study`: what each part of TMAL buys, every variant trained with several seeds and asked the same questions.
+
+    variants x seeds ─► training ─► answers to the same test episodes ─► accuracies, paired differences ─► tables
+
+Checkpoints are chosen on `val`; the test split is asked once per variant and seed. One unit is one variant with one
+seed: its answers are a file, written at the end, so a study that was stopped goes on where it stopped.
+
+Letters: E episodes, N way, Q queries per class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from tmal_core.compute import set_up
+from tmal_core.config import Settings, settings_hash
+from tmal_core.data.catalog import Catalog
+from tmal_core.data.episodes import MIXED
+from tmal_core.errors import SettingsError
+from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.statistics import interval, with_correction
+from tmal_core.files import atomic_path
+from tmal_core.models.methods import method
+from tmal_core.runs import Run, commit, environment
+from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of
+from tmal_core.tasks.evaluate import save_table
+from tmal_core.tasks.train import train
+
+SPLIT = "test"
+SEEDS = (0, 1, 2)
+FULL = "tmal"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to put the parts together."""
+
+    title: str
+    overrides: dict[str, object] = field(hash=False)
+    """Dotted settings; what is not named is as the preset says."""
+
+
+def _tmal(title: str, **parts: object) -> Variant:
+    return Variant(title, {"model.method": "tmal", **{f"model.{name}": value for name, value in parts.items()}})
+
+
+VARIANTS = {
+    "zero_shot": Variant("frozen CLIP, class names alone", {"model.method": "zero_shot"}),
+    "protonet": Variant("frozen CLIP, mean-pooled", {"model.method": "protonet"}),
+    "otam": Variant("frozen CLIP, OTAM", {"model.method": "otam"}),
+    FULL: _tmal("TMAL, everything on"),
+    "visual": _tmal("visual only", text=False, flow_encoder="none"),
+    "with_text": _tmal("visual + text", flow_encoder="none"),
+    "with_flow": _tmal("visual + flow", text=False),
+    "no_adapters": _tmal("no temporal adapters", adapters="none"),
+    "adapters_ffn": _tmal("one adapter per block", adapters="ffn"),
+    "prototype": _tmal("fusion at prototypes only", fusion="prototype"),
+    "token": _tmal("fusion at tokens only", fusion="token"),
+    "flow_last": _tmal("flow at the last level", fusion_levels="last"),
+    "flow_picture": _tmal("flow as a picture for CLIP", flow_encoder="clip"),
+    "bimhm": _tmal("matched as sets", matching="bimhm"),
+    "mean": _tmal("mean-pooled", matching="mean"),
+}
+"""Every variant by name; all but the first three are trained."""
+
+QUESTIONS = {
+    "What does each modality add?": ("visual", ("zero_shot", "with_text", "with_flow", FULL)),
+    "What do temporal adapters add?": ("no_adapters", ("adapters_ffn", FULL)),
+    "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
+    "What should read the flow?": (FULL, ("flow_picture", "with_text")),
+    "How should clips be matched?": (FULL, ("bimhm", "mean")),
+    "What does learning add?": ("otam", ("protonet", "visual", FULL)),
+}
+"""Question -> the variant to compare with, and those that are compared."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the variants answered.
+
+    Attributes:
+        right: variant -> seed -> protocol -> (E, N, Q) bool. Variants that learn nothing have one seed.
+        episodes: protocol -> the questions, the same for all.
+        catalog: of their rows.
+    """
+
+    right: dict[str, dict[int, dict[str, np.ndarray]]]
+    episodes: dict[str, Episodes]
+    catalog: Catalog
+
+    def by_seed(self, variant: str, protocol: str) -> np.ndarray:
+        """(seeds, E, N, Q) in percent."""
+        return 100.0 * np.stack([found[protocol] for found in self.right[variant].values()]).astype(np.float64)
+
+
+def run_study(
+    settings: Settings,
+    out: Path,
+    variants: Iterable[str] | None = None,
+    seeds: Iterable[int] = SEEDS,
+    processes: int = 1,
+    progress: bool = True,
+) -> Answers:
+    """Train and ask what is not there yet; seed by seed, so that a stopped study has whole seeds.
+
+    Args:
+        out: folder of the study; one run folder per variant and seed, and the answers.
+        variants: names in `VARIANTS`; all by default.
+        seeds: of training. Episodes are always those of `settings.seed`.
+        processes: how many trainings at once, each with `settings.compute.num_threads` threads.
+
+    Raises:
+        SettingsError: an unknown variant.
+    """
+    names = list(VARIANTS) if variants is None else list(variants)
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise SettingsError(f"variants among {', '.join(VARIANTS)}", ", ".join(unknown), "Correct their names.")
+    units = [(name, seed) for seed in seeds for name in names if seed == min(seeds) or _learns(settings, name)]
+    missing = [unit for unit in units if not _answers_file(out, settings, *unit).exists()]
+    bar = tqdm(total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress)
+    if processes <= 1:
+        for unit in missing:
+            _answer(settings, out, *unit)
+            bar.update()
+    elif missing:
+        # Spawned, not forked: torch's threads do not survive a fork.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+            try:
+                for done in as_completed([pool.submit(_answer, settings, out, *unit) for unit in missing]):
+                    done.result()
+                    bar.update()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    bar.close()
+    return _read(settings, out, units)
+
+
+def accuracy_table(settings: Settings, answers: Answers) -> pd.DataFrame:
+    """One row per variant and protocol: mean over seeds, interval over classes and clips, spread over seeds."""
+    rows = []
+    for name, by_seed in answers.right.items():
+        for protocol, episodes in answers.episodes.items():
+            values = answers.by_seed(name, protocol)
+            found = _interval(settings, answers, values.mean(0), protocol)
+            per_seed = values.mean((1, 2, 3))
+            row = {"method": name, "title": VARIANTS[name].title, "protocol": protocol}
+            row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
+            row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": _spread(per_seed)}
+            row |= {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings_hash(settings)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def difference_table(settings: Settings, answers: Answers) -> pd.DataFrame:
+    """One row per question, variant and protocol: points over the reference, paired on episodes and seeds."""
+    rows = []
+    for question, (reference, compared) in QUESTIONS.items():
+        for name in compared:
+            if not {name, reference} <= set(answers.right):
+                continue
+            for protocol in answers.episodes:
+                values = answers.by_seed(name, protocol) - answers.by_seed(reference, protocol)
+                found = _interval(settings, answers, values.mean(0), protocol)
+                row = {"question": question, "first": name, "second": reference, "protocol": protocol}
+                row |= {"points": found.mean, "low": found.low, "high": found.high}
+                rows.append(row | {"seed_spread": _spread(values.mean((1, 2, 3))), "p": found.p_value})
+    return with_correction(pd.DataFrame(rows), settings.evaluation.confidence)
+
+
+def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:
+    """What the parts were built to reach on the diagnostic data, and what they reached, in points or percent."""
+    mean = accuracy.pivot(index="method", columns="protocol", values="accuracy_pct")
+    chance = accuracy.groupby("protocol")["chance_pct"].first()
+    families = [name for name in mean.columns if name != MIXED]
+    best = mean[families].max()
+    cost = mean.loc[[v for v in ("with_text", "with_flow", FULL) if v in mean.index], "appearance"].min()
+    rows = [
+        ("motion: flow adds", mean["motion"][FULL] - mean["motion"]["with_text"], ">=", 30.0),
+        ("motion: without flow, from chance", abs(mean["motion"]["with_text"] - chance["motion"]), "<=", 3.0),
+        ("semantic: text adds", mean["semantic"][FULL] - mean["semantic"]["with_flow"], ">=", 20.0),
+        ("order: temporal adapters over mean-pooled", mean["order"]["visual"] - mean["order"]["protonet"], ">=", 35.0),
+        ("appearance: most that a part costs", mean["appearance"]["visual"] - cost, "<=", 2.0),
+        ("TMAL below the best of a family, at most", (best - mean.loc[FULL, families]).max(), "<=", 2.0),
+        ("TMAL below the best average", mean[families].mean(axis=1).max() - mean.loc[FULL, families].mean(), "<=", 0.0),
+    ]
+    table = pd.DataFrame(rows, columns=["goal", "reached", "sign", "wanted"])
+    table["met"] = np.where(
+        table["sign"] == ">=", table["reached"] >= table["wanted"], table["reached"] <= table["wanted"]
+    )
+    return table
+
+
+class StudyTables(NamedTuple):
+    """What a study leaves; goals only where all the variants that they speak of were run."""
+
+    accuracy: pd.DataFrame
+    differences: pd.DataFrame
+    goals: pd.DataFrame | None
+
+
+def save_study(settings: Settings, answers: Answers, out: Path) -> StudyTables:
+    """Make the tables and write them to `out/tables` as CSV, every digit kept, with `study.json` on where from."""
+    accuracy = accuracy_table(settings, answers)
+    on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(answers.episodes)
+    whole = on_diagnostic and set(VARIANTS) <= set(answers.right)
+    tables = StudyTables(accuracy, difference_table(settings, answers), goal_table(accuracy) if whole else None)
+    for name, table in tables._asdict().items():
+        if table is not None:
+            save_table(table, out, f"study_{name}")
+    facts = {"settings": settings_hash(settings), **commit(), **environment(settings)}
+    with atomic_path(out / "tables" / "study.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
+    return tables
+
+
+def _learns(settings: Settings, name: str) -> bool:
+    return method(settings.replace(VARIANTS[name].overrides).model.method).trained
+
+
+def _answer(settings: Settings, out: Path, name: str, seed: int) -> None:
+    """Train one variant with one seed where it learns, ask it, and keep its answers."""
+    chosen = settings.replace({**VARIANTS[name].overrides, "seed": seed})
+    device = set_up(chosen)
+    folder = out / name / f"seed{seed}"
+    with Run.create(folder, chosen, "study") as run:
+        if _learns(settings, name):
+            train(chosen, run, progress=False)
+        model = load_model(chosen, folder, device)
+        bank = bank_of(chosen, model, folder, SPLIT, progress=False)
+        ask = evaluate_text if method(chosen.model.method).text_only else evaluate
+        catalog = split_of(settings, SPLIT)
+        right = {
+            protocol: ask(model, bank, episodes).correct for protocol, episodes in _episodes(settings, catalog).items()
+        }
+        run.update_summary(test_pct={protocol: 100.0 * float(found.mean()) for protocol, found in right.items()})
+    file = _answers_file(out, settings, name, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **right)
+
+
+def _episodes(settings: Settings, catalog: Catalog) -> dict[str, Episodes]:
+    return draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
+
+
+def _answers_file(out: Path, settings: Settings, name: str, seed: int) -> Path:
+    """Answers are named by everything that they depend on: other settings find no file."""
+    chosen = settings.replace({**VARIANTS[name].overrides, "seed": seed})
+    digest = settings_hash(chosen, "data", "sampling", "episodes", "model", "training", "flow", "evaluation")
+    return out / "answers" / f"{name}-seed{seed}-{settings.seed}-{digest}.npz"
+
+
+def _read(settings: Settings, out: Path, units: list[tuple[str, int]]) -> Answers:
+    catalog = split_of(settings, SPLIT)
+    right: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    for name, seed in units:
+        with np.load(_answers_file(out, settings, name, seed)) as file:
+            right.setdefault(name, {})[seed] = dict(file)
+    return Answers(right, _episodes(settings, catalog), catalog)
+
+
+def _interval(settings: Settings, answers: Answers, values: np.ndarray, protocol: str):
+    e = settings.evaluation
+    episodes = answers.episodes[protocol]
+    return interval(values, episodes, answers.catalog, settings.seed, e.bootstrap, e.confidence)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation over seeds; nan for one seed."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
