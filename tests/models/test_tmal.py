@@ -226,3 +226,14 @@ def test_methods_force_their_parts_and_tmal_none():
         parts = resolved(TINY.model_copy(update={"method": name}))
         assert all(getattr(parts, key) == value for key, value in METHODS[name].forced.items())
     assert resolved(TINY) == TINY
+
+
+def test_encoding_takes_the_class_token_alone_through_the_last_block(trained):
+    """The shortcut gives the same features as all tokens do."""
+    episode = _Episode(trained)
+    flow = episode.query_flow if trained.reads_flow else None
+    with torch.no_grad():
+        whole = trained._pool(trained.tokens(episode.query, flow)[-1]).unflatten(0, episode.query.shape[:2])
+        torch.testing.assert_close(
+            trained.frame_features(trained.encode(episode.query, flow)), whole, atol=1e-5, rtol=1e-4
+        )

@@ -132,7 +132,9 @@ class TMAL(nn.Module):
             ValueError: the model reads flow and none came.
         """
         motion = self._encode_motion(frames, flow_px)
-        return self._clip_tokens(self._tokens(frames, motion, text)[-1], motion, frames.shape[:2])
+        tokens = self.clip.visual._embeds(frames.flatten(0, 1))
+        tokens = self._to_pool(tokens, 1, frames.shape[1], motion, text)
+        return self._clip_tokens(tokens, motion, frames.shape[:2])
 
     def encode_roles(
         self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None
@@ -143,18 +145,20 @@ class TMAL(nn.Module):
             Twice (n, T + M, d); the same tensor where no text joins inside the tower.
         """
         motion = self._encode_motion(frames, flow_px)
-        first = min(map(int, self.text_fusion), default=self.depth + 1)
+        first = min(map(int, self.text_fusion), default=self.depth)
         shared = self._run(self.clip.visual._embeds(frames.flatten(0, 1)), range(1, first), frames.shape[1], motion)
-        as_query = self._run(shared[-1], range(first, self.depth + 1), frames.shape[1], motion)[-1]
+        as_query = self._to_pool(shared[-1], first, frames.shape[1], motion)
         query = self._clip_tokens(as_query, motion, frames.shape[:2])
         if not self.separate_roles:
             return query, query
-        as_support = self._run(shared[-1], range(first, self.depth + 1), frames.shape[1], motion, text)[-1]
+        as_support = self._to_pool(shared[-1], first, frames.shape[1], motion, text)
         return query, self._clip_tokens(as_support, motion, frames.shape[:2])
 
     def tokens(self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None) -> list[Tensor]:
         """Tokens (n * T, 1 + P, D) that enter the first block, and those that leave each block. As `encode`."""
-        return self._tokens(frames, self._encode_motion(frames, flow_px), text)
+        motion = self._encode_motion(frames, flow_px)
+        tokens = self.clip.visual._embeds(frames.flatten(0, 1))
+        return self._run(tokens, range(1, self.depth + 1), frames.shape[1], motion, text)
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         """Clip tokens (n, T + M, d), with text (n, d) of support, to frame features (n, T, d) that are matched."""
@@ -263,10 +267,6 @@ class TMAL(nn.Module):
             raise ValueError(f"expected flow (n, T, 2, H, W) for frames {tuple(frames.shape)}, got {got}")
         return self.motion(flow_px)
 
-    def _tokens(self, frames: Tensor, motion: Motion | None, text: Tensor | None) -> list[Tensor]:
-        tokens = self.clip.visual._embeds(frames.flatten(0, 1))
-        return self._run(tokens, range(1, self.depth + 1), frames.shape[1], motion, text)
-
     def _run(
         self, tokens: Tensor, blocks: range, num_frames: int, motion: Motion | None, text: Tensor | None = None
     ) -> list[Tensor]:
@@ -274,17 +274,42 @@ class TMAL(nn.Module):
         stages = [tokens]
         text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
         for number in blocks:
-            block, name = self.clip.visual.transformer.resblocks[number - 1], str(number)
-            if name in self.flow_fusion:
-                tokens = fuse_patches(self.flow_fusion[name], tokens, motion.levels[number])
-            if text is not None and name in self.text_fusion:
-                tokens = self.text_fusion[name](tokens, text)
-            tokens = self._adapt(BEFORE_ATTENTION, number, tokens, num_frames)
+            block = self.clip.visual.transformer.resblocks[number - 1]
+            tokens = self._enter(number, tokens, num_frames, motion, text)
             tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens)))
             tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
             tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
             stages.append(tokens)
         return stages
+
+    def _to_pool(
+        self, tokens: Tensor, first: int, num_frames: int, motion: Motion | None, text: Tensor | None = None
+    ) -> Tensor:
+        """Tokens that enter block `first` to those that are pooled: (n * T, 1 or 1 + P, D).
+
+        Where CLIP pools its class token, the last block's patch tokens have done their work once they are attended to:
+        its attention is asked for the class token only, and its FFN has one token instead of 1 + P.
+        """
+        visual = self.clip.visual
+        if visual.attn_pool is not None or visual.pool_type != "tok":
+            return self._run(tokens, range(first, self.depth + 1), num_frames, motion, text)[-1]
+        tokens = self._run(tokens, range(first, self.depth), num_frames, motion, text)[-1]
+        text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
+        tokens, block = self._enter(self.depth, tokens, num_frames, motion, text), visual.transformer.resblocks[-1]
+        normed = block.ln_1(tokens)
+        tokens = tokens[:, :1] + block.ls_1(block.attention(normed[:, :1], normed, normed))
+        return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+
+    def _enter(
+        self, number: int, tokens: Tensor, num_frames: int, motion: Motion | None, text: Tensor | None
+    ) -> Tensor:
+        """What joins tokens (n * T, 1 + P, D) before the attention of a block: flow, text (n * T, 1, d), an adapter."""
+        name = str(number)
+        if name in self.flow_fusion:
+            tokens = fuse_patches(self.flow_fusion[name], tokens, motion.levels[number])
+        if text is not None and name in self.text_fusion:
+            tokens = self.text_fusion[name](tokens, text)
+        return self._adapt(BEFORE_ATTENTION, number, tokens, num_frames)
 
     def _plain_tokens(self, pictures: Tensor) -> list[Tensor]:
         """CLIP's own tokens of pictures (n, 3, H, W), nothing learned in between."""
