@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def test_a_file_that_cannot_be_read(folder, monkeypatch):
     def refuse(*arguments):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(WeightsError, match=r"got Permission denied\. Make the file readable"):
         require(FLOW)
     assert look(FLOW).state == "unreadable"

@@ -8,9 +8,11 @@ leaves a hidden folder that nobody reads.
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +70,17 @@ def full_disk_is_clear(path: str | Path) -> Iterator[None]:
             raise
         remedy = "Free some space, or write to another disk, and run the same command again."
         raise RunError(f"room on the disk for {path}", "a full disk", remedy) from error
+
+
+def file_sha256(path: Path, advance: Callable[[int], object] = lambda size: None) -> str:
+    """sha256 of a file, hexadecimal; `advance` is told how many bytes were read, again and again."""
+    digest = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
+    # Opened without waiting: what looks like a file may have become a pipe.
+    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            advance(len(block))
+    return digest.hexdigest()
 
 
 @contextmanager

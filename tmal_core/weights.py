@@ -10,7 +10,6 @@ hand (`SHA256SUMS` in the folder, as `sha256sum --check` reads it), and from the
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.config import in_project
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.files import atomic_path
+from tmal_core.files import atomic_path, file_sha256
 
 VARIABLE = "TMAL_WEIGHTS"
 DEFAULT_FOLDER = "data/weights"
@@ -262,25 +261,11 @@ def sha256_of(path: Path, progress: bool = False) -> str:
     Raises:
         WeightsError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        with (
-            path.open("rb") as file,
-            tqdm(
-                total=path.stat().st_size,
-                desc=f"checking {path.name}",
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                delay=1,
-                disable=not progress,
-            ) as bar,
-        ):
-            while block := file.read(1 << 20):
-                digest.update(block)
-                bar.update(len(block))
+        size = path.stat().st_size
+        name = f"checking {path.name}"
+        with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False, delay=1, disable=not progress) as bar:
+            return file_sha256(path, bar.update)
     except OSError as error:
-        raise WeightsError(
-            f"a readable file {path}", error.strerror or str(error), "Make the file readable."
-        ) from error
-    return digest.hexdigest()
+        reason = error.strerror or str(error)
+        raise WeightsError(f"a readable file {path}", reason, "Make the file readable.") from error

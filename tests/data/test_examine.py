@@ -56,7 +56,7 @@ def test_a_file_that_may_not_be_read(videos, monkeypatch):
     def denied(*arguments):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(examine_module.os, "open", denied)
+    monkeypatch.setattr("os.open", denied)
     assert examine(videos, "1.mp4") == Examined("1.mp4", reason="Permission denied")
 
 

@@ -10,9 +10,7 @@ in a process of its own, so that one of them is named and the rest go on.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -24,7 +22,7 @@ from typing import IO
 
 from tmal_core.data.video import probe
 from tmal_core.errors import DataError
-from tmal_core.files import atomic_path, full_disk_is_clear
+from tmal_core.files import atomic_path, file_sha256, full_disk_is_clear
 
 JOURNAL = "prepare_journal.jsonl"
 _FORMAT = 1  # raise it whenever the same file would be examined otherwise
@@ -117,7 +115,7 @@ def examine(videos: Path, path: str, decoder: str = "auto") -> Examined:
     file = videos / path
     try:
         before = file.stat()
-        sha256 = _sha256(file)
+        sha256 = file_sha256(file)
         info = probe(file, decoder)
         after = file.stat()
     except DataError as error:
@@ -186,15 +184,6 @@ def _pool(num_workers: int) -> ProcessPoolExecutor:
 
 def _examine_batch(videos: Path, paths: Sequence[str], decoder: str) -> list[Examined]:
     return [examine(videos, path, decoder) for path in paths]
-
-
-def _sha256(path: Path) -> str:
-    # Opened without waiting: what looks like a file may have become a pipe.
-    digest = hashlib.sha256()
-    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _line(examined: Examined) -> str:

@@ -14,7 +14,6 @@ Letters: F native frames, N unique positions, H, W pixels of the reduced frame.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from tqdm.auto import tqdm
 from tmal_core.data.sampling import Grid, grid_positions
 from tmal_core.data.video import read_frames
 from tmal_core.errors import DataError, RunError, SettingsError, TmalError
+from tmal_core.files import file_sha256
 from tmal_core.flow.estimator import FlowEstimator, build_estimator, flow_batches
 from tmal_core.flow.report import ExtractReport, Outcome, join_reports, shard_path, write_report
 from tmal_core.flow.store import FlowMeta, FlowStore, State
@@ -293,12 +293,8 @@ def _whole(name: str, default: int) -> int:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError as error:
         remedy = "Restore it, or build the catalogue anew."
         raise DataError(f"the video {path}", error.strerror or str(error), remedy) from error
-    return digest.hexdigest()

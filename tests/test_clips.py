@@ -1,0 +1,69 @@
+"""Clips come from the videos that were prepared, and from no others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tmal_core import clips
+from tmal_core.clips import ClipReader
+from tmal_core.data.catalog import Catalog
+from tmal_core.errors import DataError
+
+
+@pytest.fixture
+def reader(small_settings, small_data, tmp_path) -> ClipReader:
+    """Of two videos in a folder of their own."""
+    table = small_data.table.head(2).reset_index(drop=True)
+    for path in table["path"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_data.root / path, tmp_path / path)
+    return ClipReader(Catalog(tmp_path, table), small_settings)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def test_a_video_that_changed_since_it_was_prepared_is_refused(reader):
+    """By another video, of the same size and length: nothing but its hash tells."""
+    path = reader.catalog.file(0)
+    before = _hash(path)
+    shutil.copy(reader.catalog.file(1), path)
+    message = rf"expected {path} with sha256 {before}\.\.\., got {_hash(path)}\.\.\.\. It changed after"
+    for read in (lambda: reader.evaluate(0), lambda: reader.train(0, np.random.default_rng(0))):
+        with pytest.raises(DataError, match=message):
+            read()
+    reader.evaluate(1)
+
+
+def test_a_video_that_changes_while_it_is_used_is_refused(reader):
+    path = reader.catalog.file(0)
+    reader.evaluate(0)
+    shutil.copy(reader.catalog.file(1), path)
+    with pytest.raises(DataError, match="with sha256"):
+        reader.evaluate(0)
+
+
+def test_a_video_that_was_only_touched_is_read(reader):
+    first = reader.evaluate(0)
+    os.utime(reader.catalog.file(0), (1, 1))
+    assert np.array_equal(reader.evaluate(0).frames, first.frames)
+
+
+def test_a_file_is_hashed_once(reader, monkeypatch):
+    reader.evaluate(0)
+    monkeypatch.setattr(clips, "file_sha256", lambda path: pytest.fail("hashed again"))
+    reader.evaluate(0)
+
+
+def test_a_video_that_is_gone_is_named(reader):
+    path = reader.catalog.file(0)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"got {path} \(no such file\)"):
+        reader.evaluate(0)
