@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tmal_core.errors import SettingsError
+from tmal_core.config import settings_hash
+from tmal_core.errors import DataError, SettingsError
 from tmal_core.tasks import study
 
 
@@ -87,6 +88,18 @@ def test_goals_by_hand():
 def test_every_question_asks_about_variants_that_exist():
     for reference, compared in study.QUESTIONS.values():
         assert {reference, *compared} <= set(study.VARIANTS)
+
+
+def test_a_stored_study_is_what_was_saved(small, answers, tmp_path):
+    tables = study.save_study(small, answers, tmp_path)
+    with pytest.raises(DataError, match=r"expected the tables of a whole study, got no .*study_goals.csv"):
+        study.load_study(tmp_path / "tables")
+    goals = pd.DataFrame({"goal": ["one"], "reached": [1.5], "met": [True]})
+    goals.to_csv(tmp_path / "tables" / "study_goals.csv", index=False)
+    stored = study.load_study(tmp_path / "tables")
+    pd.testing.assert_frame_equal(stored.accuracy, tables.accuracy)
+    pd.testing.assert_frame_equal(stored.differences, tables.differences)
+    assert stored.facts["settings"] == settings_hash(small) and stored.goals["met"].all()
 
 
 def test_unknown_variant(small, tmp_path):

@@ -26,7 +26,7 @@ from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import MIXED
-from tmal_core.errors import SettingsError
+from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import interval, with_correction
 from tmal_core.files import atomic_path
@@ -39,6 +39,7 @@ from tmal_core.tasks.train import train
 SPLIT = "test"
 SEEDS = (0, 1, 2)
 FULL = "tmal"
+_FACTS = "study.json"
 
 
 @dataclass(frozen=True)
@@ -220,9 +221,34 @@ def save_study(settings: Settings, answers: Answers, out: Path) -> StudyTables:
         if table is not None:
             save_table(table, out, f"study_{name}")
     facts = {"settings": settings_hash(settings), **commit(), **environment(settings)}
-    with atomic_path(out / "tables" / "study.json") as temporary:
+    with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """The tables of a study that was run before, and what it was run with."""
+
+    accuracy: pd.DataFrame
+    differences: pd.DataFrame
+    goals: pd.DataFrame
+    facts: dict[str, object] = field(hash=False)
+
+
+def load_study(folder: Path) -> StoredStudy:
+    """Read what `save_study` left.
+
+    Raises:
+        DataError: a table is missing.
+    """
+    files = {name: folder / f"study_{name}.csv" for name in ("accuracy", "differences", "goals")}
+    missing = [path for path in (*files.values(), folder / _FACTS) if not path.is_file()]
+    if missing:
+        remedy = "Run `make study` with every variant, or name the folder of its tables."
+        raise DataError("the tables of a whole study", f"no {missing[0]}", remedy)
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    return StoredStudy(**{name: pd.read_csv(path) for name, path in files.items()}, facts=facts)
 
 
 def _learns(settings: Settings, name: str) -> bool:
