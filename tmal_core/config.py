@@ -113,7 +113,8 @@ class ModelSettings(Section):
     backbone: str = "ViT-B-16-quickgelu"
     """An open_clip model name, or a folder with `open_clip_config.json` and weights."""
     pretrained: str = "openai"
-    """Weights of the backbone: a file, `random` (only when meant), or the folder's own (`folder`)."""
+    """Weights of the backbone: `openai` or another of open_clip's names for them, a file, the folder's own (`folder`),
+    or `random` (only when meant). `tmal weights` tells where files belong."""
     prompt: Annotated[str, AfterValidator(_takes_a_name)] = "a photo of {}"
     """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
     adapters: Literal["none", "ffn", "attention", "both"] = "ffn"
