@@ -41,7 +41,8 @@ def extract_flow(
         "store": store,
         "estimator_name": settings.flow.estimator,
         "grid": settings.sampling.grid,
-        "num_workers": settings.compute.num_workers,
+        # Torch has nothing to do meanwhile: its threads' cores are free for workers.
+        "num_workers": settings.compute.num_workers or settings.compute.num_threads,
         "decoder": settings.data.decoder,
         "device": device,
     }
