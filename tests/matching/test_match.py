@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tmal_core.errors import SettingsError
-from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, mean_distance, otam
+from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_pairs, mean_distance, otam
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +117,16 @@ def test_wrong_features_are_named(function, query, support, message):
 def test_wrong_distances_are_named(shape):
     with pytest.raises(ValueError, match=r"\(Q, S, T, U\)"):
         bimhm(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("name", MATCHERS)
+def test_pairs_are_entries_of_the_table(clips, name):
+    query, support = clips
+    rows, columns = torch.tensor([0, 3, 1, 3]), torch.tensor([2, 0, 0, 2])
+    chosen = match_pairs(query[rows], support[columns], name, smoothing=0.3)
+    torch.testing.assert_close(chosen, match(query, support, name, smoothing=0.3)[rows, columns])
+
+
+def test_pairs_by_no_matcher(clips):
+    with pytest.raises(SettingsError, match="expected a matcher out of"):
+        match_pairs(clips[0], clips[0], "magic")

@@ -1,0 +1,54 @@
+"""Motion encoders: tokens on the patch grid, independent of the picture's size, and colours that say the direction."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tmal_core.models.motion import FLOW_UNIT, StemEncoder, flow_picture
+
+
+def _uniform(dx, dy, side=32):
+    return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(1, 2, side, side)
+
+
+@pytest.mark.parametrize(("patch", "side"), [(16, 64), (14, 56), (32, 64), (15, 45)])
+def test_tokens_lie_on_the_patch_grid(patch, side):
+    motion = StemEncoder(patch, width=8, joint_width=12, blocks=(1, 3))(torch.randn(2, 3, 2, side, side))
+    assert set(motion.levels) == {1, 3} and motion.clip.shape == (2, 12)
+    assert motion.levels[1].shape == (2 * 3, (side // patch) ** 2, 8)
+
+
+def test_a_patch_moves_its_own_token_and_its_neighbours():
+    torch.manual_seed(0)
+    stem = StemEncoder(16, width=8, joint_width=None, blocks=(1,))
+    still = torch.zeros(1, 1, 2, 96, 96)
+    moved = still.clone()
+    moved[..., :16, :16] = 3.0
+    changed = (stem(moved).levels[1] - stem(still).levels[1]).abs().sum(-1)[0].view(6, 6) > 1e-6
+    assert changed[:2, :2].all() and not changed[2:].any() and not changed[:, 2:].any()
+
+
+def test_the_same_motion_in_shares_of_the_picture_gives_the_same_tokens():
+    torch.manual_seed(0)
+    stem = StemEncoder(16, width=8, joint_width=4, blocks=(1,))
+    small, large = _uniform(1.0, 2.0, 64)[None], _uniform(2.0, 4.0, 128)[None]
+    # In the middle, where no border is near: every token there sees the same.
+    torch.testing.assert_close(stem(small).levels[1][0, 5], stem(large).levels[1][0, 27])
+
+
+def test_no_motion_is_white_and_fast_motion_is_saturated():
+    assert (flow_picture(_uniform(0.0, 0.0)) == 1).all()
+    fast = 4 * FLOW_UNIT * 32
+    colour = flow_picture(_uniform(fast, 0.0))[0, :, 0, 0]
+    torch.testing.assert_close(colour, torch.tensor([1.0, 0.25, 0.25]))
+    torch.testing.assert_close(flow_picture(_uniform(2 * fast, 0.0))[0, :, 0, 0], colour)
+
+
+def test_every_direction_has_its_own_colour():
+    directions = [2 * math.pi * i / 8 for i in range(8)]
+    colours = torch.stack([flow_picture(_uniform(2 * math.cos(a), 2 * math.sin(a)))[0, :, 0, 0] for a in directions])
+    assert torch.cdist(colours, colours).add(torch.eye(8)).min() > 0.1
+    assert (colours >= 0).all() and (colours <= 1).all()
