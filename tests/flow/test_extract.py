@@ -120,13 +120,13 @@ SCRIPT = (
 )
 
 
-def start(videos, folder: Path, lines: str, *launcher: str) -> subprocess.Popen:
+def start(videos, folder: Path, lines: str, *launcher: str, **options) -> subprocess.Popen:
     """`lines` after SCRIPT in a process of its own; flow goes to `folder`/flow."""
     root, table = videos
     table.to_parquet(folder / "table.parquet")
     (folder / "script.py").write_text(f"{SCRIPT}if __name__ == '__main__':\n    {lines}\n")
     arguments = (folder / "script.py", folder / "table.parquet", root, folder / "flow")
-    return subprocess.Popen([sys.executable, *launcher, *map(str, arguments)])
+    return subprocess.Popen([sys.executable, *launcher, *map(str, arguments)], **options)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -162,6 +162,36 @@ def test_killed_while_writing_a_file_leaves_nothing_half(videos, undisturbed, tm
     assert not files_of(store.root)
     assert extract(table, root, store, grid=8, progress=False).counts == {"made": len(table)}
     assert files_of(store.root) == undisturbed
+
+
+SUICIDE = (
+    "import multiprocessing.popen_spawn_posix as spawn; launch = spawn.Popen._launch; "
+    "spawn.Popen._launch = lambda self, process: (launch(self, process), print(self.pid, flush=True), "
+    "os.kill(os.getpid(), 9)); run(num_workers=1)"
+)
+
+
+def test_a_worker_whose_parent_was_killed_at_once_does_not_stay(videos, tmp_path):
+    """Killed between starting the worker and its first word, when nobody watches yet."""
+    process = start(videos, tmp_path, SUICIDE, stdout=subprocess.PIPE, text=True)
+    with process.stdout:
+        worker = int(process.stdout.readline())
+    assert process.wait() == -9
+    deadline = time.monotonic() + 60
+    while not (gone := not lives(worker)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not gone:
+        os.kill(worker, 9)
+    assert gone, "the worker waits for a parent that is dead"
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and no zombie (nobody may be there to collect it)."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_torchrun_starts_shards_without_a_process_group(videos, undisturbed, tmp_path):

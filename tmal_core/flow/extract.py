@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -240,7 +241,7 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=partial(_start_worker, os.getpid()),
         # Forked workers inherit locks of decoders and of CUDA in whatever state they are.
         multiprocessing_context="spawn",
         # Flow of one video after the other takes unequal time; two waiting per worker keep all of them busy.
@@ -261,8 +262,11 @@ def _as_it_is(item):
     return item
 
 
-def _quiet_worker(index: int) -> None:
+def _start_worker(parent: int, index: int) -> None:
     """One thread per worker: the workers are the parallelism."""
+    # The DataLoader's own watch begins when the worker is up: for a parent killed before, it would wait forever.
+    if os.getppid() != parent:
+        raise SystemExit(1)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
