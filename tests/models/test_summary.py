@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from tmal_core.config import load_settings
+from tmal_core.models.methods import build
 from tmal_core.models.summary import frozen_hash, parameter_table
 
 
@@ -22,13 +24,30 @@ def model():
 def test_parameters_are_counted_by_part():
     table = parameter_table(model()).set_index("part")
     assert table["parameters"].to_dict() == {
-        "log scale": 1,
+        "scale of distances": 1,
         "CLIP, image tower": 16,
         "CLIP, text tower": 6,
         "adapters": 3,
         "whole model": 26,
     }
     assert table["trained"].tolist() == [1, 0, 0, 3, 4]
+
+
+def test_every_part_of_tmal_has_a_readable_name():
+    settings = load_settings("tiny", {"model.method": "tmal"}).model
+    table = parameter_table(build(settings)).set_index("part")
+    added = {
+        "temporal adapters before attention",
+        "temporal adapters before FFN",
+        "motion encoder",
+        "visual-flow fusion of tokens",
+        "visual-text fusion of tokens",
+        "prototype modulation",
+        "scale of distances",
+        "scale of text similarities",
+    }
+    assert set(table.index) == added | {"CLIP, image tower", "CLIP, text tower", "whole model"}
+    assert set(table.index[table["trained"] > 0]) == added | {"whole model"}
 
 
 def test_fingerprint_sees_frozen_bits_only():

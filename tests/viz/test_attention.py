@@ -98,6 +98,19 @@ def test_capture_leaves_the_model_as_it_was(model, frames):
     assert not any(block.ln_1._forward_hooks for block in model.clip.visual.transformer.resblocks)
 
 
+@pytest.mark.parametrize("flow_encoder", ["stem", "clip"])
+def test_attention_of_a_model_that_reads_flow_is_that_of_its_frames(backbone, frames, flow_encoder):
+    parts = ModelSettings(adapters="none", flow_encoder=flow_encoder, text=False, fusion_width=8)
+    fused, frozen = TMAL(backbone, parts).eval(), TMAL(backbone, _parts("none")).eval()
+    flow_px = torch.randn(2, NUM_FRAMES, 2, 32, 32, generator=torch.Generator().manual_seed(4))
+    plain = capture_attention(frozen, frames)
+    torch.testing.assert_close(capture_attention(fused, frames, flow_px), plain)  # fusion starts as the identity
+    for part in fused.flow_fusion.parameters():
+        torch.nn.init.normal_(part, generator=torch.Generator().manual_seed(5))
+    moved = capture_attention(fused, frames, flow_px)
+    assert moved.shape == plain.shape and attention_shift(moved, plain)[-1] > 0.01
+
+
 def test_hooks_are_gone_after_an_error(model):
     with pytest.raises(RuntimeError):
         capture_attention(model, torch.zeros(1, NUM_FRAMES, 3, 40, 40))

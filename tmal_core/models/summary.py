@@ -11,7 +11,7 @@ from torch import nn
 def parameter_table(model: nn.Module) -> pd.DataFrame:
     """One row per part of the model: its parameters and how many of them training may change.
 
-    Parts are CLIP's two towers, the other children of the model, and parameters of its own.
+    Parts are CLIP's two towers, and what this package adds to it, each under the name that the papers give it.
     """
     counts: dict[str, list[int]] = {}
     for name, parameter in model.named_parameters():
@@ -23,10 +23,24 @@ def parameter_table(model: nn.Module) -> pd.DataFrame:
     return pd.DataFrame([*rows, whole])
 
 
+_PARTS = {
+    "clip.visual.": "CLIP, image tower",
+    "clip.": "CLIP, text tower",
+    "adapters.attention.": "temporal adapters before attention",
+    "adapters.ffn.": "temporal adapters before FFN",
+    "motion.": "motion encoder",
+    "flow_fusion.": "visual-flow fusion of tokens",
+    "text_fusion.": "visual-text fusion of tokens",
+    "modulation.": "prototype modulation",
+    "log_scale": "scale of distances",
+    "log_text_scale": "scale of text similarities",
+}
+"""Start of a parameter's name -> its part; the first that fits."""
+
+
 def _part(name: str) -> str:
-    if name.startswith("clip."):
-        return "CLIP, image tower" if name.startswith("clip.visual.") else "CLIP, text tower"
-    return name.split(".")[0].replace("_", " ")
+    named = (part for start, part in _PARTS.items() if name.startswith(start))
+    return next(named, name.split(".")[0].replace("_", " "))
 
 
 def frozen_hash(model: nn.Module) -> str:

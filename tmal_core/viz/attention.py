@@ -37,14 +37,16 @@ def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def capture_attention(model: TMAL, frames: Tensor) -> Tensor:
+def capture_attention(model: TMAL, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:
     """Attention of every block for every frame, mean over the heads.
 
-    The tokens are taken where they enter each block's attention, so adapters at any place are seen.
+    The tokens are taken where they enter each block's attention, so adapters and fusion at any place are seen. Clips are
+    read as queries: without a class name.
 
     Args:
         model: frozen or adapted; left in the mode it is in.
         frames: (N, T, 3, H, W) float, normalised, on the model's device.
+        flow_px: (N, T, 2, H, W) in pixels of the crop, where the model reads flow.
 
     Returns:
         (N, T, L, 1 + P, 1 + P) float32 on the CPU; token 0 is the class token, patches follow row by row.
@@ -59,11 +61,12 @@ def capture_attention(model: TMAL, frames: Tensor) -> Tensor:
         for block in blocks
     ]
     try:
-        model.tokens(frames)
+        model.tokens(frames, flow_px)
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(maps, dim=1).unflatten(0, frames.shape[:2])
+    # A model that shows flow to CLIP as a picture sends it through the same blocks, before the frames.
+    return torch.stack(maps[-len(blocks) :], dim=1).unflatten(0, frames.shape[:2])
 
 
 def rollout(attention: Tensor, residual: float = 0.5) -> Tensor:

@@ -21,13 +21,16 @@ P = ParamSpec("P")
 
 INK, SOFT, LINE, ACCENT = "#1d2733", "#66717f", "#dde2e8", "#1f6f8b"
 METHOD_COLOURS = {
-    # Hue says what was trained, darkness how clips are matched.
+    # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
+    # Darkness says how clips are matched.
+    "zero_shot": "#cfa25b",
     "protonet": "#a9b2bc",
     "otam": "#55616e",
     "st_adapter_mean": "#8cc4d4",
     "st_adapter": "#1f6f8b",
+    "tmal": "#6a3fa0",
 }
-_FURTHER = ("#c8553d", "#d99a2b", "#6a4c93", "#3a7d44", "#9c5c8f")
+_FURTHER = ("#c8553d", "#d99a2b", "#3a7d44", "#9c5c8f", "#4a5a9c")
 _RC = {
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
