@@ -69,6 +69,7 @@ VARIANTS = {
     "token": _tmal("fusion at tokens only", fusion="token"),
     "flow_last": _tmal("flow at the last level", fusion_levels="last"),
     "flow_picture": _tmal("flow as a picture for CLIP", flow_encoder="clip"),
+    "flow_coarse": Variant("flow by a coarser estimator", {"model.method": "tmal", "flow.estimator": "dis_ultrafast"}),
     "bimhm": _tmal("matched as sets", matching="bimhm"),
     "mean": _tmal("mean-pooled", matching="mean"),
 }
@@ -78,7 +79,7 @@ QUESTIONS = {
     "What does each modality add?": ("visual", ("zero_shot", "with_text", "with_flow", FULL)),
     "What do temporal adapters add?": ("no_adapters", ("adapters_ffn", FULL)),
     "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
-    "What should read the flow?": (FULL, ("flow_picture", "with_text")),
+    "What should make and read the flow?": (FULL, ("flow_coarse", "flow_picture", "with_text")),
     "How should clips be matched?": (FULL, ("bimhm", "mean")),
     "What does learning add?": ("otam", ("protonet", "visual", FULL)),
 }

@@ -45,7 +45,7 @@ class Progress:
 
 def training_hash(settings: Settings) -> str:
     """Names everything that trained weights depend on."""
-    return settings_hash(settings, "seed", "data", "sampling", "episodes", "model", "training")
+    return settings_hash(settings, "seed", "data", "sampling", "episodes", "model", "training", "flow")
 
 
 def train_model(
