@@ -5,7 +5,9 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tmal_core.compute import start_worker
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler
@@ -239,8 +242,4 @@ def _workers(num_workers: int) -> dict[str, object]:
         return {"num_workers": 0}
     # Spawned: OpenMP and decoders do not survive a fork of a process that has used them.
     settings = {"multiprocessing_context": "spawn", "prefetch_factor": 4, "persistent_workers": True}
-    return {"num_workers": num_workers, "worker_init_fn": _one_thread, **settings}
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
+    return {"num_workers": num_workers, "worker_init_fn": partial(start_worker, os.getpid()), **settings}

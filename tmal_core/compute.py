@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
+import cv2
 import torch
 
 from tmal_core.config import Settings
@@ -23,6 +25,20 @@ def set_up(settings: Settings) -> torch.device:
             "a CUDA GPU (compute.device: cuda)", "none that torch can use", "Set compute.device to cpu."
         )
     return torch.device(settings.compute.device)
+
+
+def start_worker(parent: int, index: int) -> None:
+    """What every worker of a DataLoader begins with: one thread, since the workers are the parallelism.
+
+    Args:
+        parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
+            up: for a parent that was killed before, the worker would wait forever, so it ends here.
+        index: of the worker, as the loader passes it.
+    """
+    if os.getppid() != parent:
+        raise SystemExit(1)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 def machine_name(*devices: str) -> str:

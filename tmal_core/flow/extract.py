@@ -27,6 +27,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from tmal_core.compute import start_worker
 from tmal_core.data.sampling import Grid, grid_positions
 from tmal_core.data.video import read_frames
 from tmal_core.errors import DataError, RunError, SettingsError, TmalError
@@ -241,7 +242,7 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
         batch_size=None,
         num_workers=num_workers,
         collate_fn=_as_it_is,
-        worker_init_fn=partial(_start_worker, os.getpid()),
+        worker_init_fn=partial(start_worker, os.getpid()),
         # Forked workers inherit locks of decoders and of CUDA in whatever state they are.
         multiprocessing_context="spawn",
         # Flow of one video after the other takes unequal time; two waiting per worker keep all of them busy.
@@ -260,15 +261,6 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
 
 def _as_it_is(item):
     return item
-
-
-def _start_worker(parent: int, index: int) -> None:
-    """One thread per worker: the workers are the parallelism."""
-    # The DataLoader's own watch begins when the worker is up: for a parent killed before, it would wait forever.
-    if os.getppid() != parent:
-        raise SystemExit(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def _shard(rank: int | None, world_size: int | None) -> tuple[int, int]:
