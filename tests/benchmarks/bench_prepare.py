@@ -59,8 +59,12 @@ def table_of(paths: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def check_seconds() -> float:
-    """100,000 listed videos, of which one in a hundred is missing, against a folder; no video is opened."""
+def check_seconds() -> tuple[float, float]:
+    """100,000 listed videos, of which one in a hundred is missing, against a folder; no video is opened.
+
+    Returns:
+        Seconds on the clock and of the processor: on a busy machine the first say little.
+    """
     with tempfile.TemporaryDirectory() as name:
         videos, root = Path(name) / "videos", Path(name) / "data"
         paths = [f"class {i % NUM_CLASSES:03d}/{i:06d}.avi" for i in range(NUM_ENTRIES)]
@@ -70,9 +74,9 @@ def check_seconds() -> float:
             if number % 101:
                 os.close(os.open((videos / path).with_suffix(".webm"), os.O_CREAT))
         save_splits(root, table_of(paths))
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         done = prepare(settings_for(root), videos, decode=False, progress=False)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     assert done.counts["missing"] == len(range(0, NUM_ENTRIES, 101))
     return seconds
 
@@ -166,7 +170,9 @@ def ratios() -> dict[str, float]:
 def rows() -> Iterator[dict]:
     """One row per figure: name, value, unit, bar (">=" or "<="), limit (None where there is no bar)."""
     name = "prepare: 100,000 list entries against a folder, nothing decoded"
-    yield {"name": name, "value": check_seconds(), "unit": "s", "bar": "<=", "limit": 60.0}
+    clock, processor = check_seconds()
+    yield {"name": name, "value": clock, "unit": "s", "bar": "<=", "limit": 60.0}
+    yield {"name": "prepare: the same, processor time", "value": processor, "unit": "s", "bar": None, "limit": None}
     found = ratios()
     bar = {"unit": "%", "bar": ">=", "limit": 80.0}
     yield {"name": "prepare: a pass / bare decoding, one core", "value": found["alone"], **bar}
