@@ -113,6 +113,18 @@ def test_a_few_episodes_lower_the_loss(settings):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_history_is_there_at_every_validation_and_counts_the_last_line(settings, tmp_path):
+    run, seen = Run.create(tmp_path / "run", settings, "train"), []
+    task.train(settings, run, progress=False, on_validation=lambda: seen.append(len(run.metrics())))
+    assert seen == [1, 2]
+    run.log_metrics(kind="train", method="st_adapter", episode=4, val_pct=99.0)
+    run.log_metrics(kind="train", method="tmal", episode=4, val_pct=12.0)
+    history = task.training_history(run, ["tmal", "st_adapter"])
+    assert history["method"].tolist() == ["tmal", "st_adapter", "st_adapter"]
+    assert history["episode"].tolist() == [4, 4, 8] and history["val_pct"].tolist()[:2] == [12.0, 99.0]
+    assert "time" not in history and task.training_history(run, ["otam"]).empty
+
+
 def test_nothing_to_train(settings, tmp_path):
     frozen = settings.replace({"model.method": "otam"})
     with pytest.raises(SettingsError, match="expected a method that is trained"):

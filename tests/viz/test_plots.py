@@ -59,11 +59,20 @@ def test_differences_are_coloured_by_whether_they_are_clear():
 def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
     history = pd.DataFrame(
         {"method": ["a", "a", "b"], "episode": [10, 20, 10], "loss": [2.0, 1.0, 3.0], "train_pct": 50.0}
-    ).assign(val_pct=40.0, val_order_pct=[51.0, 60.0, 52.0])
-    loss, train, order = training_curves(history, {"a": "Anna"}, {"order": 50.0}).axes
+    ).assign(grad_norm=[2.0, 0.5, 1.0], val_pct=[51.0, 60.0, 52.0], val_order_pct=[51.0, 60.0, 52.0])
+    figure = training_curves(history, {"a": "Anna"}, {"order": 50.0}, clip_norm=1.0)
+    loss, norm, train, order = figure.axes
     assert order.get_title(loc="left") == "validation: order"
     assert [list(line.get_ydata()) for line in order.lines[:2]] == [[51, 60], [52]]
     assert list(order.lines[2].get_ydata()) == [50, 50] and len(loss.lines) == len(train.lines) == 2
+    assert norm.get_yscale() == "log" and list(norm.lines[2].get_ydata()) == [1, 1]
+    assert points(order).tolist() == [[20, 60], [10, 52]]  # the best ones are ringed
+    both = training_curves(history.assign(val_motion_pct=30.0), {}, {}).axes
+    assert [axes.get_title(loc="left") for axes in both][3:6] == [
+        "validation, mean",
+        "validation: order",
+        "validation: motion",
+    ]
 
 
 def test_confusion_marks_groups():

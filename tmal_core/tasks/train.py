@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
 from tmal_core.clips import ClipReader, TrainingEpisodes
 from tmal_core.compute import set_up
 from tmal_core.config import Settings
@@ -18,8 +23,13 @@ from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_
 from tmal_core.training.loop import Progress, train_model
 
 
-def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Progress]:
+def train(
+    settings: Settings, run: Run, progress: bool = True, on_validation: Callable[[], None] = lambda: None
+) -> tuple[TMAL, Progress]:
     """Train `settings.model.method`; goes on where a stopped training of the same settings left off.
+
+    Args:
+        on_validation: called after every validation, when the run's metrics have its line.
 
     Returns:
         The model with its best weights, and how training went.
@@ -35,6 +45,11 @@ def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Pr
     model = build(settings.model, device)
     episodes = training_episodes(settings, model.reads_flow)
     text = class_text(model.clip, settings.model, episodes.class_names) if model.reads_text else None
+
+    def log(**values: Any) -> None:
+        run.log_metrics(kind="train", method=name, **values)
+        on_validation()
+
     state = train_model(
         model,
         episodes,
@@ -42,11 +57,24 @@ def train(settings: Settings, run: Run, progress: bool = True) -> tuple[TMAL, Pr
         settings,
         checkpoint_folder(run.path, name),
         class_text=text,
-        log=lambda **values: run.log_metrics(kind="train", method=name, **values),
+        log=log,
         progress=progress,
     )
     run.update_summary(**{f"{name}.val_pct": state.best_pct, f"{name}.train_seconds": round(state.seconds, 1)})
     return model, state
+
+
+def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
+    """How the training of these methods has gone so far: a row per method and validation, in this order.
+
+    Where training was stopped and resumed, or repeated, the last line of an episode counts.
+    """
+    lines = [line for line in run.metrics() if line["kind"] == "train" and line["method"] in methods]
+    if not lines:
+        return pd.DataFrame(columns=["method", "episode"])
+    table = pd.DataFrame(lines).drop(columns=["time", "kind"]).drop_duplicates(["method", "episode"], keep="last")
+    order = table["method"].map(methods.index)
+    return table.assign(order=order).sort_values(["order", "episode"], ignore_index=True).drop(columns="order")
 
 
 def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEpisodes:

@@ -40,8 +40,8 @@ def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
 def capture_attention(model: TMAL, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:
     """Attention of every block for every frame, mean over the heads.
 
-    The tokens are taken where they enter each block's attention, so adapters and fusion at any place are seen. Clips are
-    read as queries: without a class name.
+    The tokens are taken where they enter each block's attention, so adapters and fusion at any place are seen. Clips
+    are read as queries: without a class name.
 
     Args:
         model: frozen or adapted; left in the mode it is in.

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from tmal_core.errors import DataError
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
@@ -96,34 +97,55 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
 
 
 @styled
-def training_curves(history: pd.DataFrame, titles: Mapping[str, str], chance_pct: Mapping[str, float]) -> Figure:
-    """Loss, training accuracy and validation accuracy by protocol over training episodes, a line per method.
+def training_curves(
+    history: pd.DataFrame,
+    titles: Mapping[str, str],
+    chance_pct: Mapping[str, float],
+    clip_norm: float | None = None,
+) -> Figure:
+    """Loss, gradient norm, training and validation accuracy over training episodes, a line per method.
+
+    A ring marks the validation that chose the checkpoint.
 
     Args:
-        history: the lines `kind == "train"` of a run's metrics: method, episode, loss, train_pct, val_<protocol>_pct.
+        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct.
         titles: method -> its name in the legend.
         chance_pct: protocol -> chance level, drawn dashed.
+        clip_norm: gradients longer than this were cut to it; drawn dotted.
     """
-    _require(history, "method", "episode", "loss", "train_pct")
-    by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c not in ("val_pct",)}
-    panels = {"training loss": "loss", "training accuracy, all families": "train_pct"}
+    _require(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
+    by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
+    panels = {"training loss": "loss", "gradient norm": "grad_norm", "training accuracy": "train_pct"}
+    if len(by_protocol) > 1:
+        panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
     methods = _unique(history, "method")
     colours = method_colours(methods)
-    columns = 3
-    figure = Figure(figsize=(9.6, 2.25 * -(-len(panels) // columns) + 0.4), layout="constrained")
-    cells = figure.subplots(-(-len(panels) // columns), columns, sharex=True, squeeze=False)
+    columns, rows = 4, -(-len(panels) // 4)
+    figure = Figure(figsize=(10.4, 2.1 * rows + 0.4), layout="constrained")
+    cells = figure.subplots(rows, columns, sharex=True, squeeze=False)
     for cell, (title, column) in zip(cells.flat, panels.items(), strict=False):
         for name in methods:
             line = history[history["method"] == name]
             cell.plot(line["episode"], line[column], color=colours[name], marker="o", markersize=3.2, linewidth=1.6)
+            if column.startswith("val_"):
+                best = line.loc[line["val_pct"].idxmax()]
+                cell.scatter([best["episode"]], [best[column]], s=58, facecolors="none", edgecolors=colours[name])
         protocol = title.removeprefix("validation: ")
-        if column != "loss":
+        if column.endswith("_pct"):
             cell.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
+        if column == "grad_norm":
+            cell.set_yscale("log")
+            cell.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            cell.yaxis.set_major_formatter("{x:g}")
+            cell.yaxis.set_minor_locator(NullLocator())
+            if clip_norm is not None:
+                cell.axhline(clip_norm, color=SOFT, linestyle=(0, (1, 2)), linewidth=1.1)
         if protocol in chance_pct:
             cell.axhline(chance_pct[protocol], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
         cell.set_title(title, fontsize=9)
-        cell.set_ylabel("cross-entropy" if column == "loss" else "accuracy, %", fontsize=8)
+        unit = {"loss": "cross-entropy", "grad_norm": "before clipping"}
+        cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
         cell.grid(axis="y")
         cell.tick_params(length=0)
     for cell in cells.flat[len(panels) :]:

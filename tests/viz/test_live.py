@@ -1,0 +1,41 @@
+"""A live figure: one output, replaced by each update."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from tmal_core.viz import live
+
+
+class _Handle:
+    def __init__(self, shown):
+        self.shown = shown
+
+    def update(self, picture):
+        self.shown[-1] = picture
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    pictures = []
+
+    def display(picture, display_id):
+        assert display_id
+        pictures.append(picture)
+        return _Handle(pictures)
+
+    monkeypatch.setattr(live, "display", display)
+    return pictures
+
+
+def test_updates_replace_the_one_output(shown):
+    sizes = iter([(1, 1), (2, 1)])
+    figure = live.LiveFigure(lambda: Figure(figsize=next(sizes)))
+    assert figure.figure is None and not shown
+    figure.update()
+    first = shown[0]
+    figure.update()
+    assert len(shown) == 1 and shown[0] is not first
+    assert shown[0].data.startswith(b"\x89PNG") and shown[0].width > first.width
+    assert figure.figure.get_size_inches().tolist() == [2, 1]
