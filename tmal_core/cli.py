@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         if settings:
-            sub.add_argument("--preset", default="tiny", help="a preset's name or a YAML file (default: tiny)")
+            sub.add_argument("--preset", default="tiny", help="a preset's name or a YAML file (default: %(default)s)")
             sub.add_argument(
                 "--set",
                 action="append",
