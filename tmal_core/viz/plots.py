@@ -12,7 +12,6 @@ from itertools import pairwise
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from tmal_core.errors import DataError
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
@@ -135,10 +134,7 @@ def training_curves(
         if column.endswith("_pct"):
             cell.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
         if column == "grad_norm":
-            cell.set_yscale("log")
-            cell.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            cell.yaxis.set_major_formatter("{x:g}")
-            cell.yaxis.set_minor_locator(NullLocator())
+            cell.set_ylim(0, 1.1 * max(history["grad_norm"].max(), clip_norm or 0))
             if clip_norm is not None:
                 cell.axhline(clip_norm, color=SOFT, linestyle=(0, (1, 2)), linewidth=1.1)
         if protocol in chance_pct:
