@@ -208,7 +208,7 @@ def test_openai_s_weights_by_name_and_by_file(kept, small, published):
 def test_openai_s_archive_needs_quickgelu_whatever_it_is_called(kept, small, published, monkeypatch):
     plain = dict(open_clip.factory._MODEL_CONFIGS[small], quick_gelu=False)
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-32", plain)
-    for pretrained in ("openai", "ViT-B-32.pt"):
+    for pretrained in ("openai", "ViT-B-32.pt", "metaclip_400m"):
         with pytest.raises(
             WeightsError, match=r"expected a -quickgelu model for .* weights, got ViT-B-32, .*Use ViT-B-32-q"
         ):
