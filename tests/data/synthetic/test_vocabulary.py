@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tmal_core.data.catalog import SPLITS
-from tmal_core.data.synthetic.vocabulary import FAMILIES, all_classes
+from tmal_core.data.synthetic.vocabulary import FAMILIES, PLACES, all_classes, order_classes
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,3 +46,12 @@ def test_semantic_episodes_are_possible_in_every_split():
     groups = Counter((action.group, action.split) for action in FAMILIES["semantic"]())
     assert all(count >= 2 for count in groups.values())
     assert {split for _, split in groups} == set(SPLITS)
+
+
+def test_every_held_out_change_of_place_has_a_parallel_one_in_training():
+    ways = {"train": set(), "val": set(), "test": set()}
+    for action in order_classes():
+        if action.parts["kind"] == "place":
+            (x0, y0), (x1, y1) = PLACES[action.parts["start"]], PLACES[action.parts["end"]]
+            ways[action.split].add((x1 - x0, y1 - y0))
+    assert ways["val"] | ways["test"] <= ways["train"]

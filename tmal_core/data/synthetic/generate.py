@@ -32,7 +32,7 @@ from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
 from tmal_core.seeding import generator
 
-VERSION = 2  # raise it whenever the frames of any clip change
+VERSION = 3  # raise it whenever the frames of any clip change
 _MANIFEST = "diagnostic.json"
 
 
