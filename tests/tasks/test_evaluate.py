@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import WeightsError
-from tmal_core.tasks.evaluate import answer, class_table, difference_table, result_table, save_table
+from tmal_core.tasks.evaluate import (
+    answer,
+    class_table,
+    difference_table,
+    hardest_and_easiest,
+    result_table,
+    save_table,
+    way_shot_table,
+)
 
 METHODS = ["zero_shot", "protonet", "otam"]
 
@@ -54,6 +62,49 @@ def test_classes_add_up(small_data, outcomes):
     assert table["queries"].sum() == outcome.correct.size
     assert np.average(table["accuracy_pct"], weights=table["queries"]) == pytest.approx(outcome.accuracy_pct)
     assert table["accuracy_pct"].is_monotonic_increasing
+
+
+def test_ends_are_shared_out_where_classes_are_few(small_data, outcomes):
+    whole, ends = hardest_and_easiest(outcomes["otam"], small_data.select("val"), count=5)
+    one = ends[ends["protocol"] == "appearance"]  # six classes: three hard, three easy
+    assert one["end"].tolist() == ["hard"] * 3 + ["easy"] * 3
+    assert one["class_name"].tolist() == whole.loc[whole["protocol"] == "appearance", "class_name"].tolist()
+    few = hardest_and_easiest(outcomes["otam"], small_data.select("val"), count=1)[1]
+    assert few.groupby("protocol").size().eq(2).all()
+
+
+@pytest.fixture(scope="module")
+def grid(small_settings, small_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    return way_shot_table(small_settings, folder, METHODS, "val", (2, 5, 9), (1, 2), 20, progress=False)
+
+
+def test_ways_and_shots_that_the_split_offers(grid):
+    answered = grid[grid["left_out"] == ""]
+    asked = {name: set(zip(rows["way"], rows["shot"], strict=True)) for name, rows in answered.groupby("protocol")}
+    assert asked["appearance"] == {(2, 1), (2, 2), (5, 1), (5, 2)}  # six classes
+    assert asked["order"] == {(2, 1)}  # pairs of twins, four films each
+    assert (answered["low_pct"] <= answered["accuracy_pct"]).all() and (answered["episodes"] == 20).all()
+    assert (grid["chance_pct"] == 100 / grid["way"]).all()
+
+
+def test_what_the_split_cannot_give_is_named(grid):
+    missing = grid[grid["left_out"] != ""].set_index(["method", "protocol", "way", "shot"])
+    row = missing.loc["otam", "appearance", 9, 1]
+    assert np.isnan(row["accuracy_pct"]) and "a way of at most 6" in row["left_out"]
+
+
+def test_the_grid_holds_what_one_evaluation_says(small_settings, small_data, grid, tmp_path):
+    """The preset's own way and shot, as many episodes: the same questions, the same answers."""
+    settings = small_settings.replace({"evaluation.episodes": 20})
+    whole = result_table(settings, answer(settings, tmp_path, ["otam"], "val", progress=False), "val")
+    for row in whole.itertuples():
+        same = (
+            grid["method"].eq("otam") & grid["protocol"].eq(row.protocol) & grid["way"].eq(row.way) & grid["shot"].eq(1)
+        )
+        assert grid.loc[same, ["accuracy_pct", "low_pct", "high_pct"]].to_numpy().tolist() == [
+            [row.accuracy_pct, row.low_pct, row.high_pct]
+        ]
 
 
 def test_method_that_was_not_trained(small_settings, small_data, tmp_path):

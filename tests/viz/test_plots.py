@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import DataError
-from tmal_core.viz.plots import confusion, differences, results, training_curves
+from tmal_core.viz.plots import confusion, differences, results, training_curves, ways_and_shots
 from tmal_core.viz.style import METHOD_COLOURS, method_colours, save_figure
 
 
@@ -73,6 +73,23 @@ def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
         "validation: order",
         "validation: motion",
     ]
+
+
+def test_ways_above_shots_below_and_gaps_where_nothing_was_asked():
+    cells = [("mixed", way, shot) for way in (2, 5, 10) for shot in (1, 3)] + [("order", 2, 1), ("order", 2, 3)]
+    rows = [{"method": "a", "title": "Anna", "protocol": p, "way": way, "shot": shot} for p, way, shot in cells]
+    table = pd.DataFrame(rows).assign(accuracy_pct=lambda t: 90.0 - 5 * t["way"] + t["shot"])
+    table = table.assign(low_pct=table["accuracy_pct"] - 1, high_pct=table["accuracy_pct"] + 1)
+    table["chance_pct"] = 100 / table["way"]
+    table.loc[(table["way"] == 10) & (table["shot"] == 1), ["accuracy_pct", "low_pct", "high_pct"]] = np.nan
+    mixed_ways, order_ways, mixed_shots, order_shots = ways_and_shots(table, way=5, shot=1).axes
+    chance, line = mixed_ways.lines
+    assert chance.get_ydata().tolist() == [50, 20, 10]
+    np.testing.assert_array_equal(line.get_ydata(), [81, 66, np.nan])
+    assert [t.get_text() for t in mixed_ways.get_xticklabels()] == ["2", "5", "10"]
+    assert mixed_shots.lines[1].get_ydata().tolist() == [66, 68]
+    assert mixed_shots.get_title(loc="left") == "mixed, 5-way" and order_shots.get_title(loc="left") == "order, 2-way"
+    assert list(order_ways.lines[0].get_ydata()) == [50, 50] and order_ways.lines[1].get_ydata().tolist() == [81]
 
 
 def test_confusion_marks_groups():

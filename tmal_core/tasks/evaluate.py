@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
 from tmal_core.data.catalog import Catalog
-from tmal_core.evaluation.protocol import Outcome, evaluate, evaluate_text
+from tmal_core.data.episodes import GROUP_WAY, protocols
+from tmal_core.errors import EpisodeError
+from tmal_core.evaluation.bank import Bank
+from tmal_core.evaluation.protocol import Episodes, Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import METHODS
-from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
+from tmal_core.models.tmal import TMAL
+from tmal_core.tasks.common import bank_of, draw_episodes, evaluation_sampler, load_model, split_of, with_method
 from tmal_core.tasks.prepare import lost_videos
 
 Outcomes = dict[str, dict[str, Outcome]]
@@ -28,19 +34,77 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     Raises:
         DataError: a method reads class names and the split has classes without one.
     """
-    device = set_up(settings)
     catalog = split_of(settings, split)
     if catalog.lost(split):
         save_table(lost_videos(settings, split), run_dir, f"lost-{split}")
     episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
     outcomes: Outcomes = {}
-    for name in methods:
-        chosen = with_method(settings, name)
-        model = load_model(chosen, run_dir, device)
-        bank = bank_of(chosen, model, run_dir, split, progress)
+    for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
         by = evaluate_text if METHODS[name].text_only else evaluate
         outcomes[name] = {protocol: by(model, bank, drawn) for protocol, drawn in episodes.items()}
     return outcomes
+
+
+def _encoded(
+    settings: Settings, run_dir: Path, methods: list[str], split: str, progress: bool
+) -> Iterator[tuple[str, TMAL, Bank]]:
+    """Each method by name, its trained model, and its bank of the split from the run folder."""
+    device = set_up(settings)
+    for name in methods:
+        chosen = with_method(settings, name)
+        model = load_model(chosen, run_dir, device)
+        yield name, model, bank_of(chosen, model, run_dir, split, progress)
+
+
+def way_shot_table(
+    settings: Settings,
+    run_dir: Path,
+    methods: list[str],
+    split: str,
+    ways: Sequence[int],
+    shots: Sequence[int],
+    episodes: int,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Accuracy in percent by method, protocol, number of classes and number of examples, from the kept banks.
+
+    Every method answers the same episodes. Protocols whose classes come in groups keep their own way.
+
+    Returns:
+        One row per method, protocol, way and shot that the split offers; where it does not, `accuracy_pct` is empty and
+        `left_out` says why.
+    """
+    catalog, e = split_of(settings, split), settings.evaluation
+    cells, rows = _cells(settings, catalog, ways, shots, episodes), []
+    for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
+        by = evaluate_text if METHODS[name].text_only else evaluate
+        for (protocol, way, shot), drawn in cells.items():
+            row = {"method": name, "title": METHODS[name].title, "protocol": protocol, "way": way, "shot": shot}
+            row["chance_pct"] = 100.0 / way
+            if isinstance(drawn, EpisodeError):
+                rows.append({**row, "left_out": str(drawn)})
+                continue
+            interval = accuracy_interval(by(model, bank, drawn), catalog, settings.seed, e.bootstrap, e.confidence)
+            found = {"accuracy_pct": interval.mean, "low_pct": interval.low, "high_pct": interval.high}
+            rows.append({**row, **found, "episodes": episodes, "seed": settings.seed, "left_out": ""})
+    return pd.DataFrame(rows)
+
+
+def _cells(
+    settings: Settings, catalog: Catalog, ways: Sequence[int], shots: Sequence[int], count: int
+) -> dict[tuple[str, int, int], Episodes | EpisodeError]:
+    """Episodes of each (protocol, way, shot), or why there are none."""
+    cells: dict[tuple[str, int, int], Episodes | EpisodeError] = {}
+    for protocol in protocols(catalog):
+        for way in dict.fromkeys(min(way, GROUP_WAY) if protocol.grouped else way for way in ways):
+            for shot in shots:
+                asked = settings.replace({"episodes.way": way, "episodes.shot": shot})
+                try:
+                    sampler = evaluation_sampler(asked, catalog, protocol, settings.seed)
+                    cells[protocol.name, way, shot] = Episodes.draw(sampler, count)
+                except EpisodeError as error:
+                    cells[protocol.name, way, shot] = error
+    return cells
 
 
 def result_table(settings: Settings, outcomes: Outcomes, split: str) -> pd.DataFrame:
@@ -91,6 +155,21 @@ def class_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
     answers = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
     table = answers.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
     return table.sort_values("accuracy_pct").reset_index()
+
+
+def hardest_and_easiest(
+    by_protocol: Mapping[str, Outcome], catalog: Catalog, count: int = 3
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Accuracy in percent of every class by protocol, hardest first; and of these the ends, with a column `end`."""
+    tables = {protocol: class_table(outcome, catalog) for protocol, outcome in by_protocol.items()}
+    whole = pd.concat(tables, names=["protocol"]).reset_index("protocol").reset_index(drop=True)
+    groups = whole.groupby("protocol", sort=False)
+    place, size = groups.cumcount(), groups["class_name"].transform("size")
+    # Fewer classes than both ends need are shared out, the odd one as hard.
+    hard = place < np.minimum(count, -(-size // 2))
+    easy = ~hard & (place >= size - count)
+    ends = whole.assign(end=np.where(hard, "hard", np.where(easy, "easy", "")))
+    return whole, ends[ends["end"] != ""].reset_index(drop=True)
 
 
 def save_table(table: pd.DataFrame, run_dir: Path, name: str) -> Path:

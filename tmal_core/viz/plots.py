@@ -12,6 +12,7 @@ from itertools import pairwise
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tmal_core.errors import DataError
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
@@ -150,6 +151,53 @@ def training_curves(
         cell.set_xlabel("training episodes")
     handles = [cells[0, 0].lines[i] for i in range(len(methods))]
     figure.legend(handles, [titles.get(n, n) for n in methods], loc="outside upper left", ncols=len(methods))
+    return figure
+
+
+@styled
+def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
+    """A column per protocol: above accuracy by the number of classes, below by the number of examples.
+
+    The bar of a point is its interval; chance is dashed. A cell that the split could not give leaves a gap.
+
+    Args:
+        table: of `way_shot_table`.
+        way: number of classes of the lower row (a protocol with a way of its own keeps that).
+        shot: number of examples of the upper row.
+    """
+    _require(table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
+    titles = table.drop_duplicates("method")["title"].tolist()
+    colours = method_colours(methods)
+    figure = Figure(figsize=(2.0 * len(protocols) + 0.6, 4.9), layout="constrained")
+    cells = figure.subplots(2, len(protocols), sharey=True, squeeze=False)
+    for column, protocol in zip(cells.T, protocols, strict=True):
+        rows = table[table["protocol"] == protocol]
+        own_way = way if (rows["way"] == way).any() else int(rows["way"].iloc[0])
+        parts = (("way", rows[rows["shot"] == shot], f"{shot}-shot"), ("shot", rows[rows["way"] == own_way], ""))
+        for cell, (axis, part, note) in zip(column, parts, strict=True):
+            steps = sorted(part[axis].unique())
+            chance = part.drop_duplicates(axis).set_index(axis)["chance_pct"][steps]
+            at = range(len(steps))
+            if len(steps) > 1:
+                cell.plot(at, chance, color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
+            else:
+                cell.axhline(chance.iloc[0], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
+            for number, name in enumerate(methods):
+                line = part[part["method"] == name].set_index(axis).reindex(steps)
+                places = [x + 0.07 * (number - (len(methods) - 1) / 2) for x in at]
+                cell.vlines(places, line["low_pct"], line["high_pct"], color=colours[name], linewidth=3, alpha=0.35)
+                cell.plot(places, line["accuracy_pct"], color=colours[name], marker="o", markersize=3.6, linewidth=1.3)
+            cell.set_xticks(at, steps)
+            cell.set(xlim=(-0.45, len(steps) - 0.55), ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
+            cell.set_xlabel("classes" if axis == "way" else "examples per class", fontsize=8)
+            cell.grid(axis="y")
+            cell.tick_params(length=0)
+            cell.set_title(f"{protocol}, {note}" if note else f"{protocol}, {own_way}-way", fontsize=9)
+    for row in cells:
+        row[0].set_ylabel("accuracy, %", fontsize=8)
+    handles = [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in methods]
+    figure.legend(handles, titles, loc="outside upper left", ncols=min(len(methods), 5), fontsize=8)
     return figure
 
 
