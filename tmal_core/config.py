@@ -219,6 +219,13 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     flow: FlowSettings = FlowSettings()
     compute: ComputeSettings = ComputeSettings()
+    methods: dict[str, dict[str, Any]] = {}
+    """Method -> dotted settings of a preset that hold for it alone. What a user overrides holds for every method."""
+
+    def for_method(self, name: str) -> Settings:
+        """These settings for one method, with what they hold for it alone. Asked twice, it is the same."""
+        tree = _apply(self.model_dump(mode="json"), {"model.method": name, **self.methods.get(name, {})})
+        return _validate(tree, source=f"methods.{name}")
 
     def to_flat(self) -> dict[str, Any]:
         """The tree as one dict of dotted keys and plain values."""
@@ -226,7 +233,7 @@ class Settings(Section):
 
     def replace(self, overrides: Mapping[str, Any]) -> Settings:
         """A copy with dotted keys changed: `settings.replace({"training.episodes": 100})`."""
-        return _validate(_apply(self.model_dump(mode="json"), overrides), source="overrides")
+        return _validate(_override(self.model_dump(mode="json"), overrides), source="overrides")
 
 
 def in_project(path: str | Path) -> Path:
@@ -266,7 +273,10 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         raise SettingsError("a readable YAML preset", f"{path}: {what}", "Correct the file or its path.") from error
     if not isinstance(tree, dict):
         raise SettingsError("a preset of keys and values", f"{path} with {type(tree).__name__}", "Correct the file.")
-    return _validate(_apply({"preset": path.stem, **tree}, overrides or {}), source=str(path))
+    settings = _validate(_override({"preset": path.stem, **tree}, overrides or {}), source=str(path))
+    for name in settings.methods:
+        settings.for_method(name)
+    return settings
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
@@ -284,6 +294,15 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
             for fault in error.errors()
         )
         raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
+
+
+def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply what a user asked for, which no method's own settings may undo."""
+    methods = tree.get("methods")
+    for own in methods.values() if isinstance(methods, dict) else ():
+        for key in overrides if isinstance(own, dict) else ():
+            own.pop(key, None)
+    return _apply(tree, overrides)
 
 
 def _apply(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

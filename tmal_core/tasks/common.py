@@ -21,9 +21,9 @@ from tmal_core.training.loop import BEST, training_hash
 
 
 def with_method(settings: Settings, name: str) -> Settings:
-    """The same settings for another method."""
+    """The same settings for another method, and what they hold for it alone."""
     method(name)
-    return settings.replace({"model.method": name})
+    return settings.for_method(name)
 
 
 def checkpoint_folder(run_dir: Path, name: str) -> Path:
@@ -37,6 +37,7 @@ def load_model(settings: Settings, run_dir: Path, device: torch.device | str = "
     Raises:
         WeightsError: it was not trained in this run, or with other settings.
     """
+    settings = with_method(settings, settings.model.method)
     model = build(settings.model, device).eval()
     if method(settings.model.method).trained:
         file = checkpoint_folder(run_dir, settings.model.method) / BEST

@@ -32,7 +32,7 @@ from tmal_core.evaluation.statistics import interval, with_correction
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import method
 from tmal_core.runs import Run, commit, environment
-from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of
+from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.evaluate import save_table
 from tmal_core.tasks.train import train
 
@@ -258,7 +258,7 @@ def _learns(settings: Settings, name: str) -> bool:
 
 def _answer(settings: Settings, out: Path, name: str, seed: int) -> None:
     """Train one variant with one seed where it learns, ask it, and keep its answers."""
-    chosen = settings.replace({**VARIANTS[name].overrides, "seed": seed})
+    chosen = _chosen(settings, name, seed)
     device = set_up(chosen)
     folder = out / name / f"seed{seed}"
     with Run.create(folder, chosen, "study") as run:
@@ -278,13 +278,18 @@ def _answer(settings: Settings, out: Path, name: str, seed: int) -> None:
         np.savez_compressed(stream, **right)
 
 
+def _chosen(settings: Settings, name: str, seed: int) -> Settings:
+    varied = settings.replace({**VARIANTS[name].overrides, "seed": seed})
+    return with_method(varied, varied.model.method)
+
+
 def _episodes(settings: Settings, catalog: Catalog) -> dict[str, Episodes]:
     return draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
 
 
 def _answers_file(out: Path, settings: Settings, name: str, seed: int) -> Path:
     """Answers are named by everything that they depend on: other settings find no file."""
-    chosen = settings.replace({**VARIANTS[name].overrides, "seed": seed})
+    chosen = _chosen(settings, name, seed)
     digest = settings_hash(chosen, "data", "sampling", "episodes", "model", "training", "flow", "evaluation")
     return out / "answers" / f"{name}-seed{seed}-{settings.seed}-{digest}.npz"
 

@@ -19,7 +19,7 @@ from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.seeding import seed_everything
-from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_of, split_text
+from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_of, split_text, with_method
 from tmal_core.training.loop import Progress, train_model
 
 
@@ -38,6 +38,7 @@ def train(
         SettingsError: the method has nothing to train.
     """
     name = settings.model.method
+    settings = with_method(settings, name)
     if not method(name).trained:
         raise SettingsError("a method that is trained", f"{name}, which is not", "Evaluate it as it is.")
     device = set_up(settings)
