@@ -46,9 +46,15 @@ def test_attention_strip_wants_a_map_per_frame(frames):
 
 
 def test_shifts_are_percent_by_block():
-    axes = attention_shifts({"order": [0.0, 0.5], "motion": [0.1, 0.2]}).axes[0]
-    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    adapted, tmal = attention_shifts(
+        {"adapted": {"order": [0.0, 0.5], "motion": [0.1, 0.2]}, "tmal": {"order": [0.0, 0.1], "motion": [0.0, 0.3]}}
+    ).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in adapted.lines}
     assert lines == {"order": [[1, 0], [2, 50]], "motion": [[1, 10], [2, 20]]}
+    assert tmal.get_title(loc="left") == "tmal" and tmal.lines[1].get_ydata().tolist() == [0, 30]
+    assert adapted.get_ylim() == tmal.get_ylim()
+    with pytest.raises(DataError, match="expected at least one model, got none"):
+        attention_shifts({})
 
 
 def test_an_aligned_pair_of_equal_clips_lies_on_the_diagonal(pair):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.evaluation.bank import Bank
@@ -62,6 +63,18 @@ def answer_episode(model: TMAL, bank: Bank, episode: Episode) -> Answer:
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
     return Answer(episode, distances.numpy(), logits.softmax(1).numpy())
+
+
+@torch.no_grad()
+def matched_features(model: TMAL, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
+    """What the model matches of two clips in a 1-shot episode: modulated frame features (T, d) of either role.
+
+    Args:
+        query: row of the bank, read as a query.
+        support: row of the bank, read as the only support clip of its class, with its name where the model reads names.
+    """
+    words = bank.text.of_videos(np.array([support])) if model.reads_text else None
+    return model.modulate(bank.query[[query]])[0], model.modulate(bank.support[[support]], words)[0]
 
 
 def episode_table(

@@ -76,22 +76,30 @@ def attention_strip(
 
 
 @styled
-def attention_shifts(shifts: Mapping[str, Sequence[float]]) -> Figure:
-    """How far attention moved, by block, a line per clip or family.
+def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """How far attention moved, by block: a panel per model, a line per clip or family.
 
     Args:
-        shifts: name -> (L,) shares in 0..1.
+        shifts: model -> name -> (L,) shares in 0..1; the same names for every model.
+
+    Raises:
+        DataError: no models.
     """
-    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
-    axes = figure.subplots()
-    for (name, values), colour in zip(shifts.items(), method_colours(list(shifts)).values(), strict=True):
-        blocks = np.arange(1, len(values) + 1)
-        axes.plot(blocks, 100 * np.asarray(values), marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
-    axes.set_xticks(blocks)
-    axes.set(xlabel="block", ylabel="attention that lies elsewhere, %", ylim=(0, None))
-    axes.grid(axis="y")
-    axes.tick_params(length=0)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if not shifts:
+        raise DataError("at least one model", "none", "Pass a model and its shifts.")
+    figure = Figure(figsize=(3.3 * len(shifts) + 1.5, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False)[0]
+    for panel, (model, lines) in zip(panels, shifts.items(), strict=True):
+        for (name, values), colour in zip(lines.items(), method_colours(list(lines)).values(), strict=True):
+            blocks = np.arange(1, len(values) + 1)
+            percent = 100 * np.asarray(values)
+            panel.plot(blocks, percent, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
+        panel.set_xticks(blocks)
+        panel.set(xlabel="block", title=model, ylim=(0, None))
+        panel.grid(axis="y")
+        panel.tick_params(length=0)
+    panels[0].set_ylabel("attention that lies elsewhere, %")
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
