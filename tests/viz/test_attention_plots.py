@@ -53,6 +53,8 @@ def test_shifts_are_percent_by_block():
     assert lines == {"order": [[1, 0], [2, 50]], "motion": [[1, 10], [2, 20]]}
     assert tmal.get_title(loc="left") == "tmal" and tmal.lines[1].get_ydata().tolist() == [0, 30]
     assert adapted.get_ylim() == tmal.get_ylim()
+    higher = attention_shifts({"adapted": {"order": [0.1]}, "tmal": {"order": [0.6]}}).axes[0]
+    assert higher.get_ylim()[0] == 0 and higher.get_ylim()[1] >= 60
     with pytest.raises(DataError, match="expected at least one model, got none"):
         attention_shifts({})
 

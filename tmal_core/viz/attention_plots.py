@@ -95,10 +95,11 @@ def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
             percent = 100 * np.asarray(values)
             panel.plot(blocks, percent, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
         panel.set_xticks(blocks)
-        panel.set(xlabel="block", title=model, ylim=(0, None))
+        panel.set(xlabel="block", title=model)
         panel.grid(axis="y")
         panel.tick_params(length=0)
     panels[0].set_ylabel("attention that lies elsewhere, %")
+    panels[0].set_ylim(0, None)  # of all panels, once all lines are there
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -190,7 +191,7 @@ def _alignment_panel(figure: Figure, place: SubplotSpec, pair: AlignedPair, top:
         heat.plot(path[:, 1], path[:, 0], color="white", linewidth=3.2, alpha=0.8, solid_capstyle="round")
         heat.plot(path[:, 1], path[:, 0], color=INK, linewidth=1.3, linestyle=style, marker="o", markersize=2.6)
     heat.set(xticks=[], yticks=[], xlim=(-0.5, num_support - 0.5), ylim=(num_query - 0.5, -0.5))
-    heat.set_title(fill(pair.title, 42) + "\n", fontsize=9)
+    heat.set_title(fill(pair.title, 38) + "\n", fontsize=9)
     heat.text(0, 1.025, f"distance {pair.distance:.3f}", transform=heat.transAxes, fontsize=8.5, color=SOFT)
     left = picture_axes(figure.add_subplot(inner[0, 0]), _QUERY)
     left.imshow(np.concatenate(list(pair.query), axis=0), aspect="auto")
