@@ -10,6 +10,7 @@ from tmal_core.data.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.protocol import Episodes, Outcome
 from tmal_core.evaluation.statistics import (
+    above_chance_pct,
     accuracy_interval,
     difference_interval,
     episode_interval,
@@ -51,6 +52,12 @@ def test_mean_is_the_accuracy():
     interval = _interval(outcome)
     assert interval.mean == pytest.approx(outcome.accuracy_pct)
     assert interval.low < interval.mean < interval.high
+
+
+@pytest.mark.parametrize(("right", "told"), [(0.45, False), (0.5, False), (0.6, True)])
+def test_what_cannot_be_told_from_chance_counts_as_chance(right, told):
+    outcome = _outcome(lambda classes, _: np.full(classes.shape, right))
+    assert above_chance_pct(outcome) == (outcome.accuracy_pct if told else 50.0)
 
 
 def test_certain_answers_have_no_interval():

@@ -24,14 +24,18 @@ def settings(small_settings, small_data):
 def _train(settings, folder, validate=None):
     torch.manual_seed(0)
     model = build(settings.model)
-    validate = validate or (lambda _: {"all": 50.0})
+    validate = validate or (lambda _: _found(50.0))
     state = loop.train_model(model, task.training_episodes(settings), validate, settings, folder, progress=False)
     return model, state
 
 
+def _found(accuracy_pct):
+    return loop.Validated(accuracy_pct, {"all": accuracy_pct})
+
+
 def _rising():
     count = iter(range(100))
-    return lambda _: {"all": float(next(count))}
+    return lambda _: _found(float(next(count)))
 
 
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
@@ -55,11 +59,11 @@ def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path):
     def stop_at_second_validation(_):
         if (accuracy := next(accuracies, None)) is None:
             raise Stop
-        return {"all": accuracy}
+        return _found(accuracy)
 
     with pytest.raises(Stop):
         _train(settings, tmp_path / "halves", stop_at_second_validation)
-    resumed, state = _train(settings, tmp_path / "halves", lambda _: {"all": 1.0})
+    resumed, state = _train(settings, tmp_path / "halves", lambda _: _found(1.0))
     assert state.episode == settings.training.episodes
     for name, tensor in whole.tunable().items():
         assert torch.equal(tensor, resumed.tunable()[name]), name
@@ -67,7 +71,7 @@ def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path):
 
 def test_best_on_val_is_what_remains(settings, tmp_path):
     falling = iter([90.0, 10.0])
-    model, state = _train(settings, tmp_path, lambda _: {"all": next(falling)})
+    model, state = _train(settings, tmp_path, lambda _: _found(next(falling)))
     assert (state.best_pct, state.best_episode) == (90.0, 4)
     best = torch.load(tmp_path / loop.BEST, weights_only=True)
     assert best["episode"] == 4

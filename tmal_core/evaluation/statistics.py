@@ -10,6 +10,7 @@ Letters: A answers (one per query of each episode), R resamples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -38,6 +39,13 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def above_chance_pct(outcome: Outcome) -> float:
+    """Accuracy in percent; chance itself where the answers cannot be told from guesses (three standard errors)."""
+    chance = 1 / outcome.episodes.way
+    error = math.sqrt(chance * (1 - chance) / outcome.correct.size)
+    return outcome.accuracy_pct if outcome.accuracy_pct > 100 * (chance + 3 * error) else 100 * chance
 
 
 def accuracy_interval(outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float) -> Interval:

@@ -14,13 +14,14 @@ from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.protocol import Episodes, evaluate
+from tmal_core.evaluation.statistics import above_chance_pct
 from tmal_core.models.methods import build, method
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.seeding import seed_everything
 from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_of, split_text, with_method
-from tmal_core.training.loop import Progress, train_model
+from tmal_core.training.loop import Progress, Validated, train_model
 
 
 def train(
@@ -95,7 +96,11 @@ def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEp
 
 
 class _Validation:
-    """Accuracy by protocol on `val`, on the same episodes every time."""
+    """Accuracy by protocol on `val`, on the same episodes every time.
+
+    A checkpoint is chosen by the mean over protocols, where one that the model cannot be told from chance at counts as
+    chance: its ups and downs are luck, and would choose for all.
+    """
 
     def __init__(self, settings: Settings, model: TMAL) -> None:
         catalog = split_of(settings, "val")
@@ -109,6 +114,8 @@ class _Validation:
             if protocol.name != MIXED
         }
 
-    def __call__(self, model: TMAL) -> dict[str, float]:
+    def __call__(self, model: TMAL) -> Validated:
         bank = encode(model, self.reader, self.text, progress=False)
-        return {name: evaluate(model, bank, e).accuracy_pct for name, e in self.episodes.items()}
+        outcomes = {name: evaluate(model, bank, episodes) for name, episodes in self.episodes.items()}
+        score_pct = sum(map(above_chance_pct, outcomes.values())) / len(outcomes)
+        return Validated(score_pct, {name: outcome.accuracy_pct for name, outcome in outcomes.items()})

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +25,17 @@ from tmal_core.seeding import seed_everything
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
 
-Validate = Callable[[TMAL], dict[str, float]]
-"""Returns accuracies in percent by protocol; their mean chooses the best checkpoint."""
+
+class Validated(NamedTuple):
+    """What a validation found, in percent."""
+
+    score_pct: float
+    """What chooses the best checkpoint."""
+    accuracy_pct: dict[str, float]
+    """By protocol."""
+
+
+Validate = Callable[[TMAL], Validated]
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -88,8 +98,7 @@ def train_model(
         if state.episode % recipe.validate_every and state.episode < recipe.episodes:
             continue
         model.eval()
-        accuracies = validate(model)
-        _note(state, recent, accuracies, began)
+        _note(state, recent, validate(model), began)
         log(**state.history[-1])
         bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
         recent = []
@@ -127,13 +136,14 @@ def _step(
     return result.loss.item(), result.accuracy_pct, norm
 
 
-def _note(state: Progress, recent: list[tuple[float, ...]], accuracies: dict[str, float], began: float) -> None:
+def _note(state: Progress, recent: list[tuple[float, ...]], found: Validated, began: float) -> None:
     """Add a line to the history and say whether this is the best so far."""
     loss, train_pct, grad_norm = np.nanmean(np.array(recent), axis=0).tolist()
-    val_pct = sum(accuracies.values()) / len(accuracies)
+    val_pct = found.score_pct
     state.seconds = time.perf_counter() - began
     line = {"loss": loss, "train_pct": train_pct, "grad_norm": grad_norm, "val_pct": val_pct, "seconds": state.seconds}
-    state.history.append({"episode": state.episode, **line, **{f"val_{k}_pct": v for k, v in accuracies.items()}})
+    by_protocol = {f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}
+    state.history.append({"episode": state.episode, **line, **by_protocol})
     if val_pct > state.best_pct:
         state.best_pct, state.best_episode, state.stale = val_pct, state.episode, 0
     else:
