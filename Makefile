@@ -6,7 +6,6 @@ PRESET ?= tiny
 OUT ?= runs/suite
 ARGS ?=
 ONLY ?=
-EPISODES ?= 600
 
 BIN := .venv/bin
 STAMP := .venv/.lock-stamp
@@ -25,8 +24,7 @@ study: $(STAMP) ## train every variant of TMAL with three seeds and compare them
 	@$(BIN)/tmal synthesise --preset $(PRESET)
 	@$(BIN)/tmal flow --preset $(PRESET)
 	@$(BIN)/tmal flow --preset $(PRESET) --estimator dis_ultrafast
-	@$(BIN)/tmal study --preset $(PRESET) --processes 2 --set training.episodes=$(EPISODES) \
-		--set compute.num_threads=1 $(ARGS)
+	@$(BIN)/tmal study --preset $(PRESET) --processes 2 --set compute.num_threads=1 $(ARGS)
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest -q -m "not weights and not slow" $(ARGS)

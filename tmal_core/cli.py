@@ -7,6 +7,7 @@ keeps its traceback: it is a defect of ours. Each command imports what it needs 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log wants a line now and then, not ten a second
     try:
         with full_disk_is_clear(getattr(arguments, "out", None) or Path.cwd()):
             arguments.run(arguments)
