@@ -21,6 +21,18 @@ def test_tokens_lie_on_the_patch_grid(patch, side):
     assert motion.levels[1].shape == (2 * 3, (side // patch) ** 2, 8)
 
 
+@pytest.mark.parametrize(("patch", "side"), [(16, 64), (14, 56), (32, 64), (15, 45), (16, 70)])
+def test_products_of_matrices_are_the_convolutions_of_the_stem(patch, side):
+    torch.manual_seed(0)
+    encoder = StemEncoder(patch, width=8, joint_width=None, blocks=(1,)).double()
+    flow_px = torch.randn(1, 3, 2, side, side, dtype=torch.float64)
+    mine = encoder(flow_px).levels[1]
+    wanted = encoder.stem(flow_px[0] / (FLOW_UNIT * side)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(mine, wanted)
+    sides = [torch.autograd.grad(tokens.square().sum(), [*encoder.stem.parameters()]) for tokens in (mine, wanted)]
+    torch.testing.assert_close(*sides)
+
+
 def test_a_patch_moves_its_own_token_and_its_neighbours():
     torch.manual_seed(0)
     stem = StemEncoder(16, width=8, joint_width=None, blocks=(1,))

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from tmal_core.config import ModelSettings
 from tmal_core.matching import cosine_distance, match, match_pairs
 from tmal_core.models.adapters import STAdapter
+from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fusion_blocks
 from tmal_core.models.motion import Motion, PictureEncoder, StemEncoder
 from tmal_core.models.prototypes import PrototypeModulation, class_means
@@ -275,10 +276,8 @@ class TMAL(nn.Module):
         text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
         for number in blocks:
             block = self.clip.visual.transformer.resblocks[number - 1]
-            tokens = self._enter(number, tokens, num_frames, motion, text)
-            tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens)))
-            tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            tokens = attend(block, self._enter(number, tokens, num_frames, motion, text))
+            tokens = feed_forward(block, self._adapt(BEFORE_FFN, number, tokens, num_frames))
             stages.append(tokens)
         return stages
 
@@ -296,9 +295,7 @@ class TMAL(nn.Module):
         tokens = self._run(tokens, range(first, self.depth), num_frames, motion, text)[-1]
         text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
         tokens, block = self._enter(self.depth, tokens, num_frames, motion, text), visual.transformer.resblocks[-1]
-        normed = block.ln_1(tokens)
-        tokens = tokens[:, :1] + block.ls_1(block.attention(normed[:, :1], normed, normed))
-        return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+        return feed_forward(block, attend(block, tokens, class_token_only=True))
 
     def _enter(
         self, number: int, tokens: Tensor, num_frames: int, motion: Motion | None, text: Tensor | None
@@ -316,8 +313,7 @@ class TMAL(nn.Module):
         tokens = self.clip.visual._embeds(pictures)
         stages = [tokens]
         for block in self.clip.visual.transformer.resblocks:
-            tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens)))
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            tokens = feed_forward(block, attend(block, tokens))
             stages.append(tokens)
         return stages
 

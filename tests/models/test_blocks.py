@@ -1,0 +1,46 @@
+"""A block of CLIP computed in few passes gives what open_clip's own code gives, and the same gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
+from torch import nn
+
+from tmal_core.models.blocks import attend, feed_forward
+
+
+@pytest.fixture(params=[QuickGELU, nn.GELU], ids=["QuickGELU", "GELU"])
+def block(request):
+    torch.manual_seed(0)
+    block = ResidualAttentionBlock(16, 4, act_layer=request.param, ls_init_value=0.7).double()
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return block
+
+
+def _gradients(out, block, tokens):
+    direction = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(1))
+    return torch.autograd.grad(out, [tokens, *block.parameters()], direction)
+
+
+def test_block_and_its_gradients_are_open_clips(block):
+    tokens = torch.randn(3, 7, 16, dtype=torch.float64, requires_grad=True)
+    mine, theirs = feed_forward(block, attend(block, tokens)), block(tokens)
+    torch.testing.assert_close(mine, theirs)
+    for got, wanted in zip(_gradients(mine, block, tokens), _gradients(theirs, block, tokens), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_the_class_token_alone_is_the_first_of_all(block):
+    tokens = torch.randn(3, 7, 16, dtype=torch.float64)
+    torch.testing.assert_close(attend(block, tokens, class_token_only=True), attend(block, tokens)[:, :1])
+
+
+def test_half_precision_under_autocast(block):
+    block, tokens = block.float(), torch.randn(3, 7, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        mine = feed_forward(block, attend(block, tokens))
+    assert mine.dtype == torch.float32
+    torch.testing.assert_close(mine, block(tokens), atol=0.3, rtol=0.02)
+    assert not torch.equal(mine, feed_forward(block, attend(block, tokens)))

@@ -1,0 +1,56 @@
+"""One block of CLIP's image tower, computed in few passes over memory and with little kept for the backward pass.
+
+The weights and their names are open_clip's; only the way is another. `nn.MultiheadAttention` rearranges its input and
+output in memory, here queries, keys and values stay where their projection wrote them, and the weights of the attention
+are never built. CLIP's QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both factors are free as factors of
+the matrix products around it: one pass instead of three, and one tensor kept instead of two.
+
+Letters: n frames, L tokens that ask, M tokens that answer, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from open_clip.transformer import QuickGELU
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+_QUICK = 1.702
+
+
+def attend(block: nn.Module, tokens: Tensor, class_token_only: bool = False) -> Tensor:
+    """Tokens plus the block's attention to them.
+
+    Args:
+        block: a residual attention block of open_clip.
+        tokens: (n, 1 + P, D), CLS first.
+        class_token_only: ask for the class token alone; the others are attended to and left out.
+
+    Returns:
+        (n, 1 + P, D), or (n, 1, D) for the class token alone.
+    """
+    normed, attention = block.ln_1(tokens), block.attn
+    if class_token_only:
+        width = tokens.shape[-1]
+        weights, biases = (
+            part.split([width, 2 * width]) for part in (attention.in_proj_weight, attention.in_proj_bias)
+        )
+        query = linear(normed[:, :1], weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
+        parts = linear(normed, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
+        parts, tokens = (query, *parts.unbind(2)), tokens[:, :1]
+    else:
+        together = linear(normed, attention.in_proj_weight, attention.in_proj_bias)
+        parts = together.unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
+    attended_nHLd = scaled_dot_product_attention(*(part.transpose(1, 2) for part in parts))
+    return tokens + block.ls_1(attention.out_proj(attended_nHLd.transpose(1, 2).flatten(2)))
+
+
+def feed_forward(block: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens (n, L, D) plus the block's feed-forward part of them."""
+    normed, mlp = block.ln_2(tokens), block.mlp
+    if not isinstance(mlp.gelu, QuickGELU):
+        return tokens + block.ls_2(mlp(normed))
+    rows = normed.flatten(0, 1)
+    hidden = torch.addmm(mlp.c_fc.bias, rows, mlp.c_fc.weight.t(), beta=_QUICK, alpha=_QUICK)
+    out = torch.addmm(mlp.c_proj.bias, silu(hidden), mlp.c_proj.weight.t(), alpha=1 / _QUICK)
+    return tokens + block.ls_2(out.view_as(tokens))
