@@ -177,8 +177,8 @@ class TrainingSettings(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the forward pass under autocast."""
     memory: Literal["normal", "low"] = "normal"
-    """low computes each block anew in the backward pass, some clips at a time: about a third slower, and a 5-way 5-shot
-    episode of ViT-B/16 fits into 12 GB. The numbers stay the same."""
+    """low computes each block anew in the backward pass, some clips at a time: slower, with less memory. The numbers
+    stay the same."""
 
 
 class EvaluationSettings(Section):

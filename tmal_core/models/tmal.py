@@ -36,7 +36,7 @@ _PLACES = {
     "attention": (BEFORE_ATTENTION,),
     "both": (BEFORE_ATTENTION, BEFORE_FFN),
 }
-_CLIPS_IN_LOW_MEMORY = 8  # whose block is in memory at a time: half a gigabyte at ViT-B/16 in float32
+_CLIPS_IN_LOW_MEMORY = 8  # whose block is computed anew at a time
 _CLIP_FSAR_UNIT = 8.0  # CLIP-FSAR divides distances by 8, its number of frames, before it combines scores
 
 
