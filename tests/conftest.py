@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,20 @@ ASSETS = Path(__file__).parent / "assets"
 def assets() -> Path:
     """Golden tensors of the reference implementations."""
     return ASSETS
+
+
+@pytest.fixture(scope="session")
+def run_code() -> Callable[..., str]:
+    """Run Python code in a process of its own, with more in its environment; what it printed."""
+
+    def run(code: str, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ class ClipReader:
     def __init__(self, catalog: Catalog, settings: Settings, cache: bool = False, with_flow: bool = False) -> None:
         self.catalog, self.settings = catalog, settings
         self._cache: dict[int, _Decoded] | None = {} if cache else None
-        self._test_cache: dict[int, _Decoded] | None = {} if cache else None
+        self._test_cache: dict[tuple[int, int], _Decoded] | None = {} if cache else None
         self._flow = flow_reader(settings, catalog) if with_flow else None
         self._unchanged: dict[int, tuple[int, int]] = {}
         sampling = settings.sampling
@@ -62,10 +62,13 @@ class ClipReader:
         """Whether clips come with flow."""
         return self._flow is not None
 
-    def test_positions(self, row: int) -> np.ndarray:
-        """(T,) native frames that evaluation reads."""
-        sampling = self.settings.sampling
-        return test_positions(self._num_frames(row), sampling.num_frames, sampling.grid)
+    def test_positions(self, row: int, view: int = 0) -> np.ndarray:
+        """(T,) native frames that evaluation reads: the middle of each segment, or one of several random views."""
+        s = self.settings.sampling
+        if self.settings.evaluation.views == 1:
+            return test_positions(self._num_frames(row), s.num_frames, s.grid)
+        rng = generator(self.settings.seed, "view", self.catalog.table["video"].iat[row], view)
+        return train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
 
     def frames(self, row: int, positions: np.ndarray) -> np.ndarray:
         """(len(positions), H, W, 3) uint8, as decoded.
@@ -93,13 +96,13 @@ class ClipReader:
             raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
         self._unchanged[row] = state
 
-    def evaluate(self, row: int) -> Clip:
-        """The middle of each segment, centre crop. The same every time."""
+    def evaluate(self, row: int, view: int = 0) -> Clip:
+        """One view of a video, centre crop. The same every time."""
         if self._test_cache is None:
-            return self._cropped(self._read(row, self.test_positions(row)), None)
-        if row not in self._test_cache:
-            self._test_cache[row] = self._read(row, self.test_positions(row))
-        return self._cropped(self._test_cache[row], None)
+            return self._cropped(self._read(row, self.test_positions(row, view)), None)
+        if (row, view) not in self._test_cache:
+            self._test_cache[row, view] = self._read(row, self.test_positions(row, view))
+        return self._cropped(self._test_cache[row, view], None)
 
     def train(self, row: int, rng: np.random.Generator) -> Clip:
         """A random position in each segment, one random crop."""
@@ -171,6 +174,11 @@ class EpisodeClips:
     named: Tensor
     exchangeable: bool
 
+    def pin_memory(self) -> EpisodeClips:
+        """A copy whose clips the GPU can fetch by itself; the loader calls this."""
+        flow_px = None if self.flow_px is None else self.flow_px.pin_memory()
+        return replace(self, frames=self.frames.pin_memory(), flow_px=flow_px)
+
 
 class TrainingEpisodes(Dataset):
     """Episode i of training, drawn evenly over the samplers: sampler i mod their number."""
@@ -210,26 +218,31 @@ class TrainingEpisodes(Dataset):
 
 
 class _Evaluated(Dataset):
+    """View by view, in each the rows in their order."""
+
     def __init__(self, reader: ClipReader, rows: np.ndarray) -> None:
         self.reader, self.rows = reader, rows
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows) * self.reader.settings.evaluation.views
 
     def __getitem__(self, index: int) -> Clip:
-        return self.reader.evaluate(int(self.rows[index]))
+        view, at = divmod(index, len(self.rows))
+        return self.reader.evaluate(int(self.rows[at]), view)
 
 
-def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0) -> DataLoader:
-    """Episodes one by one from `start`, decoded ahead by the workers."""
+def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0, device: str = "cpu") -> DataLoader:
+    """Episodes one by one from `start`, decoded ahead by the workers; in pinned memory where they go to a GPU."""
     order = range(start, len(dataset))
-    return DataLoader(dataset, batch_size=None, sampler=order, **_workers(num_workers))
+    pin = device == "cuda"
+    return DataLoader(dataset, batch_size=None, sampler=order, pin_memory=pin, **_workers(num_workers))
 
 
 def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> DataLoader:
-    """Batches of the catalogue's rows, in their order: clips with one more dimension in front."""
-    dataset = _Evaluated(reader, rows)
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=_stacked, **_workers(num_workers))
+    """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
+    dataset, pin = _Evaluated(reader, rows), reader.settings.compute.device == "cuda"
+    workers = _workers(num_workers)
+    return DataLoader(dataset, batch_size=batch_size, collate_fn=_stacked, pin_memory=pin, **workers)
 
 
 def _stacked(clips: list[Clip]) -> Clip:

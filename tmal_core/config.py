@@ -176,6 +176,9 @@ class TrainingSettings(Section):
     """Validations without a new best before training stops early."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the forward pass under autocast."""
+    memory: Literal["normal", "low"] = "normal"
+    """low computes each block anew in the backward pass, some clips at a time: slower, with less memory. The numbers
+    stay the same."""
 
 
 class EvaluationSettings(Section):
@@ -187,6 +190,11 @@ class EvaluationSettings(Section):
     """Confidence level of the intervals."""
     batch_videos: Count = 32
     """Videos encoded at once."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 encodes under autocast; episodes are matched in float32 in any case."""
+    views: Count = 1
+    """1 reads the middle of each segment. k encodes k random samples of each video (CLIP-FSAR's random frames, made
+    repeatable); which of them an episode uses follows from the seed, the episode and the clip's place in it."""
 
 
 class FlowSettings(Section):
@@ -280,8 +288,8 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
-    """12 hex digits that name the settings, or only the named sections of them."""
-    tree = settings.model_dump(mode="json", include=set(sections) or None)
+    """12 hex digits that name the settings, or only the named sections of them; without what changes no number."""
+    tree = settings.model_dump(mode="json", include=set(sections) or None, exclude={"training": {"memory"}})
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -84,7 +84,7 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, sh
 
 def test_bank_encodes_each_video_once(small_settings, val, reader, monkeypatch):
     read = []
-    monkeypatch.setattr(reader, "evaluate", lambda row: read.append(row) or Clip(torch.zeros(8, 3, 64, 64)))
+    monkeypatch.setattr(reader, "evaluate", lambda row, view: read.append(row) or Clip(torch.zeros(8, 3, 64, 64)))
     bank.encode(_model(small_settings, "otam"), reader, progress=False)
     assert read == list(range(len(val)))
 

@@ -5,9 +5,6 @@ The interpreter is chosen by an environment variable when the kernels are define
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,17 +79,9 @@ print("compiled", len(jobs))
 """
 
 
-def run(code: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def test_kernels_equal_the_torch_version(run_code):
+    assert "compared 5" in run_code(INTERPRETED, TRITON_INTERPRET="1")
 
 
-def test_kernels_equal_the_torch_version():
-    assert "compared 5" in run(INTERPRETED, TRITON_INTERPRET="1")
-
-
-def test_kernels_compile(tmp_path: Path):
-    assert "compiled 3" in run(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
+def test_kernels_compile(run_code, tmp_path: Path):
+    assert "compiled 3" in run_code(COMPILED, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))

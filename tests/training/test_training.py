@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.models import tmal
 from tmal_core.models.methods import build
 from tmal_core.runs import Run
 from tmal_core.tasks import train as task
@@ -204,3 +205,54 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
         assert episode_loss(model, clips, rotate=True).loss == pytest.approx(
             float(torch.stack(losses).mean()), rel=1e-5
         )
+
+
+def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow, monkeypatch):
+    monkeypatch.setattr(tmal, "_CLIPS_IN_LOW_MEMORY", 3)
+    settings = settings.replace({"model.method": "tmal"})
+    torch.manual_seed(0)
+    model = build(settings.model)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    episodes = task.training_episodes(settings, with_flow=True)
+    text = torch.randn(len(episodes.class_names), model.joint_width)
+    clips = episodes[0]
+    assert len(clips.labels) == 4  # two parts, one of them smaller
+    gradients, kept = [], []
+    for low in (False, True):
+        model.low_memory = low
+        model.train().zero_grad()
+        held: dict[int, int] = {}
+
+        def note(tensor, held=held):
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = episode_loss(model, clips, text).loss
+        kept.append(sum(held.values()))
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in model.tunable().items() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_memory_is_no_part_of_what_names_trained_weights(settings, monkeypatch, tmp_path):
+    low = settings.replace({"training.memory": "low"})
+    assert loop.training_hash(low) == loop.training_hash(settings)
+    model, _ = _train(low, tmp_path)
+    assert model.low_memory
+
+
+def test_nothing_is_kept_below_the_first_tunable_part(settings):
+    """A fusion in the last block alone: the blocks below are frozen features, whatever the depth."""
+    parts = {"model.method": "tmal", "model.adapters": "none", "model.flow_encoder": "none"}
+    model = build(settings.replace({**parts, "model.text_levels": "last"}).model).train()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        shared = model._run(model.clip.visual._embeds(torch.randn(2, 3, 64, 64)), range(1, model.depth), 2, None)
+    assert not kept and not shared[-1].requires_grad

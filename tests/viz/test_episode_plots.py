@@ -54,7 +54,7 @@ def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
 
 def test_the_table_of_episodes_says_who_is_right_where(model, features):
     class Sampler:
-        protocol = Protocol("all", ("all",), grouped=False)
+        protocol, seed = Protocol("all", ("all",), grouped=False), 0
 
         def __getitem__(self, index):
             return Episode(EPISODE.classes, EPISODE.support, np.flip(EPISODE.query, 0) if index else EPISODE.query)

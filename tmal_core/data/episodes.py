@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class EpisodeSampler:
         self.protocol, self.shot, self.queries, self.seed = protocol, shot, queries, seed
         self.way = min(way, GROUP_WAY) if protocol.grouped else way
         self._films = _films_by_class(catalog, protocol.families)
+        self._bases = {name: list(films) for name, films in self._films.items()}
         self._groups = _groups(catalog, protocol, self._films)
         self._check()
 
@@ -88,23 +90,23 @@ class EpisodeSampler:
         taken: set[str] = set()
         twins: list[str] = []
         for label, name in enumerate(classes):
-            films = self._films[name]
-            bases = list(films)
-            order = [bases[i] for i in rng.permutation(len(bases)) if bases[i] not in taken]
             # Support first: no class may use a film, or its twin, that another class has in its support.
-            chosen = order[: self.shot]
+            chosen = self._untaken(name, rng, taken, self.shot)
             taken.update(chosen)
-            support[label] = [films[base].support for base in chosen]
+            support[label] = [self._films[name][base].support for base in chosen]
         for label, name in enumerate(classes):
-            films = self._films[name]
-            twins = [base for base in twins if base in films] if self.protocol.grouped else []
-            bases = list(films)
-            rest = [bases[i] for i in rng.permutation(len(bases)) if bases[i] not in taken]
-            chosen = (twins + rest)[: self.queries]
+            twins = [base for base in twins if base in self._films[name]] if self.protocol.grouped else []
+            chosen = (twins + self._untaken(name, rng, taken, self.queries))[: self.queries]
             taken.update(chosen)
             twins = chosen
-            query[label] = [films[base].query for base in chosen]
+            query[label] = [self._films[name][base].query for base in chosen]
         return Episode(tuple(classes), support, query)
+
+    def _untaken(self, name: str, rng: np.random.Generator, taken: set[str], count: int) -> list[str]:
+        """The first `count` films of a class, shuffled, that are not taken."""
+        bases = self._bases[name]
+        free = (base for base in map(bases.__getitem__, rng.permutation(len(bases))) if base not in taken)
+        return list(islice(free, count))
 
     def _check(self) -> None:
         name = self.protocol.name

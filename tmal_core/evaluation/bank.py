@@ -1,6 +1,10 @@
 """The feature bank: each video is encoded once, episodes are row numbers into what was encoded.
 
-Letters: V videos, T frames, M motion tokens per clip (1 or 0), d joint width.
+A bank may hold several random views of each video. Which one an episode uses follows from the seed, the episode and the
+clip's slot in it, so every method reads the same frames in the same episode; `positions` names the frames, and paired
+comparisons refuse methods that read other ones.
+
+Letters: V videos, k views, T frames, M motion tokens per clip (1 or 0), d joint width.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,57 +27,72 @@ from tmal_core.files import atomic_path
 from tmal_core.models.text import SplitText
 from tmal_core.models.tmal import TMAL
 
+_PACKAGE = Path(__file__).parent.parent
+_ENCODING_CODE = ("models/*.py", "clips.py", "data/sampling.py", "data/transforms.py", "data/video*.py", "flow/*.py")
+
 
 @dataclass(frozen=True)
 class Bank:
     """Clip tokens of the rows of a catalogue.
 
     Attributes:
-        query: (V, T + M, d) float32, each video as a query.
+        query: (k * V, T + M, d) float32, each video as a query: view j of video v is row j V + v.
         support: the same as support clips; the very tensor `query` where the roles do not differ.
         key: of what made them.
         text: class names of the catalogue, for models that read them.
+        views: k.
+        positions: hash of the frames that every view shows.
     """
 
     query: Tensor
     support: Tensor
     key: str
     text: SplitText | None = None
+    views: int = 1
+    positions: str = ""
+
+    @property
+    def num_videos(self) -> int:
+        """V."""
+        return len(self.query) // self.views
 
 
 @torch.no_grad()
 def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True) -> Bank:
-    """Encode every video of the reader's catalogue once, in both roles where they differ."""
+    """Encode every view of every video of the reader's catalogue once, in both roles where they differ."""
     settings = reader.settings
-    rows = np.arange(len(reader.catalog))
+    rows, views = np.arange(len(reader.catalog)), settings.evaluation.views
     loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, settings.compute.num_workers)
     device = model.log_scale.device
+    half = settings.evaluation.precision == "bfloat16"
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
     done = 0
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
-        chosen = rows[done : done + len(clips.frames)]
+        chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
         words = text.of_videos(chosen).to(device) if model.separate_roles else None
-        flow_px = None if clips.flow_px is None else clips.flow_px.to(device)
-        roles = model.encode_roles(clips.frames.to(device), flow_px, words)
+        flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            roles = model.encode_roles(clips.frames.to(device, non_blocking=True), flow_px, words)
         parts.append(tuple(tokens.float().cpu() for tokens in roles))
     query, support = (torch.cat(side) for side in zip(*parts, strict=True))
-    return Bank(query, support if model.separate_roles else query, bank_key(model, reader, text), text)
+    support = support if model.separate_roles else query
+    return Bank(query, support, bank_key(model, reader, text), text, views, positions_hash(reader))
 
 
 def load_or_encode(
     folder: Path, model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True
 ) -> Bank:
-    """The bank of these weights, settings and videos that the folder keeps; a new one where it has none.
+    """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
 
     Methods that share their tokens (frozen CLIP under different matchers) share one file.
     """
     key = bank_key(model, reader, text)
     path = folder / f"{key}.safetensors"
     if path.is_file():
-        kept = load_file(path)
-        return Bank(kept["query"], kept.get("support", kept["query"]), key, text)
+        kept, views = load_file(path), reader.settings.evaluation.views
+        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, views, positions_hash(reader))
     bank = encode(model, reader, text, progress)
     tensors = {"query": bank.query.contiguous()}
     if model.separate_roles:
@@ -83,14 +103,37 @@ def load_or_encode(
     return bank
 
 
+def positions_hash(reader: ClipReader) -> str:
+    """Names the frames that evaluation reads: every view's positions in every video of the reader's catalogue."""
+    digest = hashlib.sha256()
+    for row, video in enumerate(reader.catalog.table["video"]):
+        for view in range(reader.settings.evaluation.views):
+            digest.update(f"{video} {reader.test_positions(row, view).tolist()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Names the code that makes clip tokens: the package's source of reading, transforming and encoding, and torch."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for pattern in _ENCODING_CODE:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None) -> str:
-    """Names what clip tokens depend on: the weights that encode, the sampling, the videos, and flow and text if read.
+    """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
+    the videos, and flow and text if read.
 
     What comes after encoding (matching, prototype modulation, scales) is left out.
     """
     settings = reader.settings
     sections = ("sampling", "data", "flow") if reader.with_flow else ("sampling", "data")
     digest = hashlib.sha256(settings_hash(settings, *sections).encode())
+    asked = settings.evaluation
+    drawn = (settings.seed, asked.views) if asked.views > 1 else ()
+    digest.update(json.dumps([code_version(), asked.precision, *drawn]).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
     if model.separate_roles:
         digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())

@@ -1,6 +1,6 @@
 """Episodes over a feature bank: distances once per pair of videos, then nothing but indexing.
 
-Letters: V videos, E episodes, N way, K shot, Q queries per class, U prototypes.
+Letters: V videos, k views, E episodes, N way, K shot, Q queries per class, U prototypes.
 """
 
 from __future__ import annotations
@@ -28,21 +28,33 @@ class Episodes:
         name: of the protocol.
         support: (E, N, K) rows of the split.
         query: (E, N, Q) rows of the split.
+        seed: of the stream that they are the first E of.
     """
 
     name: str
     support: np.ndarray
     query: np.ndarray
+    seed: int = 0
 
     @classmethod
     def draw(cls, sampler: EpisodeSampler, count: int) -> Episodes:
         """Episodes 0..count-1 of the sampler."""
         drawn: list[Episode] = [sampler[i] for i in range(count)]
-        return cls(sampler.protocol.name, np.stack([e.support for e in drawn]), np.stack([e.query for e in drawn]))
+        support, query = (np.stack([getattr(e, part) for e in drawn]) for part in ("support", "query"))
+        return cls(sampler.protocol.name, support, query, sampler.seed)
 
     @property
     def way(self) -> int:
         return self.support.shape[1]
+
+    def views(self, num_views: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which view each slot uses, (E, N, K) and (E, N, Q) in 0..num_views-1: by (seed, episode, slot) alone."""
+        shots = self.support[0].size
+        slots = shots + self.query[0].size
+        counter = np.arange(len(self.support), dtype=np.uint64)[:, None] * np.uint64(1 << 20)
+        mixed = _scrambled(counter + np.arange(slots, dtype=np.uint64) + _scrambled(np.uint64(self.seed)))
+        drawn = (mixed % np.uint64(num_views)).astype(np.int64)
+        return drawn[:, :shots].reshape(self.support.shape), drawn[:, shots:].reshape(self.query.shape)
 
 
 @dataclass(frozen=True)
@@ -53,10 +65,12 @@ class Outcome:
         episodes: the questions.
         logits: (E, N * Q, N) float32, minus mean distances, or similarities to class names (no learned scale: it
             changes no answer), or the log of both scores combined.
+        positions: hash of the frames that the clips showed; two methods are compared on the same ones.
     """
 
     episodes: Episodes
     logits: np.ndarray
+    positions: str = ""
 
     @property
     def predicted(self) -> np.ndarray:
@@ -80,30 +94,47 @@ def evaluate(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
     Everything that episodes share is computed once: a query's modulation, a prototype of the same support clips, the
     distance of the same pair.
     """
-    queries, query_at = np.unique(episodes.query, return_inverse=True)
-    query_at = query_at.reshape(len(episodes.query), -1)
-    prototypes, prototype_at, labels = _prototypes(model, bank, episodes)
+    support, query = _rows(bank, episodes)
+    queries, query_at = np.unique(query, return_inverse=True)
+    query_at = query_at.reshape(len(query), -1)
+    prototypes, prototype_at, labels = _prototypes(model, bank, support)
     wanted = np.stack(np.broadcast_arrays(query_at[:, :, None], prototype_at[:, None, :]), -1)
     modulated = torch.cat([model.modulate(part) for part in bank.query[queries].split(_CLIPS_AT_ONCE)])
     distances = _distances(model, modulated, prototypes, wanted)
     visual = class_logits(distances.flatten(0, 1), labels).unflatten(0, wanted.shape[:2])
     if not model.scores_text:
-        return Outcome(episodes, visual.numpy())
+        return Outcome(episodes, visual.numpy(), bank.positions)
     similarity = model.text_similarity(bank.query[queries], bank.text.features)
     asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]])
     text_logits = similarity[torch.from_numpy(query_at)[:, :, None], asked[:, None, :]]
-    return Outcome(episodes, model.score(visual, text_logits).numpy())
+    return Outcome(episodes, model.score(visual, text_logits).numpy(), bank.positions)
 
 
-def _prototypes(model: TMAL, bank: Bank, episodes: Episodes) -> tuple[Tensor, np.ndarray, Tensor]:
-    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these."""
-    num_episodes, way, shot = episodes.support.shape
+def _rows(bank: Bank, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the bank for the episodes' support (E, N, K) and queries (E, N, Q)."""
+    if bank.views == 1:
+        return episodes.support, episodes.query
+    support, query = episodes.views(bank.views)
+    return support * bank.num_videos + episodes.support, query * bank.num_videos + episodes.query
+
+
+def _scrambled(word: np.ndarray | np.uint64) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): neighbouring uint64 become unrelated ones."""
+    word = np.atleast_1d(word) + np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+def _prototypes(model: TMAL, bank: Bank, support: np.ndarray) -> tuple[Tensor, np.ndarray, Tensor]:
+    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows."""
+    num_episodes, way, shot = support.shape
     if not model.merges_shots:
-        rows, at = np.unique(episodes.support, return_inverse=True)
+        rows, at = np.unique(support, return_inverse=True)
         return bank.support[rows], at.reshape(num_episodes, -1), torch.arange(way).repeat_interleave(shot)
     # The order of a class's shots does not matter: the same clips are the same prototype.
-    sets, at = np.unique(np.sort(episodes.support.reshape(-1, shot), 1), axis=0, return_inverse=True)
-    words = bank.text.of_videos(sets[:, 0]) if model.reads_text else None
+    sets, at = np.unique(np.sort(support.reshape(-1, shot), 1), axis=0, return_inverse=True)
+    words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if model.reads_text else None
     parts = []
     for first in range(0, len(sets), _CLIPS_AT_ONCE):
         chosen = slice(first, first + _CLIPS_AT_ONCE)
@@ -118,8 +149,8 @@ def evaluate_text(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
     pooled = torch.nn.functional.normalize(model.frame_features(bank.query).mean(1), dim=-1)
     similarity = (pooled @ torch.nn.functional.normalize(bank.text.features, dim=-1).T).numpy()
     asked = bank.text.class_of[episodes.support[:, :, 0]]
-    rows = episodes.query.reshape(len(asked), -1)
-    return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]])
+    rows = _rows(bank, episodes)[1].reshape(len(asked), -1)
+    return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]], bank.positions)
 
 
 def _distances(model: TMAL, query: Tensor, prototypes: Tensor, wanted: np.ndarray) -> Tensor:

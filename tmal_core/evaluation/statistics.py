@@ -59,14 +59,18 @@ def difference_interval(
     """Accuracy of the first minus the second in points, paired: both must have answered the same episodes.
 
     Raises:
-        EpisodeError: they have not.
+        EpisodeError: they have not, or they read other frames of the same videos.
     """
-    same = first.episodes.name == second.episodes.name and all(
+    same = (first.episodes.name, first.episodes.seed) == (second.episodes.name, second.episodes.seed) and all(
         np.array_equal(getattr(first.episodes, part), getattr(second.episodes, part)) for part in ("support", "query")
     )
     if not same:
         got = f"other episodes of '{first.episodes.name}' and '{second.episodes.name}'"
         raise EpisodeError("the same episodes on both sides of a comparison", got, "Evaluate both on one draw.")
+    if first.positions != second.positions:
+        got = f"frames {first.positions or 'unknown'} and {second.positions or 'unknown'}"
+        remedy = "Evaluate both with the same sampling, seed and evaluation.views."
+        raise EpisodeError("the same frames of each video on both sides of a comparison", got, remedy)
     values = 100.0 * (first.correct.astype(np.float64) - second.correct.astype(np.float64))
     return interval(values, first.episodes, catalog, seed, resamples, confidence)
 

@@ -22,6 +22,9 @@ Pairs lie along the last dimension, so every step reads memory in order.
 from __future__ import annotations
 
 import math
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -29,6 +32,7 @@ from torch import Tensor
 # Pairs worked on at once. On the CPU their tables (about 1 KB a pair at 8 x 8) should stay in the cache.
 PAIRS_AT_ONCE_CPU = 4096
 PAIRS_AT_ONCE_GPU = 1 << 18
+_LARGEST_UNROLLED = 16 * 16
 
 
 def otam(distances: Tensor, smoothing: float = 0.5, bidirectional: bool = True) -> Tensor:
@@ -55,11 +59,21 @@ def otam(distances: Tensor, smoothing: float = 0.5, bidirectional: bool = True) 
     if distances.numel() == 0:
         return distances.sum((2, 3))
 
-    ring, dtype = _arithmetic(distances, smoothing)
     d_TUM = distances.permute(2, 3, 0, 1).reshape(num_frames, num_support_frames, -1)
+    if (kernels := _kernels(distances)) is not None:
+        costs = [kernels.Alignment.apply(part, smoothing, bidirectional) for part in d_TUM.split(PAIRS_AT_ONCE_GPU, 2)]
+        return torch.cat(costs).view(num_queries, num_supports)
+    ring, dtype = _arithmetic(distances, smoothing)
     at_once = PAIRS_AT_ONCE_CPU if distances.device.type == "cpu" else PAIRS_AT_ONCE_GPU
     costs = [_Alignment.apply(part.to(dtype), smoothing, bidirectional, ring) for part in d_TUM.split(at_once, dim=2)]
     return torch.cat(costs).view(num_queries, num_supports).to(distances.dtype)
+
+
+def _kernels(distances: Tensor) -> ModuleType | None:
+    """The Triton version where there is a GPU for it and its loops, which are unrolled, stay short."""
+    if not distances.is_cuda or distances[0, 0].numel() > _LARGEST_UNROLLED or find_spec("triton") is None:
+        return None
+    return import_module("tmal_core.matching.otam_triton")
 
 
 class _Linear:

@@ -67,7 +67,7 @@ class StemEncoder(nn.Module):
         return Motion(levels, self.to_joint(tokens.unflatten(0, (num_clips, num_frames)).mean((1, 2))))
 
     def _tokens(self, scaled: Tensor) -> Tensor:
-        """(n, 2, S, S) to (n, P, C): the strided convolutions as products of matrices, whose gradients cost a fraction.
+        """(n, 2, S, S) to (n, P, C): the strided convolutions as products of matrices, whose gradients cost less.
 
         The flow is laid out once so that all a cell of the second convolution reads lies together.
         """

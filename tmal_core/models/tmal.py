@@ -19,6 +19,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
 from tmal_core.matching import cosine_distance, match, match_pairs
@@ -35,6 +36,7 @@ _PLACES = {
     "attention": (BEFORE_ATTENTION,),
     "both": (BEFORE_ATTENTION, BEFORE_FFN),
 }
+_CLIPS_IN_LOW_MEMORY = 8  # whose block is computed anew at a time
 _CLIP_FSAR_UNIT = 8.0  # CLIP-FSAR divides distances by 8, its number of frames, before it combines scores
 
 
@@ -57,6 +59,8 @@ class TMAL(nn.Module):
         self.clip = clip.requires_grad_(False)
         self.clip.visual.requires_grad_(parts.tune_backbone)
         self.parts = parts
+        self.low_memory = False
+        """Whether training gives time for memory: blocks are computed anew in the backward pass."""
         visual = clip.visual
         width, self.depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
         self.adapters = nn.ModuleDict(
@@ -273,12 +277,8 @@ class TMAL(nn.Module):
     ) -> list[Tensor]:
         """Tokens before the first of the given blocks, and after each of them."""
         stages = [tokens]
-        text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
         for number in blocks:
-            block = self.clip.visual.transformer.resblocks[number - 1]
-            tokens = attend(block, self._enter(number, tokens, num_frames, motion, text))
-            tokens = feed_forward(block, self._adapt(BEFORE_FFN, number, tokens, num_frames))
-            stages.append(tokens)
+            stages.append(self._block(number, stages[-1], num_frames, motion, text))
         return stages
 
     def _to_pool(
@@ -290,23 +290,56 @@ class TMAL(nn.Module):
         its attention is asked for the class token only, and its FFN has one token instead of 1 + P.
         """
         visual = self.clip.visual
-        if visual.attn_pool is not None or visual.pool_type != "tok":
-            return self._run(tokens, range(first, self.depth + 1), num_frames, motion, text)[-1]
-        tokens = self._run(tokens, range(first, self.depth), num_frames, motion, text)[-1]
-        text = None if text is None else text.repeat_interleave(num_frames, 0)[:, None]
-        tokens, block = self._enter(self.depth, tokens, num_frames, motion, text), visual.transformer.resblocks[-1]
-        return feed_forward(block, attend(block, tokens, class_token_only=True))
+        pools_all = visual.attn_pool is not None or visual.pool_type != "tok"
+        for number in range(first, self.depth + 1):
+            tokens = self._block(number, tokens, num_frames, motion, text, not pools_all and number == self.depth)
+        return tokens
 
-    def _enter(
-        self, number: int, tokens: Tensor, num_frames: int, motion: Motion | None, text: Tensor | None
+    def _block(
+        self,
+        number: int,
+        tokens: Tensor,
+        num_frames: int,
+        motion: Motion | None,
+        text: Tensor | None,
+        class_token_only: bool = False,
     ) -> Tensor:
-        """What joins tokens (n * T, 1 + P, D) before the attention of a block: flow, text (n * T, 1, d), an adapter."""
-        name = str(number)
-        if name in self.flow_fusion:
-            tokens = fuse_patches(self.flow_fusion[name], tokens, motion.levels[number])
+        """Tokens (n * T, 1 + P, D) after one block; where memory is scarce some clips at a time, and computed anew in
+        the backward pass."""
+        level = motion.levels[number] if str(number) in self.flow_fusion else None
+        if not (self.low_memory and self.training and torch.is_grad_enabled()):
+            return self._block_of(number, tokens, num_frames, level, text, class_token_only)
+        size = _CLIPS_IN_LOW_MEMORY * num_frames
+        num_parts = -(-len(tokens) // size)
+        levels = [None] * num_parts if level is None else level.split(size)
+        texts = [None] * num_parts if text is None else text.split(_CLIPS_IN_LOW_MEMORY)
+        parts = [
+            checkpoint(
+                self._block_of, number, part, num_frames, part_level, part_text, class_token_only, use_reentrant=False
+            )
+            for part, part_level, part_text in zip(tokens.split(size), levels, texts, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _block_of(
+        self,
+        number: int,
+        tokens: Tensor,
+        num_frames: int,
+        level: Tensor | None,
+        text: Tensor | None,
+        class_token_only: bool,
+    ) -> Tensor:
+        """One block: flow (n * T, P, C), text (n, d) and an adapter join, then attention, an adapter, the FFN."""
+        name, block = str(number), self.clip.visual.transformer.resblocks[number - 1]
+        if level is not None:
+            tokens = fuse_patches(self.flow_fusion[name], tokens, level)
         if text is not None and name in self.text_fusion:
-            tokens = self.text_fusion[name](tokens, text)
-        return self._adapt(BEFORE_ATTENTION, number, tokens, num_frames)
+            tokens = self.text_fusion[name](tokens, text.repeat_interleave(num_frames, 0)[:, None])
+        tokens = attend(block, self._adapt(BEFORE_ATTENTION, number, tokens, num_frames), class_token_only)
+        if not class_token_only:  # without patch tokens there is nothing to adapt
+            tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
+        return feed_forward(block, tokens)
 
     def _plain_tokens(self, pictures: Tensor) -> list[Tensor]:
         """CLIP's own tokens of pictures (n, 3, H, W), nothing learned in between."""

@@ -77,6 +77,7 @@ def train_model(
         class_text: (C, d) of the episodes' classes, where the model reads text.
     """
     digest, recipe = training_hash(settings), settings.training
+    model.low_memory = recipe.memory == "low"
     rate = recipe.backbone_learning_rate if model.parts.tune_backbone else recipe.learning_rate
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
@@ -88,7 +89,7 @@ def train_model(
         schedule.load_state_dict(saved["schedule"])
         state = Progress(**saved["progress"])
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
-    loader = iter(training_loader(episodes, settings.compute.num_workers, start=state.episode))
+    loader = iter(training_loader(episodes, settings.compute.num_workers, state.episode, settings.compute.device))
     began = time.perf_counter() - state.seconds
     recent: list[tuple[float, ...]] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:

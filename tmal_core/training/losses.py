@@ -38,8 +38,8 @@ def episode_loss(
     device = model.log_scale.device
     text = class_text[clips.classes.to(device)] if model.reads_text else None
     clip_text = None if text is None else text[clips.labels.to(device)]
-    flow_px = None if clips.flow_px is None else clips.flow_px.to(device)
-    as_query, as_support = model.encode_roles(clips.frames.to(device), flow_px, clip_text)
+    flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
+    as_query, as_support = model.encode_roles(clips.frames.to(device, non_blocking=True), flow_px, clip_text)
     shot = clips.num_support // len(clips.classes)
     turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
