@@ -284,11 +284,13 @@ def _weights(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
+    from tmal_core.models.summary import parameter_table
     from tmal_core.runs import Run
     from tmal_core.tasks.train import train
 
     with Run.create(arguments.out, settings, "train") as run:
-        _, state = train(settings, run)
+        model, state = train(settings, run)
+    print(parameter_table(model).to_string(index=False))
     print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
 
 
