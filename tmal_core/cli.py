@@ -25,6 +25,10 @@ EXAMPLES = """examples:
 """
 
 
+LONGEST_ERROR = 60
+"""Characters of a run's error in the list of runs; all of it stands in its run.json."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
@@ -339,6 +343,7 @@ def _runs(arguments: argparse.Namespace) -> None:
 
     table = runs(arguments.root)
     table["commit"] = table["commit"].str[:12]
+    table["error"] = table["error"].str.slice(0, LONGEST_ERROR)
     print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
 
 
