@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 
+import open_clip
 import pytest
 import torch
 
@@ -288,3 +289,23 @@ def test_encoding_takes_the_class_token_alone_through_the_last_block(trained):
         torch.testing.assert_close(
             trained.frame_features(trained.encode(episode.query, flow)), whole, atol=1e-5, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("pooling", [{"pool_type": "tok"}, {"pool_type": "avg"}, {"attentional_pool": True}])
+def test_towers_that_pool_in_another_way_start_as_themselves(pooling):
+    """Their patch tokens are needed to the end: the class token's way through the last block is not theirs."""
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32, **pooling}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    parts = TINY.model_copy(update={"text_levels": "all"})
+    model = TMAL(open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval(), parts).eval()
+    draw = torch.Generator().manual_seed(1)
+    frames, flow = (torch.randn(2, 3, channels, 32, 32, generator=draw) for channels in (3, 2))
+    with torch.no_grad():
+        plain = model.clip.visual(frames.flatten(0, 1)).unflatten(0, (2, 3))
+        torch.testing.assert_close(model.frame_features(model.encode(frames, flow)), plain, atol=1e-5, rtol=1e-5)
+        _with_noise(model)
+        moved = model.frame_features(model.encode(frames, flow))
+        whole = model._pool(model.tokens(frames, flow)[-1]).unflatten(0, (2, 3))
+        torch.testing.assert_close(moved, whole, atol=1e-4, rtol=1e-4)
+        assert (moved - plain).abs().max() > 1e-3
