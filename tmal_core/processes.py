@@ -16,7 +16,10 @@ from typing import Any
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Processes that start inside inherit the mask of signals and never hear SIGINT; this one hears it afterwards."""
+    """Processes that start inside inherit the mask of signals and never hear SIGINT.
+
+    This one hears it, at the latest afterwards: the mask is this thread's alone.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
