@@ -112,8 +112,11 @@ def test_runs_lists(tmp_path, capsys):
     assert capsys.readouterr().out == "no runs\n"
     with Run.create(tmp_path / "a", load_settings("tiny"), "train") as run:
         run.update_summary(accuracy_pct=91.25)
+    with pytest.raises(DataError), Run.create(tmp_path / "b", load_settings("tiny"), "train"):
+        raise DataError("a video", "x" * 100, "Remove it.")
     assert cli.main(["runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "accuracy_pct" in out
     assert "91.25" in out
     assert "done" in out
+    assert " DataError: expected a video, got xxx" in out and "x" * 60 not in out

@@ -39,3 +39,10 @@ def test_wrong_settings_of_a_method_are_found_at_once(preset):
     preset.write_text("methods: [tmal]\n")
     with pytest.raises(SettingsError, match="methods"):
         load_settings(preset, {"seed": 1})
+
+
+def test_a_crop_larger_than_its_frame_and_an_uneven_grid_are_told():
+    with pytest.raises(SettingsError, match=r"crop 80 is larger than resize 72"):
+        load_settings("tiny", {"sampling.crop": 80})
+    with pytest.raises(SettingsError, match=r"grid 12 is not a multiple of num_frames 8"):
+        load_settings("tiny", {"sampling.grid": 12})

@@ -83,6 +83,32 @@ def test_create_refuses_other_settings_and_names_both_hashes(tmp_path):
         Run.create(tmp_path, SETTINGS, "evaluate")
 
 
+def test_a_run_that_left_nothing_makes_room_for_other_settings(tmp_path):
+    def fail(folder, *files):
+        with pytest.raises(ZeroDivisionError), Run.create(tmp_path / folder, SETTINGS, "train") as run:
+            for file in files:
+                (run.path / file).write_text("x")
+            raise ZeroDivisionError
+
+    fail("barren")
+    run = Run.create(tmp_path / "barren", OTHER, "evaluate")
+    assert (run.settings, run.record["kind"], run.status, run.record["error"]) == (OTHER, "evaluate", "running", None)
+    fail("trained", "checkpoints/best.pt")
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path / "trained", OTHER, "train")
+    Run.create(tmp_path / "running", SETTINGS, "train")
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path / "running", OTHER, "train")
+
+
+def test_the_suite_may_empty_its_own_folder(tmp_path):
+    Run.create(tmp_path, SETTINGS, "suite")
+    with pytest.raises(RunError, match=r"or the same settings; --fresh empties this one first\."):
+        Run.create(tmp_path, OTHER, "suite")
+    with pytest.raises(RunError, match=r"or the same settings\.$"):
+        Run.create(tmp_path, OTHER, "train")
+
+
 def test_open_names_what_is_missing_or_broken(tmp_path):
     with pytest.raises(RunError, match=r"expected a run folder with run\.json"):
         Run.open(tmp_path)

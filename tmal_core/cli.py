@@ -26,6 +26,10 @@ EXAMPLES = """examples:
 """
 
 
+LONGEST_ERROR = 60
+"""Characters of a run's error in the list of runs; all of it stands in its run.json."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
@@ -287,11 +291,13 @@ def _weights(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
+    from tmal_core.models.summary import parameter_table
     from tmal_core.runs import Run
     from tmal_core.tasks.train import train
 
     with Run.create(arguments.out, settings, "train") as run:
-        _, state = train(settings, run)
+        model, state = train(settings, run)
+    print(parameter_table(model).to_string(index=False))
     print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
 
 
@@ -340,6 +346,7 @@ def _runs(arguments: argparse.Namespace) -> None:
 
     table = runs(arguments.root)
     table["commit"] = table["commit"].str[:12]
+    table["error"] = table["error"].str.slice(0, LONGEST_ERROR)
     print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
 
 

@@ -5,18 +5,16 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from tmal_core.compute import start_worker
+from tmal_core.compute import Loader
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler
@@ -231,18 +229,18 @@ class _Evaluated(Dataset):
         return self.reader.evaluate(int(self.rows[at]), view)
 
 
-def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0, device: str = "cpu") -> DataLoader:
+def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0, device: str = "cpu") -> Loader:
     """Episodes one by one from `start`, decoded ahead by the workers; in pinned memory where they go to a GPU."""
     order = range(start, len(dataset))
     pin = device == "cuda"
-    return DataLoader(dataset, batch_size=None, sampler=order, pin_memory=pin, **_workers(num_workers))
+    return Loader(dataset, num_workers, batch_size=None, sampler=order, pin_memory=pin, **_ahead(num_workers))
 
 
-def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> DataLoader:
+def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> Loader:
     """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
     dataset, pin = _Evaluated(reader, rows), reader.settings.compute.device == "cuda"
-    workers = _workers(num_workers)
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=_stacked, pin_memory=pin, **workers)
+    ahead = _ahead(num_workers)
+    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_stacked, pin_memory=pin, **ahead)
 
 
 def _stacked(clips: list[Clip]) -> Clip:
@@ -250,9 +248,6 @@ def _stacked(clips: list[Clip]) -> Clip:
     return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
 
 
-def _workers(num_workers: int) -> dict[str, object]:
-    if not num_workers:
-        return {"num_workers": 0}
-    # Spawned: OpenMP and decoders do not survive a fork of a process that has used them.
-    settings = {"multiprocessing_context": "spawn", "prefetch_factor": 4, "persistent_workers": True}
-    return {"num_workers": num_workers, "worker_init_fn": partial(start_worker, os.getpid()), **settings}
+def _ahead(num_workers: int) -> dict[str, object]:
+    """How far workers read ahead; DataLoader takes no such options without any."""
+    return {"prefetch_factor": 4, "persistent_workers": True} if num_workers else {}

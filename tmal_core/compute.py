@@ -1,17 +1,21 @@
-"""Where and with how many threads torch computes."""
+"""Where and with how many threads torch computes, and the workers that read for it."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import platform
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from tmal_core.config import Settings
 from tmal_core.errors import SettingsError
+from tmal_core.processes import interrupts_held
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 
@@ -48,8 +52,27 @@ def keep_freed_memory() -> bool:
     return bool(tell(_TRIM_THRESHOLD, 2**31 - 1)) and bool(tell(_MMAP_THRESHOLD, 2**30))
 
 
-def start_worker(parent: int, index: int) -> None:
-    """What every worker of a DataLoader begins with: one thread, since the workers are the parallelism.
+class Loader(DataLoader):
+    """A DataLoader whose workers are spawned: OpenMP, CUDA and decoders do not survive a fork of what has used them.
+
+    Args:
+        dataset: picklable.
+        num_workers: processes beside this one; 0 does everything here.
+        options: further arguments of DataLoader.
+    """
+
+    def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
+        if num_workers:
+            options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
+        super().__init__(dataset, num_workers=num_workers, **options)
+
+    def __iter__(self):
+        with interrupts_held():
+            return super().__iter__()
+
+
+def _start_worker(parent: int, index: int) -> None:
+    """What every worker of a Loader begins with.
 
     Args:
         parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
@@ -58,7 +81,7 @@ def start_worker(parent: int, index: int) -> None:
     """
     if os.getppid() != parent:
         raise SystemExit(1)
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # the workers are the parallelism
     torch.set_num_threads(1)
 
 

@@ -48,6 +48,8 @@ class Run:
     def create(cls, out: str | Path, settings: Settings, kind: str) -> Run:
         """Start a run in an empty or new folder, or go on with the run of the same settings that is there.
 
+        A run that ended before it left anything (a wrong setting is found at the start) makes room for the next one.
+
         Args:
             out: the run folder.
             settings: what the run depends on.
@@ -57,17 +59,19 @@ class Run:
             RunError: the folder holds something else, or a run of other settings.
         """
         path, digest = Path(out), settings_hash(settings)
-        if (path / "run.json").exists():
+        if (path / "run.json").exists() and not _left_nothing(path):
             run = cls(path)
             if run.settings_hash != digest:
                 got = f"{path} with settings {run.settings_hash}"
-                raise RunError(f"a run of settings {digest}", got, "Choose another folder, or the same settings.")
+                remedy = "Choose another folder, or the same settings"
+                remedy += "; --fresh empties this one first." if kind == run.record["kind"] == "suite" else "."
+                raise RunError(f"a run of settings {digest}", got, remedy)
             if run.record["kind"] != kind:
                 got = f"{path}, a run of kind {run.record['kind']!r}"
                 raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
             run._change(status="running", error=None, environment=environment(settings), **commit())
             return run
-        if is_occupied(path):
+        if is_occupied(path) and not (path / "run.json").exists():
             got = f"{path}, which holds something else"
             raise RunError("an empty or new folder, or a run of the same settings", got, "Choose another folder.")
         record = {
@@ -275,6 +279,12 @@ def _read_record(path: Path) -> dict[str, Any]:
         got = f"{file} without {', '.join(sorted(needed - set(record if isinstance(record, dict) else ())))}"
         raise RunError("a run.json of this package", got, "Remove the run folder and run again.")
     return record
+
+
+def _left_nothing(path: Path) -> bool:
+    """Whether a run has failed or was interrupted and its folder holds no file but its record."""
+    files = [file.name for file in path.rglob("*") if file.is_file()]
+    return files == ["run.json"] and _read_record(path)["status"] in ("failed", "interrupted")
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:

@@ -51,6 +51,28 @@ def test_paths_that_lead_out(tmp_path, path):
         load_catalog(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (table().drop(columns=["fps", "role"]), "got a table without role, fps"),
+        (table(video=["a", "a"]), "unique video ids, got a more than once"),
+        (table(split=["test", "tset"]), "a split among train, val, test, got 'tset' for b"),
+        (table(role=["both", "asker"]), "a role among .*, got 'asker' for b"),
+    ],
+)
+def test_wrong_rows(tmp_path, wrong, words):
+    with pytest.raises(DataError, match=words):
+        save_catalog(tmp_path, wrong)
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path):
+    catalog = save_catalog(tmp_path, table())
+    with pytest.raises(DataError, match=r"a split among test in the catalogue of .*, got 'val'"):
+        catalog.select("val")
+    with pytest.raises(DataError, match=r"a family among all in the catalogue of .*, got 'order'"):
+        catalog.select("test", "order")
+
+
 @pytest.mark.parametrize("facts", [b"{", b"[]", b'{"listed": 3}', b'{"listed": {"test": "x"}}'])
 def test_damaged_facts(tmp_path, facts):
     save_catalog(tmp_path, table())

@@ -321,6 +321,22 @@ def test_a_video_without_frames_is_broken(videos, tmp_path):
     assert report.counts == {"broken": 1, "made": 1} and "0 in the catalogue" in report.broken[0].reason
 
 
+def test_a_video_that_is_gone_or_replaced_is_broken_and_its_flow_with_it(videos, tmp_path):
+    root, table = videos
+    copies, store = tmp_path / "videos", FlowStore(tmp_path / "flow")
+    shutil.copytree(root, copies)
+    assert extract(table[:3], copies, store, grid=8, progress=False).counts == {"made": 3}
+    (copies / "clip0.mp4").unlink()
+    shutil.copy(copies / "clip2.mp4", copies / "clip1.mp4")
+    # Flow that is whole is kept without a look at its video, so ask for another grid.
+    report = extract(table[:3], copies, store, grid=4, progress=False)
+    assert report.counts == {"broken": 2, "remade": 1}
+    reasons = [row["reason"] for row in report_rows(report) if row["status"] == "broken"]
+    assert "clip0.mp4, got No such file or directory. Restore it" in reasons[0]
+    assert "clip1.mp4 with sha256" in reasons[1] and "The file was replaced" in reasons[1]
+    assert [store.path(video).exists() for video in ("clip0", "clip1", "clip2")] == [False, False, True]
+
+
 def test_an_error_of_the_settings_comes_back_from_a_worker_as_it_is(videos, tmp_path):
     root, table = videos
     with pytest.raises(SettingsError, match="a decoder among"):

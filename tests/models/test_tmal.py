@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
+import open_clip
 import pytest
 import torch
 
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
+from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.fusion import fusion_blocks
 from tmal_core.models.methods import METHODS, build, resolved
-from tmal_core.models.summary import frozen_hash
+from tmal_core.models.summary import frozen_hash, parameter_table
 from tmal_core.models.tmal import TMAL
 
 TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
 SWITCHES = {
     "everything": {},
     "flow as a picture": {"flow_encoder": "clip"},
+    "flow as a picture, tokens only": {"flow_encoder": "clip", "fusion": "token"},
+    "flow as a picture, prototypes only": {"flow_encoder": "clip", "fusion": "prototype"},
     "tokens only": {"fusion": "token"},
     "prototypes only": {"fusion": "prototype"},
     "nothing fused": {"fusion": "none"},
     "no text": {"text": False},
+    "no text, tokens only": {"text": False, "fusion": "token"},
+    "no text, prototypes only": {"text": False, "fusion": "prototype"},
     "no flow": {"flow_encoder": "none"},
+    "no flow, tokens only": {"flow_encoder": "none", "fusion": "token"},
+    "no flow, prototypes only": {"flow_encoder": "none", "fusion": "prototype"},
     "last level": {"fusion_levels": "last", "text_levels": "last"},
+    "no levels": {"fusion_levels": "none", "text_levels": "none"},
+    "flow on all levels, text on none": {"text_levels": "none"},
     "chosen levels": {"fusion_levels": (2, 3), "text_levels": (4,)},
     "no adapters": {"adapters": "none"},
+    "adapters before FFN": {"adapters": "ffn"},
     "adapters before attention": {"adapters": "attention"},
     "sets": {"matching": "bimhm"},
     "mean": {"matching": "mean"},
     "text score": {"text_score": 0.5},
+    "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
 }
+# The others of METHODS are parts of TMAL with something switched off; CLIP-FSAR has no gates and no frozen tower.
+METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in ("tmal", "zero_shot")}
 WAY, FRAMES = 3, 4
 
 
@@ -39,13 +56,23 @@ def parts(request):
 
 @pytest.fixture
 def untrained(parts):
+    return _built(parts)
+
+
+@pytest.fixture(params=[*SWITCHES.values(), *METHOD_SWITCHES.values()], ids=[*SWITCHES, *METHOD_SWITCHES])
+def trained(request):
+    return _with_noise(_built(TINY.model_copy(update=request.param)))
+
+
+def _built(parts) -> TMAL:
+    """As `methods.build`, on a copy of a CLIP that is read once: hundreds of tests want one."""
     torch.manual_seed(0)
-    return build(parts).eval()
+    return TMAL(copy.deepcopy(_clip()), resolved(parts)).eval()
 
 
-@pytest.fixture
-def trained(untrained):
-    return _with_noise(untrained)
+@functools.cache
+def _clip() -> torch.nn.Module:
+    return load_backbone(located(TINY.backbone), TINY.pretrained)
 
 
 def _with_noise(model: TMAL) -> TMAL:
@@ -84,14 +111,18 @@ class _Episode:
 
 def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
     episode = _Episode(untrained)
-    visual = untrained.clip.visual
     flow = episode.support_flow if untrained.reads_flow else None
     with torch.no_grad():
-        plain = visual._embeds(episode.support.flatten(0, 1))
-        stages = untrained.tokens(episode.support, flow, episode.text[episode.labels])
-        for block, tokens in zip([None, *visual.transformer.resblocks], stages, strict=True):
-            plain = plain if block is None else block(plain)
-            assert (tokens - plain).abs().max() <= 1e-6 * plain.abs().max()
+        for text in (episode.text[episode.labels], None):
+            _assert_plain_clip(untrained, episode.support, untrained.tokens(episode.support, flow, text))
+
+
+def _assert_plain_clip(model: TMAL, frames: torch.Tensor, stages: list[torch.Tensor]) -> None:
+    visual = model.clip.visual
+    plain = visual._embeds(frames.flatten(0, 1))
+    for block, tokens in zip([None, *visual.transformer.resblocks], stages, strict=True):
+        plain = plain if block is None else block(plain)
+        assert (tokens - plain).abs().max() <= 1e-6 * plain.abs().max()
 
 
 def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts):
@@ -99,7 +130,7 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     episode = _Episode(untrained)
     episode.support, episode.support_flow = episode.support[:WAY], episode.support_flow[:WAY]
     episode.labels = episode.labels[:WAY]
-    plain = build(parts.model_copy(update={"method": "otam"}))
+    plain = _built(parts.model_copy(update={"method": "otam"}))
     plain.parts = plain.parts.model_copy(update={"matching": parts.matching})
     with torch.no_grad():
         features = plain.encode(episode.query), plain.encode(episode.support)
@@ -170,6 +201,24 @@ def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
     assert frozen_hash(model) == before
 
 
+def test_shots_become_one_prototype_with_one_text_or_their_distances_are_averaged(trained):
+    episode, lengths = _Episode(trained), []
+    if trained.merges_shots:
+        trained.modulation.context2.register_forward_pre_hook(lambda _, tokens: lengths.append(tokens[0].shape[1]))
+    logits = episode.logits()
+    query, support = episode.encoded()
+    by_class = support.unflatten(0, (2, WAY))  # labels 0, 1, 2, 0, 1, 2
+    with torch.no_grad():
+        if trained.merges_shots:
+            with_motion = int(trained.reads_flow)
+            assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
+            distances = trained.distances(trained.modulate(query), trained.modulate(by_class.mean(0), episode.text))
+        else:
+            distances = torch.stack([trained.distances(query, shots) for shots in by_class]).mean(0)
+        text = trained.text_similarity(query, episode.text) if trained.scores_text else None
+        torch.testing.assert_close(logits, trained.score(-distances, text), atol=1e-4, rtol=1e-4)
+
+
 def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained):
     episode = _Episode(trained)
     before = episode.logits()
@@ -189,7 +238,7 @@ def test_text_changes_the_answer_only_where_it_is_read(trained):
     assert (changed > 1e-4) == (trained.reads_text or trained.scores_text)
 
 
-def test_the_text_score_is_not_used_in_training(untrained):
+def test_the_text_score_is_not_used_in_training():
     model = build(TINY.model_copy(update={"text_score": 0.5}))
     assert model.eval().scores_text and not model.train().scores_text
 
@@ -209,16 +258,19 @@ def test_levels_outside_the_tower(levels):
 
 
 @pytest.mark.parametrize(("adapters", "limit"), [("ffn", 16e6), ("both", 23e6)])
-def test_tunable_parameters_at_full_size(adapters, limit):
-    settings = load_settings(
-        "tiny", {"model.backbone": "ViT-B-16-quickgelu", "model.pretrained": "random", "model.adapters": adapters}
-    )
-    parts = settings.replace({"model.method": "tmal", "model.bottleneck": 384, "model.mlp_width": 2048}).model
-    model = build(parts)
-    assert sum(p.numel() for p in model.tunable().values()) <= limit
-    frames, flow = torch.zeros(1, 2, 3, 224, 224), torch.zeros(1, 2, 2, 224, 224)
+def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned(adapters, limit):
+    settings = load_settings("hmdb51", {"model.pretrained": "random", "model.adapters": adapters})
+    model = build(settings.model.model_copy(update={"method": "tmal"}))
+    table = parameter_table(model).set_index("part")
+    places = {"ffn": ["FFN"], "both": ["attention", "FFN"]}[adapters]
+    assert sum(table["trained"]["temporal adapters before " + place] for place in places) == len(places) * 12 * 592_512
+    assert 1e6 * len(places) * 7 < table["trained"]["whole model"] <= limit
+    assert table["trained"][["CLIP, image tower", "CLIP, text tower"]].sum() == 0
+    draw = torch.Generator().manual_seed(0)
+    frames, flow = (torch.randn(1, 2, channels, 224, 224, generator=draw) for channels in (3, 2))
     with torch.no_grad():
         assert model.encode(frames, flow, torch.zeros(1, 512)).shape == (1, 3, 512)
+        _assert_plain_clip(model, frames, model.tokens(frames, flow, torch.randn(1, 512, generator=draw)))
 
 
 def test_methods_force_their_parts_and_tmal_none():
@@ -237,3 +289,23 @@ def test_encoding_takes_the_class_token_alone_through_the_last_block(trained):
         torch.testing.assert_close(
             trained.frame_features(trained.encode(episode.query, flow)), whole, atol=1e-5, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("pooling", [{"pool_type": "tok"}, {"pool_type": "avg"}, {"attentional_pool": True}])
+def test_towers_that_pool_in_another_way_start_as_themselves(pooling):
+    """Their patch tokens are needed to the end: the class token's way through the last block is not theirs."""
+    torch.manual_seed(0)
+    vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32, **pooling}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    parts = TINY.model_copy(update={"text_levels": "all"})
+    model = TMAL(open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval(), parts).eval()
+    draw = torch.Generator().manual_seed(1)
+    frames, flow = (torch.randn(2, 3, channels, 32, 32, generator=draw) for channels in (3, 2))
+    with torch.no_grad():
+        plain = model.clip.visual(frames.flatten(0, 1)).unflatten(0, (2, 3))
+        torch.testing.assert_close(model.frame_features(model.encode(frames, flow)), plain, atol=1e-5, rtol=1e-5)
+        _with_noise(model)
+        moved = model.frame_features(model.encode(frames, flow))
+        whole = model._pool(model.tokens(frames, flow)[-1]).unflatten(0, (2, 3))
+        torch.testing.assert_close(moved, whole, atol=1e-4, rtol=1e-4)
+        assert (moved - plain).abs().max() > 1e-3

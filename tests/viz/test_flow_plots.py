@@ -36,6 +36,13 @@ def test_each_row_shows_its_frame_its_fields_and_its_wheel():
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["rim: 1.2 px", "rim: 10.8 px"]
 
 
+def test_errors_stand_beside_the_names_of_what_has_one():
+    known = FlowRow(row().frame, {"truth": field(1, 0), "dis": field(0, 1)}, {"dis": 1.41421})
+    figure = flow_comparison({"known": known, "unknown": row(truth=field(1, 0), dis=field(0, 1))})
+    labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert labels == ["frame", "truth", "dis: 1.41 px", "frame", "truth", "dis"]
+
+
 def test_without_truth_the_fastest_field_sets_the_scale_and_rest_is_no_error():
     figure = flow_comparison(
         {"a": row(dis=field(1, 0), raft=field(3, 4)), "rest": row(dis=field(0, 0), raft=field(0, 0))}

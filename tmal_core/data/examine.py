@@ -13,16 +13,16 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
-from multiprocessing import get_context
 from pathlib import Path
 from typing import IO
 
 from tmal_core.data.video import probe
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path, file_sha256, full_disk_is_clear
+from tmal_core.processes import Pool
 
 JOURNAL = "prepare_journal.jsonl"
 _FORMAT = 1  # raise it whenever the same file would be examined otherwise
@@ -150,7 +150,7 @@ def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: i
 def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, num_workers: int) -> Iterator[Examined]:
     """Results, their files taken off `batches`; returns the files without one when a worker died."""
     waiting: deque[tuple[Sequence[str], Future[list[Examined]]]] = deque()
-    with _pool(min(num_workers, len(batches))) as pool:
+    with Pool(min(num_workers, len(batches))) as pool:
         try:
             while batches or waiting:
                 while batches and len(waiting) < num_workers * _AHEAD:
@@ -164,22 +164,17 @@ def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, 
             yield from (examined for future in answered for examined in future.result())
             return left
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.abandon()  # a batch of long videos takes minutes, and nothing is written by who decodes it
             raise
     return []
 
 
 def _alone(videos: Path, path: str, decoder: str) -> Examined:
-    with _pool(1) as pool:
+    with Pool(1) as pool:
         try:
             return pool.submit(examine, videos, path, decoder).result()
         except BrokenProcessPool:
             return Examined(path, reason="the process that decoded it crashed, or was killed for want of memory")
-
-
-def _pool(num_workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the caller may hold threads.
-    return ProcessPoolExecutor(num_workers, mp_context=get_context("spawn"))
 
 
 def _examine_batch(videos: Path, paths: Sequence[str], decoder: str) -> list[Examined]:

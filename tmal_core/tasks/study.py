@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +30,7 @@ from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import interval, with_correction
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import method
+from tmal_core.processes import Pool
 from tmal_core.runs import Run, commit, environment
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.evaluate import save_table
@@ -137,14 +137,13 @@ def run_study(
             _answer(settings, out, *unit)
             bar.update()
     elif missing:
-        # Spawned, not forked: torch's threads do not survive a fork.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        with Pool(processes, max_tasks_per_child=1) as pool:
             try:
                 for done in as_completed([pool.submit(_answer, settings, out, *unit) for unit in missing]):
                     done.result()
                     bar.update()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.abandon()  # a training takes minutes, and goes on from its last validation the next time
                 raise
     bar.close()
     return _read(settings, out, units)
@@ -250,7 +249,9 @@ def load_study(folder: Path) -> StoredStudy:
         remedy = "Run `make study` with every variant, or name the folder of its tables."
         raise DataError("the tables of a whole study", f"no {missing[0]}", remedy)
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    return StoredStudy(**{name: pd.read_csv(path) for name, path in files.items()}, facts=facts)
+    # A hash such as 12345e678901 would be read as a number.
+    tables = {name: pd.read_csv(path, dtype={"settings": str}) for name, path in files.items()}
+    return StoredStudy(**tables, facts=facts)
 
 
 def _learns(settings: Settings, name: str) -> bool:

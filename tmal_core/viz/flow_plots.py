@@ -27,6 +27,8 @@ class FlowRow(NamedTuple):
     """(H, W, 3) uint8."""
     flows: Mapping[str, np.ndarray]
     """Name (an estimator's, "truth") -> (2, h, w) in pixels; the names and their order are those of all rows."""
+    errors_px: Mapping[str, float] = {}
+    """Name -> end-point error, written beside the name where it is known."""
 
 
 @styled
@@ -58,7 +60,8 @@ def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
         pictures = [row.frame, *(flow_to_rgb(flow, max_px) for flow in row.flows.values())]
         for cell, picture, name in zip(cells, pictures, columns, strict=True):
             picture_axes(cell).imshow(picture)
-            cell.set_xlabel(name, fontsize=7.5, labelpad=2)
+            error = f": {row.errors_px[name]:.2f} px" if name in row.errors_px else ""
+            cell.set_xlabel(name + error, fontsize=7.5, labelpad=2)
         key.imshow(color_wheel(96))
         key.set_axis_off()
         key.set_title(f"rim: {max_px:.1f} px", fontsize=7, fontweight="normal", color=SOFT, loc="center", pad=2)

@@ -46,7 +46,7 @@ def test_interrupted_generation_ends_the_same(small_data, small_settings, monkey
 
 
 def test_a_prepared_set_is_read_not_made(small_data, monkeypatch):
-    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("made again"))
+    monkeypatch.setattr(module, "Pool", lambda *_, **__: pytest.fail("made again"))
     assert len(module.generate(small_data.root, 0, dict.fromkeys(SPLITS, 4), progress=False)) == len(small_data)
 
 

@@ -13,10 +13,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -30,6 +28,7 @@ from tmal_core.data.synthetic.families import FPS, SIDE, files, render
 from tmal_core.data.synthetic.vocabulary import ActionClass, all_classes
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
+from tmal_core.processes import Pool
 from tmal_core.seeding import generator
 
 VERSION = 3  # raise it whenever the frames of any clip change
@@ -80,14 +79,8 @@ def _mapper(num_workers: int) -> Iterator[Callable[..., Iterable]]:
     if num_workers <= 1:
         yield map
         return
-    # Spawned, not forked: the caller may hold threads.
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        try:
-            yield partial(pool.map, chunksize=8)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with Pool(num_workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield partial(pool.map, chunksize=8)
 
 
 def _claim(root: Path, manifest: dict[str, object]) -> None:

@@ -1,0 +1,93 @@
+"""Ctrl-C in a terminal reaches a whole command: one process answers it, and the others are ended without a word."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+from tmal_core.processes import Pool, interrupts_held
+
+# One of the two works, the other waits for work.
+POOL = """
+import time
+from tmal_core.processes import Pool
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        list(pool.map(time.sleep, [0.1, 0.1]))
+        waiting = pool.submit(time.sleep, 1)
+        print("ready", flush=True)
+        waiting.result()
+"""
+LOADER = """
+import time
+from tmal_core.compute import Loader
+
+class Slow:
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, number):
+        time.sleep(0.1)
+        return number
+
+if __name__ == "__main__":
+    for number in Loader(Slow(), 2, batch_size=None):
+        if number == 3:
+            print("ready", flush=True)
+"""
+
+
+def start(folder: Path, code: str) -> subprocess.Popen:
+    """A command of its own, as a terminal starts it: with Ctrl-C heard, whatever the tests' own process does."""
+    (folder / "script.py").write_text(code)
+    heard = "import signal, runpy; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    heard += f"runpy.run_path({str(folder / 'script.py')!r}, run_name='__main__')"
+    command = [sys.executable, "-c", heard]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+@pytest.mark.parametrize("code", [POOL, LOADER], ids=["pool", "loader"])
+def test_only_the_first_process_hears_an_interrupt(tmp_path, code):
+    process = start(tmp_path, code)
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]  # to the end: until nobody is left who could write
+    assert process.returncode == -signal.SIGINT
+    assert errors.count("KeyboardInterrupt") == 1 and errors.count("Traceback") == 1, errors
+
+
+def test_an_interrupt_while_processes_start_is_not_lost():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_after_an_error_what_waits_is_not_begun():
+    started = time.monotonic()
+    with pytest.raises(ZeroDivisionError), Pool(1) as pool:
+        waiting = [pool.submit(time.sleep, 0.2) for _ in range(1000)]
+        waiting[0].result()
+        raise ZeroDivisionError
+    assert waiting[-1].cancelled() and time.monotonic() - started < 60
+
+
+def test_what_is_abandoned_is_ended_in_the_middle():
+    started = time.monotonic()
+    with pytest.raises(BrokenProcessPool), Pool(1) as pool:
+        pool.submit(time.sleep, 0).result()
+        waiting = pool.submit(time.sleep, 200)
+        pool.abandon()
+        waiting.result()
+    assert time.monotonic() - started < 60

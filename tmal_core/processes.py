@@ -1,0 +1,53 @@
+"""Processes that work beside this one, and Ctrl-C.
+
+A terminal sends Ctrl-C to every process of a command. Those that are started here do not hear it: the one that started
+them does, says its one line, and ends them.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Processes that start inside inherit the mask of signals and never hear SIGINT.
+
+    This one hears it, at the latest afterwards: the mask is this thread's alone.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Pool(ProcessPoolExecutor):
+    """A pool of spawned processes: not forked, since the caller may hold threads.
+
+    Args:
+        num_workers: processes.
+        options: further arguments of ProcessPoolExecutor.
+    """
+
+    def __init__(self, num_workers: int, **options: Any) -> None:
+        super().__init__(num_workers, mp_context=get_context("spawn"), **options)
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
+        """See ProcessPoolExecutor; the first call starts the processes."""
+        with interrupts_held():
+            return super().submit(function, *arguments, **named)
+
+    def __exit__(self, kind, error, trace) -> None:
+        """Wait for what runs; after an error what waits is not begun."""
+        self.shutdown(wait=True, cancel_futures=kind is not None)
+
+    def abandon(self) -> None:
+        """End the processes in the middle of what they do."""
+        for process in list((self._processes or {}).values()):
+            process.terminate()
