@@ -6,24 +6,25 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tmal_core.compute import start_worker
+from tmal_core.compute import loaded, start_worker
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.data.video import read_frames
-from tmal_core.errors import DataError
+from tmal_core.errors import DataError, TmalError
 from tmal_core.files import file_sha256
 from tmal_core.flow.reader import flow_reader
 from tmal_core.seeding import generator
@@ -220,16 +221,47 @@ class _Evaluated(Dataset):
         return self.reader.evaluate(int(self.rows[index]))
 
 
-def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0) -> DataLoader:
+class Loader:
+    """Items of a dataset, read ahead by workers where there are some; errors are the project's own either way."""
+
+    def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
+        self._loader = DataLoader(_Told(dataset), **options, **_workers(num_workers))
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return loaded(self._loader)
+
+
+class _Told(Dataset):
+    """A dataset that returns errors of ours as values, see `loaded`."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except TmalError as error:
+            return error
+
+
+def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0) -> Loader:
     """Episodes one by one from `start`, decoded ahead by the workers."""
-    order = range(start, len(dataset))
-    return DataLoader(dataset, batch_size=None, sampler=order, **_workers(num_workers))
+    return Loader(dataset, num_workers, batch_size=None, sampler=range(start, len(dataset)))
 
 
-def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> DataLoader:
+def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> Loader:
     """Batches of the catalogue's rows, in their order: clips with one more dimension in front."""
-    dataset = _Evaluated(reader, rows)
-    return DataLoader(dataset, batch_size=batch_size, collate_fn=_stacked, **_workers(num_workers))
+    return Loader(_Evaluated(reader, rows), num_workers, batch_size=batch_size, collate_fn=_batch)
+
+
+def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
+    return next((clip for clip in clips if isinstance(clip, TmalError)), None) or _stacked(clips)
 
 
 def _stacked(clips: list[Clip]) -> Clip:

@@ -1,16 +1,19 @@
-"""Where and with how many threads torch computes."""
+"""Where and with how many threads torch computes, and what its workers send."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
+from torch.utils.data import DataLoader
 
 from tmal_core.config import Settings
-from tmal_core.errors import SettingsError
+from tmal_core.errors import RunError, SettingsError, TmalError
 
 
 def set_up(settings: Settings) -> torch.device:
@@ -39,6 +42,28 @@ def start_worker(parent: int, index: int) -> None:
         raise SystemExit(1)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+def loaded(loader: DataLoader) -> Iterator[Any]:
+    """What a loader gives, item by item.
+
+    A DataLoader rebuilds its workers' exceptions from one text, and ours have three parts: its dataset must return them
+    as values, which are raised here.
+
+    Raises:
+        TmalError: a worker sent one.
+        RunError: a worker died.
+    """
+    try:
+        for item in loader:
+            if isinstance(item, TmalError):
+                raise item
+            yield item
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        remedy = "Run the same command again: it goes on where it stopped. If memory ran out, use fewer workers."
+        raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
 
 
 def machine_name(*devices: str) -> str:
