@@ -149,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
     study.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
 
+    adopt = command("adopt", _adopt, "make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it")
+    adopt.add_argument(
+        "--from", dest="source", required=True, metavar="FILE", help="checkpoint, or its name in weights"
+    )
+    adopt.add_argument("--out", type=Path, default=Path("runs/adopted"), help="run folder (default: runs/adopted)")
+
     evaluate = command("evaluate", _evaluate, "accuracy of methods on the test split, by protocol, with intervals")
     evaluate.set_defaults(preset=None)
     evaluate.add_argument(
@@ -322,6 +328,15 @@ def _train(arguments: argparse.Namespace) -> None:
     with Run.create(arguments.out, settings, "train") as run:
         _, state = train(settings, run)
     print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
+
+
+def _adopt(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from tmal_core.tasks.adopt import adopt
+
+    run, settings = adopt(settings, arguments.source, arguments.out)
+    print(f"{settings.model.method} in {run.path}: tmal evaluate --out {run.path}")
 
 
 def _study(arguments: argparse.Namespace) -> None:
