@@ -84,6 +84,13 @@ def moved_classes(old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, tuple[st
     return {name: (before[name], after[name]) for name in before if name in after and before[name] != after[name]}
 
 
+def folders_without_videos(folder: Folder) -> list[str]:
+    """Folders directly below the root in which the walk met neither a video nor anything that it refused."""
+    met = {path.partition("/")[0] for path in [*folder.paths(), *folder.refused]}
+    folders = (entry.name for entry in folder.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(name for name in folders if name not in met)
+
+
 def by_class(folder: Folder) -> dict[str, list[str]]:
     """Class name -> sorted paths of its videos; videos beside the class folders are left out.
 

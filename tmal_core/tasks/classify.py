@@ -22,7 +22,7 @@ from tmal_core.compute import set_up
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.folder import walk
-from tmal_core.data.own_videos import by_class
+from tmal_core.data.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
@@ -185,9 +185,7 @@ def _left_out(folder: Path) -> list[str]:
     notes = [f"left out: {path} ({reason})" for path, reason in sorted(found.refused.items())]
     if beside:
         notes.append(f"left out: {len(beside)} videos beside the class folders, as {beside[0]}")
-    tops = {path.partition("/")[0] for path in [*found.paths(), *found.refused]}
-    folders = (entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith("."))
-    notes += [f"left out: {name}, a folder without videos" for name in folders if name not in tops]
+    notes += [f"left out: {name}, a folder without videos" for name in folders_without_videos(found)]
     return notes
 
 
