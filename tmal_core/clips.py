@@ -5,19 +5,16 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from tmal_core.compute import loaded, start_worker
+from tmal_core.compute import Loader
 from tmal_core.config import Settings
 from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import EpisodeSampler
@@ -221,46 +218,20 @@ class _Evaluated(Dataset):
         return self.reader.evaluate(int(self.rows[index]))
 
 
-class Loader:
-    """Items of a dataset, read ahead by workers where there are some; errors are the project's own either way."""
-
-    def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
-        self._loader = DataLoader(_Told(dataset), **options, **_workers(num_workers))
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        return loaded(self._loader)
-
-
-class _Told(Dataset):
-    """A dataset that returns errors of ours as values, see `loaded`."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except TmalError as error:
-            return error
-
-
 def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0) -> Loader:
     """Episodes one by one from `start`, decoded ahead by the workers."""
-    return Loader(dataset, num_workers, batch_size=None, sampler=range(start, len(dataset)))
+    order = range(start, len(dataset))
+    return Loader(dataset, num_workers, batch_size=None, sampler=order, **_ahead(num_workers))
 
 
 def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> Loader:
     """Batches of the catalogue's rows, in their order: clips with one more dimension in front."""
-    return Loader(_Evaluated(reader, rows), num_workers, batch_size=batch_size, collate_fn=_batch)
+    dataset = _Evaluated(reader, rows)
+    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_batch, **_ahead(num_workers))
 
 
 def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
+    """One batch, or the first error among its clips."""
     return next((clip for clip in clips if isinstance(clip, TmalError)), None) or _stacked(clips)
 
 
@@ -269,9 +240,6 @@ def _stacked(clips: list[Clip]) -> Clip:
     return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
 
 
-def _workers(num_workers: int) -> dict[str, object]:
-    if not num_workers:
-        return {"num_workers": 0}
-    # Spawned: OpenMP and decoders do not survive a fork of a process that has used them.
-    settings = {"multiprocessing_context": "spawn", "prefetch_factor": 4, "persistent_workers": True}
-    return {"num_workers": num_workers, "worker_init_fn": partial(start_worker, os.getpid()), **settings}
+def _ahead(num_workers: int) -> dict[str, object]:
+    """How far workers read ahead; DataLoader takes no such options without any."""
+    return {"prefetch_factor": 4, "persistent_workers": True} if num_workers else {}

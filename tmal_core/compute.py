@@ -1,16 +1,17 @@
-"""Where and with how many threads torch computes, and what its workers send."""
+"""Where and with how many threads torch computes, and the workers that read for it."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tmal_core.config import Settings
 from tmal_core.errors import RunError, SettingsError, TmalError
@@ -30,32 +31,50 @@ def set_up(settings: Settings) -> torch.device:
     return torch.device(settings.compute.device)
 
 
-def start_worker(parent: int, index: int) -> None:
-    """What every worker of a DataLoader begins with: one thread, since the workers are the parallelism.
+class Loader(DataLoader):
+    """A DataLoader whose workers are spawned: OpenMP, CUDA and decoders do not survive a fork of what has used them.
+
+    Errors are the project's own with workers too. A DataLoader rebuilds a worker's exception from one text, and ours
+    have three parts: so they travel as values, and are raised here.
 
     Args:
-        parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
-            up: for a parent that was killed before, the worker would wait forever, so it ends here.
-        index: of the worker, as the loader passes it.
-    """
-    if os.getppid() != parent:
-        raise SystemExit(1)
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def loaded(loader: DataLoader) -> Iterator[Any]:
-    """What a loader gives, item by item.
-
-    A DataLoader rebuilds its workers' exceptions from one text, and ours have three parts: its dataset must return them
-    as values, which are raised here.
+        dataset: picklable.
+        num_workers: processes beside this one; 0 does everything here.
+        options: further arguments of DataLoader. A `collate_fn` meets errors among its items.
 
     Raises:
-        TmalError: a worker sent one.
-        RunError: a worker died.
+        RunError: while it is read, a worker died.
     """
+
+    def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
+        if num_workers:
+            options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
+        super().__init__(_Told(dataset), num_workers=num_workers, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        return _raised(super().__iter__())
+
+
+class _Told(Dataset):
+    """A dataset that returns errors of ours as values."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except TmalError as error:
+            return error
+
+
+def _raised(items: Iterator[Any]) -> Iterator[Any]:
+    """The items; what of them is an error of ours is raised, and so is the death of a worker."""
     try:
-        for item in loader:
+        for item in items:
             if isinstance(item, TmalError):
                 raise item
             yield item
@@ -64,6 +83,20 @@ def loaded(loader: DataLoader) -> Iterator[Any]:
             raise
         remedy = "Run the same command again: it goes on where it stopped. If memory ran out, use fewer workers."
         raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
+
+
+def _start_worker(parent: int, index: int) -> None:
+    """What every worker of a Loader begins with.
+
+    Args:
+        parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
+            up: for a parent that was killed before, the worker would wait forever, so it ends here.
+        index: of the worker, as the loader passes it.
+    """
+    if os.getppid() != parent:
+        raise SystemExit(1)
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    torch.set_num_threads(1)
 
 
 def machine_name(*devices: str) -> str:

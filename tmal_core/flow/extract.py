@@ -17,17 +17,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from tmal_core.compute import loaded, start_worker
+from tmal_core.compute import Loader
 from tmal_core.data.sampling import Grid, grid_positions
 from tmal_core.data.video import read_frames
 from tmal_core.errors import DataError, SettingsError, TmalError
@@ -164,7 +163,7 @@ class _Videos(Dataset):
             item = self._prepare(self.rows[index])
             return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
         except TmalError as error:
-            return error  # as a value, see `loaded`
+            return error  # as a value, see `Loader`
 
     def _prepare(self, row: _Row) -> Outcome | _Decoded:
         meta = replace(self.origin, source_hash=row.source_hash)
@@ -236,20 +235,16 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
     if num_workers == 0:
         yield from (videos[index] for index in range(len(videos)))
         return
-    loader = DataLoader(
+    yield from Loader(
         videos,
+        num_workers,
         batch_size=None,
-        num_workers=num_workers,
         collate_fn=_as_it_is,
-        worker_init_fn=partial(start_worker, os.getpid()),
-        # Forked workers inherit locks of decoders and of CUDA in whatever state they are.
-        multiprocessing_context="spawn",
         # Flow of one video after the other takes unequal time; two waiting per worker keep all of them busy.
         prefetch_factor=2,
         # Its own, so that the caller's random numbers stay as they were.
         generator=torch.Generator(),
     )
-    yield from loaded(loader)
 
 
 def _as_it_is(item):
