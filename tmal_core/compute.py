@@ -76,6 +76,7 @@ def _raised(items: Iterator[Any]) -> Iterator[Any]:
     try:
         for item in items:
             if isinstance(item, TmalError):
+                _end(items)
                 raise item
             yield item
     except RuntimeError as error:
@@ -83,6 +84,17 @@ def _raised(items: Iterator[Any]) -> Iterator[Any]:
             raise
         remedy = "Run the same command again: it goes on where it stopped. If memory ran out, use fewer workers."
         raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
+
+
+def _end(items: Iterator[Any]) -> None:
+    """End the workers of a DataLoader's iterator now, not when it is collected.
+
+    It stands in a cycle: the collector takes its semaphores away before it calls it, and a worker that is still
+    starting meets that with a traceback.
+    """
+    end = getattr(items, "_shutdown_workers", None)  # without workers there is none
+    if end is not None:
+        end()
 
 
 def _start_worker(parent: int, index: int) -> None:
