@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from tmal_core import clips
-from tmal_core.clips import ClipReader
+from tmal_core.clips import ClipReader, TrainingEpisodes, evaluation_loader, training_loader
 from tmal_core.data.catalog import Catalog
-from tmal_core.errors import DataError
+from tmal_core.data.episodes import Episode, Protocol
+from tmal_core.errors import DataError, RunError
 
 
 @pytest.fixture
@@ -60,6 +62,45 @@ def test_a_file_is_hashed_once(reader, monkeypatch):
     reader.evaluate(0)
     monkeypatch.setattr(clips, "file_sha256", lambda path: pytest.fail("hashed again"))
     reader.evaluate(0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_errors_come_through_workers_as_they_are(reader, num_workers):
+    """Real presets decode in workers, and a DataLoader makes a RuntimeError of an error that it cannot rebuild."""
+    path = reader.catalog.file(1)
+    path.write_bytes(b"another file")
+    loader = evaluation_loader(reader, np.arange(2), batch_size=2, num_workers=num_workers)
+    with pytest.raises(DataError, match=rf"{path} with sha256"):
+        list(loader)
+    samplers = [_SameRows()]
+    episodes = TrainingEpisodes(reader, samplers, num_episodes=2, seed=0)
+    with pytest.raises(DataError, match=rf"{path} with sha256"):
+        list(training_loader(episodes, num_workers))
+
+
+class _SameRows:
+    """A sampler of one episode: row 0 against row 1."""
+
+    way, protocol = 2, Protocol("all", ("appearance",), grouped=False)
+
+    def __getitem__(self, index: int) -> Episode:
+        return Episode(("a", "b"), np.array([[0], [1]]), np.array([[0], [1]]))
+
+
+def test_a_worker_that_dies_is_an_error_of_ours(reader, monkeypatch):
+    loader = evaluation_loader(reader, np.arange(2), batch_size=1, num_workers=0)
+    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def killed(self):
+        raise dead
+        yield
+
+    monkeypatch.setattr(DataLoader, "__iter__", killed)
+    with pytest.raises(RunError, match=r"workers that live, got DataLoader worker \(pid 7\) is killed"):
+        list(loader)
+    dead.args = ("a defect of ours",)
+    with pytest.raises(RuntimeError, match="a defect of ours"):
+        list(loader)
 
 
 def test_a_video_that_is_gone_is_named(reader):

@@ -156,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
     study.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
 
+    adopt = command("adopt", _adopt, "make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it")
+    adopt.add_argument(
+        "--from", dest="source", required=True, metavar="FILE", help="checkpoint, or its name in weights"
+    )
+    adopt.add_argument("--out", type=Path, default=Path("runs/adopted"), help="run folder (default: runs/adopted)")
+
     evaluate = command("evaluate", _evaluate, "accuracy of methods on the test split, by protocol, with intervals")
     evaluate.set_defaults(preset=None)
     evaluate.add_argument(
@@ -166,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
     evaluate.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
+
+    _classify_parser(command("classify", _classify, "name new clips from a few examples per class, as CSV"))
 
     runs = command("runs", _runs, "list the runs below a folder", settings=False)
     runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
@@ -189,6 +197,36 @@ def _splits_parser(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, help="data folder, in place of the preset's data.root")
     sub.add_argument("--labels", type=Path, metavar="FOLDER", help="of Something-Something's label files")
     sub.add_argument("--any-counts", action="store_true", help="accept lists with more or fewer videos than published")
+
+
+def _classify_parser(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(preset=None)
+    parser.add_argument(
+        "--support", required=True, type=Path, metavar="FOLDER", help="of examples, one subfolder per class"
+    )
+    parser.add_argument(
+        "--queries", required=True, type=Path, metavar="PATH", help="of the new clips: a folder, or one video"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)",
+    )
+    parser.add_argument(
+        "--method", metavar="NAME", help="(default: the run's; without --checkpoint otam, which matches frame by frame)"
+    )
+    parser.add_argument(
+        "--unsure-below", type=float, metavar="P", help="answers less probable than this are 'unsure' (default: 0.6)"
+    )
+    parser.add_argument(
+        "--flow-folder",
+        type=Path,
+        metavar="FOLDER",
+        help="keep computed flow here for the next time (default: nowhere)",
+    )
+    parser.add_argument("--force", action="store_true", help="accept a backbone that never saw a photograph")
+    parser.add_argument("--out", type=Path, default=Path("answers.csv"), help="table (default: answers.csv)")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -301,6 +339,15 @@ def _train(arguments: argparse.Namespace) -> None:
     print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
 
 
+def _adopt(arguments: argparse.Namespace) -> None:
+    settings = _settings(arguments)
+
+    from tmal_core.tasks.adopt import adopt
+
+    run, settings = adopt(settings, arguments.source, arguments.out)
+    print(f"{settings.model.method} in {run.path}: tmal evaluate --out {run.path}")
+
+
 def _study(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
@@ -339,6 +386,26 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     lost = int(table["lost_videos"].iloc[0])
     if lost:
         print(f"{lost} listed videos of {arguments.split} are lost: {path.parent / f'lost-{arguments.split}.csv'}")
+
+
+def _classify(arguments: argparse.Namespace) -> None:
+    checkpoint, changes = arguments.checkpoint, parse_overrides(arguments.set)
+    if checkpoint and arguments.preset:
+        raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
+
+    from tmal_core.tasks.classify import UNSURE_BELOW, classify, save_classified, trained_settings
+
+    if checkpoint:
+        settings, checkpoint = trained_settings(checkpoint, arguments.method)
+        settings = settings.replace(changes)
+    else:
+        arguments.preset = arguments.preset or "kinetics100"
+        settings = _settings(arguments).replace({"model.method": arguments.method or "otam"})
+    below = UNSURE_BELOW if arguments.unsure_below is None else arguments.unsure_below
+    places = arguments.support, arguments.queries
+    found = classify(settings, *places, checkpoint, below, arguments.flow_folder, arguments.force)
+    save_classified(found, arguments.out)
+    print(f"{found}\n{arguments.out}")
 
 
 def _runs(arguments: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.transforms import ClipTransform
 from tmal_core.data.video import read_frames
-from tmal_core.errors import DataError
+from tmal_core.errors import DataError, TmalError
 from tmal_core.files import file_sha256
 from tmal_core.flow.reader import flow_reader
 from tmal_core.seeding import generator
@@ -240,7 +240,12 @@ def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num
     """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
     dataset, pin = _Evaluated(reader, rows), reader.settings.compute.device == "cuda"
     ahead = _ahead(num_workers)
-    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_stacked, pin_memory=pin, **ahead)
+    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_batch, pin_memory=pin, **ahead)
+
+
+def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
+    """One batch, or the first error among its clips."""
+    return next((clip for clip in clips if isinstance(clip, TmalError)), None) or _stacked(clips)
 
 
 def _stacked(clips: list[Clip]) -> Clip:

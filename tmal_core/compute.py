@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tmal_core.config import Settings
-from tmal_core.errors import SettingsError
+from tmal_core.errors import RunError, SettingsError, TmalError
 from tmal_core.processes import interrupts_held
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
@@ -55,20 +56,68 @@ def keep_freed_memory() -> bool:
 class Loader(DataLoader):
     """A DataLoader whose workers are spawned: OpenMP, CUDA and decoders do not survive a fork of what has used them.
 
+    Errors are the project's own with workers too. A DataLoader rebuilds a worker's exception from one text, and ours
+    have three parts: so they travel as values, and are raised here.
+
     Args:
         dataset: picklable.
         num_workers: processes beside this one; 0 does everything here.
-        options: further arguments of DataLoader.
+        options: further arguments of DataLoader. A `collate_fn` meets errors among its items.
+
+    Raises:
+        RunError: while it is read, a worker died.
     """
 
     def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
         if num_workers:
             options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
-        super().__init__(dataset, num_workers=num_workers, **options)
+        super().__init__(_Told(dataset), num_workers=num_workers, **options)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         with interrupts_held():
-            return super().__iter__()
+            return _raised(super().__iter__())
+
+
+class _Told(Dataset):
+    """A dataset that returns errors of ours as values."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except TmalError as error:
+            return error
+
+
+def _raised(items: Iterator[Any]) -> Iterator[Any]:
+    """The items; what of them is an error of ours is raised, and so is the death of a worker."""
+    try:
+        for item in items:
+            if isinstance(item, TmalError):
+                _end(items)
+                raise item
+            yield item
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        remedy = "Run the same command again: it goes on where it stopped. If memory ran out, use fewer workers."
+        raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
+
+
+def _end(items: Iterator[Any]) -> None:
+    """End the workers of a DataLoader's iterator now, not when it is collected.
+
+    It stands in a cycle: the collector takes its semaphores away before it calls it, and a worker that is still
+    starting meets that with a traceback.
+    """
+    end = getattr(items, "_shutdown_workers", None)  # without workers there is none
+    if end is not None:
+        end()
 
 
 def _start_worker(parent: int, index: int) -> None:

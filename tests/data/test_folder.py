@@ -122,7 +122,7 @@ def test_no_videos(tree, tmp_path):
     with pytest.raises(DataError, match=r"\(Not a directory\)"):
         walk(tree("1.avi") / "1.avi")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"videos \(.mp4, .webm, .avi, .mkv\), got .*empty, which is empty"):
+    with pytest.raises(DataError, match=r"videos \(.mp4, .webm, .avi, .mkv, .*\.ts\), got .*empty, which is empty"):
         walk(tmp_path / "empty")
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0001.jpg").touch()

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tmal_core.errors import WeightsError
+from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.runs import Run
 from tmal_core.tasks.evaluate import (
     answer,
     class_table,
@@ -16,6 +17,7 @@ from tmal_core.tasks.evaluate import (
     save_table,
     way_shot_table,
 )
+from tmal_core.tasks.train import train
 
 METHODS = ["zero_shot", "protonet", "otam"]
 
@@ -105,6 +107,15 @@ def test_the_grid_holds_what_one_evaluation_says(small_settings, small_data, gri
         assert grid.loc[same, ["accuracy_pct", "low_pct", "high_pct"]].to_numpy().tolist() == [
             [row.accuracy_pct, row.low_pct, row.high_pct]
         ]
+
+
+def test_crops_that_the_backbone_does_not_take(small_settings, small_data, tmp_path):
+    other = small_settings.replace({"sampling.crop": 48})
+    words = r"crops of 64 pixels, as data/tiny_clip takes, got sampling.crop 48\. Set sampling.crop to 64"
+    with pytest.raises(SettingsError, match=words):
+        answer(other, tmp_path, ["otam"], "val", progress=False)
+    with Run.create(tmp_path / "run", other, "train") as run, pytest.raises(SettingsError, match=words):
+        train(other, run, progress=False)
 
 
 def test_method_that_was_not_trained(small_settings, small_data, tmp_path):

@@ -294,6 +294,18 @@ def test_own_videos(own, tmp_path, capsys):
     assert "would move, as" in capsys.readouterr().err
 
 
+def test_folders_without_videos_are_said(own, tmp_path):
+    (own / "swim").mkdir()
+    (own / ".hidden").mkdir()
+    changes = {"data.root": str(own), "data.name": "mine", "episodes.way": 2, "compute.num_workers": 0}
+    settings = load_settings("tiny", changes)
+    (own / "flow").mkdir()
+    done, preset = prepare_own(settings, own, "2/2/2", progress=False)
+    same = load_settings(preset).replace({"preset": "tiny"})
+    assert same == settings and same.methods, "what the tiny preset says of single methods is kept"
+    assert done.notes[-1] == "1 folders without videos are no classes: swim" and done.counts["used"] == 18
+
+
 def test_own_videos_need_enough_classes(own, tmp_path):
     settings = load_settings("tiny", {"data.root": str(tmp_path / "data"), "data.name": "mine"})
     with pytest.raises(DataError, match=r"at least 5 classes in each split, .*got 2 in train, 2 in val, 2 in test \(6"):

@@ -1,6 +1,6 @@
 """Real presets on mock trees: a few generated clips per class, under the names of the real lists.
 
-Every preset is imported and prepared; two go on through flow, training and evaluation with the tiny CLIP.
+Every preset goes through import, preparation, flow, training and evaluation with the tiny CLIP, one with 5 shots too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tmal_core.tasks.splits import import_splits
 
 REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
-PER_CLASS = 2
 SHRUNK = {
     "model.backbone": "data/tiny_clip",
     "model.pretrained": "folder",
@@ -46,11 +45,11 @@ SHRUNK = {
 def mock(tmp_path_factory, copy_clip):
     """Makes the mock tree of a preset: its settings and the folder of its videos."""
 
-    def mock(name: str):
+    def mock(name: str, per_class: int):
         base = tmp_path_factory.mktemp(name)
         import_splits([REAL], name, base / "data")
         for number, (_, rows) in enumerate(load_splits(base / "data").groupby(["split", "class_id"])):
-            for k, path in enumerate(rows["path"].head(PER_CLASS)):
+            for k, path in enumerate(rows["path"].head(per_class)):
                 file = path if "." in path else f"{path}.webm"
                 copy_clip(base / "videos" / file, (2 * number + k) % 7)
         return load_settings(name, {**SHRUNK, "data.root": str(base / "data")}), base / "videos"
@@ -58,45 +57,50 @@ def mock(tmp_path_factory, copy_clip):
     return mock
 
 
-def prepared(settings, videos):
+def prepared(settings, videos, per_class: int):
     """Prepare, and hold the numbers against the published ones."""
     done = prepare(settings, videos, progress=False)
     source = SOURCES[settings.data.name]
     assert done.listed["split"].value_counts().to_dict() == source.videos
     classes = done.report["split"].value_counts().to_dict()
-    assert classes == source.classes and (done.report["used"] == PER_CLASS).all()
-    assert done.counts["missing"] == len(done.listed) - PER_CLASS * len(done.report) and done.num_extra == 0
+    assert classes == source.classes and (done.report["used"] == per_class).all()
+    assert done.counts["missing"] == len(done.listed) - per_class * len(done.report) and done.num_extra == 0
     catalog = load_catalog(settings.data.root)
-    assert catalog.root == videos and len(catalog) == PER_CLASS * len(done.report)
+    assert catalog.root == videos and len(catalog) == per_class * len(done.report)
     for split, number in source.videos.items():
-        assert catalog.lost(split) == number - PER_CLASS * source.classes[split]
+        assert catalog.lost(split) == number - per_class * source.classes[split]
 
 
-@pytest.mark.parametrize("name", ["ucf101", "kinetics100", "ssv2_full"])
-def test_prepare(mock, name):
-    prepared(*mock(name))
-
-
-@pytest.mark.parametrize(("name", "trained"), [("hmdb51", "tmal"), ("ssv2_small", "st_adapter")])
-def test_prepare_flow_train_evaluate(mock, name, trained, tmp_path, capsys):
-    settings, videos = mock(name)
-    prepared(settings, videos)
+@pytest.mark.parametrize(
+    ("name", "trained", "shot"),
+    [
+        ("hmdb51", "tmal", 1),
+        ("hmdb51", "tmal", 5),
+        ("ucf101", "st_adapter_mean", 1),
+        ("kinetics100", "clip_fsar", 1),
+        ("ssv2_full", "st_adapter", 1),
+        ("ssv2_small", "st_adapter", 1),
+    ],
+)
+def test_prepare_flow_train_evaluate(mock, name, trained, shot, tmp_path, capsys):
+    per_class = shot + 1
+    settings, videos = mock(name, per_class)
+    prepared(settings, videos, per_class)
     root, run = str(settings.data.root), tmp_path / "run"
-    chosen = {**SHRUNK, "data.root": root, "model.method": trained}
+    chosen = {**SHRUNK, "data.root": root, "model.method": trained, "episodes.shot": shot}
     changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     preset = ["--preset", name, *changes]
     assert cli.main(["flow", *preset]) == 0
-    assert f"flow of {PER_CLASS * sum(SOURCES[name].classes.values())} videos" in capsys.readouterr().out
+    assert f"flow of {per_class * sum(SOURCES[name].classes.values())} videos" in capsys.readouterr().out
     assert cli.main(["train", *preset, "--out", str(run)]) == 0
     methods = [part for method in (trained, "otam", "zero_shot") for part in ("--method", method)]
     assert cli.main(["evaluate", "--out", str(run), *methods]) == 0
-    lost = SOURCES[name].videos["test"] - PER_CLASS * SOURCES[name].classes["test"]
+    lost = SOURCES[name].videos["test"] - per_class * SOURCES[name].classes["test"]
     assert f"{lost} listed videos of test are lost" in capsys.readouterr().out
     table = pd.read_csv(run / "tables" / "evaluate-test.csv")
     assert table["method"].tolist() == [trained, "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
-    assert (
-        (table["protocol"] == "all").all() and (table["way"] == 5).all() and table["accuracy_pct"].between(0, 100).all()
-    )
+    assert (table["protocol"] == "all").all() and (table["way"] == 5).all() and (table["shot"] == shot).all()
+    assert table["accuracy_pct"].between(0, 100).all()
     assert len(pd.read_csv(run / "tables" / "lost-test.csv")) == lost
     if name == "ssv2_small":
         assert answer(settings, tmp_path, ["otam"], "val", progress=False)

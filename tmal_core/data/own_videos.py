@@ -32,7 +32,7 @@ def own_splits(folder: Folder, numbers: str, seed: int, way: int) -> pd.DataFram
         SettingsError: the numbers are malformed or fit neither way.
         DataError: no class folders, two folders or two videos of one name, or too few classes for the episodes.
     """
-    videos = _by_class(folder)
+    videos = by_class(folder)
     sizes = class_counts(numbers, len(videos))
     small = [f"{sizes[split]} in {split}" for split in SPLITS if 0 < sizes[split] < way]
     if small or not sizes["test"]:
@@ -84,8 +84,19 @@ def moved_classes(old: pd.DataFrame, new: pd.DataFrame) -> Mapping[str, tuple[st
     return {name: (before[name], after[name]) for name in before if name in after and before[name] != after[name]}
 
 
-def _by_class(folder: Folder) -> dict[str, list[str]]:
-    """Class name -> sorted paths of its videos."""
+def folders_without_videos(folder: Folder) -> list[str]:
+    """Folders directly below the root in which the walk met neither a video nor anything that it refused."""
+    met = {path.partition("/")[0] for path in [*folder.paths(), *folder.refused]}
+    folders = (entry.name for entry in folder.root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(name for name in folders if name not in met)
+
+
+def by_class(folder: Folder) -> dict[str, list[str]]:
+    """Class name -> sorted paths of its videos; videos beside the class folders are left out.
+
+    Raises:
+        DataError: no class folders, two of one name, or a name that cannot be used.
+    """
     found: dict[str, list[str]] = {}
     owners: dict[str, str] = {}
     for path in folder.paths():

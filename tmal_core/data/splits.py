@@ -28,8 +28,8 @@ from tmal_core.files import atomic_path
 
 FILE_NAME = "splits.csv"
 COLUMNS = ("video", "path", "split", "class_id", "class_name")
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv")
-"""Of video files, in lower case; a listed file is found under any of them."""
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts")
+"""Of video files, in lower case; a listed file is found under any of them. The last five are of cameras and phones."""
 
 _LINE = re.compile(r"(train|val|test)(0|[1-9][0-9]{0,5})/(/?)(.*)", re.DOTALL)
 _CLASS_ID = re.compile(r"0|[1-9][0-9]{0,5}")

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from tmal_core.compute import Loader
 from tmal_core.data.sampling import Grid, grid_positions
 from tmal_core.data.video import read_frames
-from tmal_core.errors import DataError, RunError, SettingsError, TmalError
+from tmal_core.errors import DataError, SettingsError, TmalError
 from tmal_core.files import file_sha256
 from tmal_core.flow.estimator import FlowEstimator, build_estimator, flow_batches
 from tmal_core.flow.report import ExtractReport, Outcome, join_reports, shard_path, write_report
@@ -163,8 +163,7 @@ class _Videos(Dataset):
             item = self._prepare(self.rows[index])
             return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
         except TmalError as error:
-            # The DataLoader rebuilds exceptions from one text; ours carry three parts, so it travels as a value.
-            return error
+            return error  # as a value, see `Loader`
 
     def _prepare(self, row: _Row) -> Outcome | _Decoded:
         meta = replace(self.origin, source_hash=row.source_hash)
@@ -236,7 +235,7 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
     if num_workers == 0:
         yield from (videos[index] for index in range(len(videos)))
         return
-    loader = Loader(
+    yield from Loader(
         videos,
         num_workers,
         batch_size=None,
@@ -246,13 +245,6 @@ def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | T
         # Its own, so that the caller's random numbers stay as they were.
         generator=torch.Generator(),
     )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        remedy = "Run the same command again: it goes on where it stopped. If memory ran out, use fewer workers."
-        raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
 
 
 def _as_it_is(item):

@@ -11,6 +11,7 @@ from tmal_core.clips import ClipReader
 from tmal_core.config import Settings, in_project
 from tmal_core.data.catalog import Catalog, load_catalog, require_names
 from tmal_core.data.episodes import EpisodeSampler, Protocol, protocols
+from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import Bank, load_or_encode
 from tmal_core.evaluation.protocol import Episodes
 from tmal_core.models.methods import build, method
@@ -38,10 +39,25 @@ def load_model(settings: Settings, run_dir: Path, device: torch.device | str = "
         WeightsError: it was not trained in this run, or with other settings.
     """
     settings = with_method(settings, settings.model.method)
-    model = build(settings.model, device).eval()
+    model = build_model(settings, device).eval()
     if method(settings.model.method).trained:
         file = checkpoint_folder(run_dir, settings.model.method) / BEST
         load_checkpoint(file, model, training_hash(settings))
+    return model
+
+
+def build_model(settings: Settings, device: torch.device | str = "cpu") -> TMAL:
+    """The method that the settings name, untrained, for clips of the size that they crop.
+
+    Raises:
+        SettingsError: the backbone takes pictures of another size.
+    """
+    model = build(settings.model, device)
+    height, width = model.clip.visual.image_size
+    if (height, width) != (settings.sampling.crop,) * 2:
+        remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
+        got = f"sampling.crop {settings.sampling.crop}"
+        raise SettingsError(f"crops of {height} pixels, as {settings.model.backbone} takes", got, remedy)
     return model
 
 

@@ -21,7 +21,7 @@ from tmal_core.config import Settings, in_project, load_settings
 from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
 from tmal_core.data.examine import Examined, Journal, examine_all
 from tmal_core.data.folder import Folder, match, walk
-from tmal_core.data.own_videos import moved_classes, own_splits
+from tmal_core.data.own_videos import folders_without_videos, moved_classes, own_splits
 from tmal_core.data.sources import SOURCES
 from tmal_core.data.splits import FILE_NAME as SPLITS_NAME
 from tmal_core.data.splits import check_published, load_splits, save_splits
@@ -129,7 +129,8 @@ def prepare_own(
         SettingsError, DataError: as `own_splits` and `prepare` do; or classes that were dealt out otherwise before.
     """
     root = in_project(settings.data.root)
-    table = own_splits(_walk(root, Path(videos)), numbers, settings.seed, settings.episodes.way)
+    folder = _walk(root, Path(videos))
+    table = own_splits(folder, numbers, settings.seed, settings.episodes.way)
     if (root / SPLITS_NAME).is_file():
         moved = moved_classes(load_splits(root), table)
         if moved:
@@ -139,16 +140,21 @@ def prepare_own(
             raise DataError(f"classes in the splits of {root / SPLITS_NAME}", got, remedy)
     save_splits(root, table)
     prepared = prepare(settings, videos, decode, progress)
+    empty = [name for name in folders_without_videos(folder) if not (name == "flow" and folder.root == root.resolve())]
+    if empty:
+        prepared.notes.append(f"{len(empty)} folders without videos are no classes: {', '.join(empty)}")
     return prepared, save_preset(settings, root / f"{settings.data.name}.yaml")
 
 
 def save_preset(settings: Settings, path: Path) -> Path:
-    """Write settings as a preset: what differs from the defaults, and the data set."""
+    """Write settings as a preset: what differs from the defaults, the data set, and what holds for single methods."""
     defaults = Settings(preset=settings.preset).to_flat()
     tree: dict[str, object] = {"seed": settings.seed}
+    if settings.methods:
+        tree["methods"] = settings.model_dump(mode="json")["methods"]
     for key, value in settings.to_flat().items():
         section, _, name = key.partition(".")
-        if name and (value != defaults[key] or key in ("data.name", "data.root")):
+        if section != "methods" and name and (value != defaults[key] or key in ("data.name", "data.root")):
             tree.setdefault(section, {})[name] = value
     with atomic_path(path) as temporary:
         text = f"# Written by `tmal prepare`. Use it as --preset {path.name} with its folder.\n"

@@ -15,12 +15,12 @@ from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
-from tmal_core.models.methods import build, method
+from tmal_core.models.methods import method
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.seeding import seed_everything
-from tmal_core.tasks.common import checkpoint_folder, evaluation_sampler, split_of, split_text, with_method
+from tmal_core.tasks.common import build_model, checkpoint_folder, evaluation_sampler, split_of, split_text, with_method
 from tmal_core.training.loop import Progress, Validated, train_model
 
 
@@ -44,7 +44,7 @@ def train(
         raise SettingsError("a method that is trained", f"{name}, which is not", "Evaluate it as it is.")
     device = set_up(settings)
     seed_everything(settings.seed)
-    model = build(settings.model, device)
+    model = build_model(settings, device)
     episodes = training_episodes(settings, model.reads_flow)
     text = class_text(model.clip, settings.model, episodes.class_names) if model.reads_text else None
 

@@ -1,0 +1,145 @@
+"""`tmal adopt`: a run that computes what the checkpoint's own code does, or a refusal that names what does not fit."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tmal_core import cli
+from tmal_core.errors import WeightsError
+from tmal_core.models.adapters import STAdapter
+from tmal_core.models.backbone import load_backbone, located
+from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
+from tmal_core.models.text import class_text
+from tmal_core.runs import Run
+from tmal_core.tasks.adopt import adopt
+from tmal_core.tasks.classify import trained_settings
+from tmal_core.tasks.common import load_model
+
+WIDTH, FRAMES = 128, 8
+
+
+@pytest.fixture(scope="module")
+def tiny(small_settings):
+    return load_backbone(located(small_settings.model.backbone), "folder")
+
+
+@pytest.fixture(scope="module")
+def their_clip_fsar(tiny):
+    """A checkpoint as CLIP-FSAR writes it: a fine-tuned image tower, a temporal transformer, a scale."""
+    draw = torch.Generator().manual_seed(1)
+    torch.manual_seed(1)
+    head = CLIPFSARHead(WIDTH, mlp_width=48)
+    visual = {k: v + 0.02 * torch.randn(v.shape, generator=draw) for k, v in tiny.visual.state_dict().items()}
+    state = {f"backbone.{name}": value for name, value in visual.items()}
+    state |= {f"context2.{name}": value for name, value in head.context2.state_dict().items()}
+    return state | {"scale": torch.tensor([1.3])}
+
+
+def saved(tmp_path, content):
+    torch.save(content, tmp_path / "theirs.pyth")
+    return tmp_path / "theirs.pyth"
+
+
+def pictures(count: int) -> torch.Tensor:
+    return torch.randn(count, FRAMES, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+
+
+def test_clip_fsar_answers_as_its_own_code(small_settings, tiny, their_clip_fsar, tmp_path):
+    path = saved(tmp_path, {"model_state": their_clip_fsar})
+    run, settings = adopt(small_settings, path, tmp_path / "run")
+    assert settings.model.method == "clip_fsar" and settings.model.mlp_width == 48
+    assert run.status == "done" and run.summary["adopted"] == str(path)
+    model = load_model(settings, tmp_path / "run")
+    theirs = load_clip_fsar(path)
+    tower = copy.deepcopy(tiny.visual)  # the tiny CLIP's heads are narrower than those that weights are taken to have
+    tower.load_state_dict(theirs.backbone.state_dict())
+    clips, labels = pictures(5), torch.arange(2)
+    with torch.no_grad():
+        text = class_text(model.clip, settings.model, ["a", "b"])
+        features = tower(clips.flatten(0, 1)).unflatten(0, (5, FRAMES))
+        torch.testing.assert_close(model.encode(clips), features, atol=1e-4, rtol=1e-4)
+        wanted, class_logits = theirs.head(features[:2], features[2:], labels, text, class_text=text, merge_before=True)
+        found = model.episode_logits(model.encode(clips[2:]), model.encode(clips[:2]), labels, text)
+        torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
+        mine = model.text_similarity(model.encode(clips), text)
+        torch.testing.assert_close(mine, class_logits, atol=1e-4, rtol=1e-4)
+
+
+def classifier(tiny, **parts) -> STAdapterClassifier:
+    """Of ST-Adapter, with trained adapters in the tiny CLIP's tower."""
+    state = {name: value for name, value in tiny.visual.state_dict().items() if name != "proj"}
+    parts = {"before_attention": True, "before_mlp": True, **parts}
+    model = STAdapterClassifier(5, image_size=64, width=WIDTH, layers=4, heads=4, bottleneck=24, **parts)
+    torch.manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, STAdapter):
+            torch.nn.init.normal_(module.conv.weight, std=0.3)
+    model.load_state_dict(state, strict=False)
+    return model.eval()
+
+
+@pytest.mark.parametrize(("before_attention", "places"), [(True, "both"), (False, "ffn")])
+@pytest.mark.parametrize("alone", [True, False], ids=["trained weights alone", "all weights"])
+def test_st_adapter_s_adapters(small_settings, tiny, tmp_path, before_attention, places, alone):
+    theirs = classifier(tiny, before_attention=before_attention)
+    state = theirs.state_dict()
+    if alone:
+        state = {name: value for name, value in state.items() if "adapter" in name or name.startswith("fc.")}
+    _, settings = adopt(small_settings, saved(tmp_path, {"model": state}), tmp_path / "run")
+    assert (settings.model.method, settings.model.adapters) == ("st_adapter", places)
+    assert settings.model.bottleneck == 24
+    model, clips = load_model(settings, tmp_path / "run"), pictures(2)
+    with torch.no_grad():
+        # The projection of the class tokens is undone: the reference has none.
+        found = model.encode(clips) @ torch.linalg.pinv(tiny.visual.proj)
+        plain = load_model(small_settings.replace({"model.method": "otam"}), tmp_path / "none").encode(clips)
+        torch.testing.assert_close(found, frame_features(theirs, clips), atol=1e-3, rtol=1e-3)
+        assert not torch.allclose(model.encode(clips), plain, atol=1e-2), "the adapters do something"
+
+
+def frame_features(theirs: STAdapterClassifier, clips: torch.Tensor) -> torch.Tensor:
+    """(n, T, D): `ln_post` of each frame's class token, which the classifier averages before it."""
+    left = []
+    hook = theirs.transformer.resblocks[-1].register_forward_hook(lambda module, inputs, output: left.append(output))
+    theirs(clips.transpose(1, 2))
+    hook.remove()
+    return theirs.ln_post(left[0][:, 0]).unflatten(0, (len(clips), FRAMES))
+
+
+def test_what_does_not_fit_is_named(small_settings, tiny, their_clip_fsar, tmp_path):
+    def refused(content, words, settings=small_settings):
+        with pytest.raises(WeightsError, match=words):
+            adopt(settings, saved(tmp_path, content), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    less = {
+        name: value
+        for name, value in their_clip_fsar.items()
+        if not name.startswith("backbone.transformer.resblocks.3")
+    }
+    refused({"model_state": less}, r"the weights of VisionTransformer, got .*missing: transformer\.resblocks\.3")
+    refused({"model_state": their_clip_fsar | {"scale": torch.tensor([-1.0])}}, r"a scale over 0, got -1 in .*theirs")
+    refused([1, 2], r"a checkpoint of ST-Adapter with `model`, a dict of tensors")
+    state = classifier(tiny).state_dict()
+    state["positional_embedding"] = state["positional_embedding"] + 1
+    refused(
+        {"model": state}, r"adapters of data/tiny_clip \(folder\), got .*with another positional_embedding\. Set model"
+    )
+    refused({"model": classifier(tiny, adapter_blocks=[1, 2]).state_dict()}, r"in every block, got .*in 2 of 4 blocks")
+    refused({"model": classifier(tiny, kernel_size=(3, 3, 3)).state_dict()}, r"adapters of 3x1x1 .*\(3, 3, 3\)")
+
+
+def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, capsys):
+    path = saved(tmp_path, {"model_state": their_clip_fsar})
+    changes = {"data.root": small_data.root, "episodes.way": 2, "evaluation.episodes": 5, "evaluation.bootstrap": 10}
+    sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    run = tmp_path / "run"
+    assert cli.main(["adopt", "--from", str(path), "--out", str(run), *sets]) == 0
+    assert f"clip_fsar in {run}: tmal evaluate --out {run}" in capsys.readouterr().out
+    assert cli.main(["evaluate", "--out", str(run), "--split", "val"]) == 0
+    assert "clip_fsar" in capsys.readouterr().out
+    assert trained_settings(run)[1] == run / "checkpoints" / "clip_fsar" / "best.pt"
+    assert Run.open(run).status == "done"

@@ -1,0 +1,249 @@
+"""`tmal classify`: new clips named from examples, every file that cannot be used named, nothing guessed in silence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tmal_core import cli
+from tmal_core.data.catalog import save_catalog
+from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.flow import extract as extract_module
+from tmal_core.runs import Run
+from tmal_core.tasks.classify import classify, trained_settings
+from tmal_core.tasks.flow import extract_flow
+from tmal_core.tasks.train import train
+
+COUNTS = {"a red circle": 3, "a green ring": 2, "a blue cross": 1}
+
+
+@pytest.fixture
+def places(tmp_path, small_data):
+    """Examples of three classes, unequally many, and new clips of two of them."""
+    table = small_data.table[(small_data.table["family"] == "appearance") & (small_data.table["split"] == "train")]
+    groups = [rows["path"].tolist() for _, rows in table.groupby("class_name")]
+    support, queries = tmp_path / "examples", tmp_path / "new"
+    for (name, count), paths in zip(COUNTS.items(), groups, strict=False):
+        (support / name.replace(" ", "_")).mkdir(parents=True)
+        for path in paths[:count]:
+            shutil.copy(small_data.root / path, support / name.replace(" ", "_"))
+    for name, paths in zip(["red.mp4", "deep/ring.mp4"], groups, strict=False):
+        (queries / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_data.root / paths[3], queries / name)
+    return support, queries
+
+
+def settings_of(small_settings, method: str, tmp_path: Path):
+    """Of a data set that is not there: these clips belong to none."""
+    return small_settings.replace({"model.method": method, "data.root": str(tmp_path / "none")})
+
+
+def run(settings, places, **more):
+    return classify(settings, *places, force=True, progress=False, **more)
+
+
+@pytest.mark.parametrize("method", ["otam", "protonet", "zero_shot", "st_adapter", "tmal"])
+def test_untrained(small_settings, places, tmp_path, method):
+    found = run(settings_of(small_settings, method, tmp_path), places, unsure_below=0.0)
+    table = found.table
+    columns = [f"p({name})" for name in sorted(COUNTS)]
+    assert table.columns.tolist() == ["clip", "answer", "best", "probability", "note", *columns]
+    assert table["clip"].tolist() == ["deep/ring.mp4", "red.mp4"] and found.num_examples == 6 and not found.notes
+    np.testing.assert_allclose(table[columns].sum(axis=1), 1, atol=1e-6)
+    assert (table["probability"] == table[columns].max(axis=1)).all()
+    assert (table["best"] == table[columns].idxmax(axis=1).str[2:-1]).all()
+    if method != "zero_shot":
+        # The folders' names are not the clips' classes here, so names alone would be wrong.
+        assert table["answer"].tolist() == ["a green ring", "a red circle"]
+        assert found.check.asked == 5, "one class has a single example"
+
+
+def test_more_of_the_same_example_changes_nothing(small_settings, places, tmp_path):
+    """Unequal numbers of examples give no class an advantage."""
+    settings = settings_of(small_settings, "otam", tmp_path)
+    only = next((places[0] / "a_blue_cross").iterdir())
+    before = run(settings, places)
+    for number in range(4):
+        shutil.copy(only, only.with_name(f"copy{number}.mp4"))
+    after = run(settings, places)
+    ratio = before.check.temperature / after.check.temperature
+    columns = [column for column in after.table if column.startswith("p(")]
+    odds = [np.log(found.table[columns].to_numpy(float)) for found in (before, after)]
+    odds = [values - values[:, :1] for values in odds]
+    np.testing.assert_allclose(odds[1], odds[0] * ratio, atol=1e-4)
+
+
+def test_unsure_below_the_threshold(small_settings, places, tmp_path):
+    settings = settings_of(small_settings, "otam", tmp_path)
+    found = run(settings, places, unsure_below=1.0)
+    assert found.table["answer"].tolist() == ["unsure", "unsure"] and "0 named, 2 unsure, 0 not read" in str(found)
+    assert found.table["best"].tolist() == ["a green ring", "a red circle"]
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(SettingsError, match="a probability from 0 to 1 below which a clip is unsure, got"):
+            run(settings, places, unsure_below=wrong)
+
+
+def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, make_clip):
+    support, queries = places
+    (queries / "broken.mp4").write_text("not a video")
+    (queries / "out.mp4").symlink_to("/etc/hostname")
+    make_clip(queries / "short.avi", 0, num_frames=5)
+    shutil.copy(next((support / "a_red_circle").iterdir()), queries / "known.mp4")
+    (support / "a_green_ring" / "broken.webm").write_bytes(b"")
+    shutil.copy(queries / "red.mp4", support / "stray.mp4")
+    (support / "kick").mkdir()
+    (support / "a_green_ring" / "link.mp4").symlink_to("nowhere.mp4")
+    found = run(settings_of(small_settings, "otam", tmp_path), places)
+    rows = found.table.set_index("clip")
+    assert len(rows) == 6 and (rows.loc[["broken.mp4", "out.mp4", "short.avi"], "answer"] == "").all()
+    assert rows.loc[["broken.mp4", "out.mp4", "short.avi"], "probability"].isna().all()
+    assert "nvalid data" in rows.loc["broken.mp4", "note"]
+    assert "a link that leads out of the folder" in rows.loc["out.mp4", "note"]
+    assert rows.loc["short.avi", "note"] == "5 frames, fewer than 8 (prepare.min_frames)"
+    assert rows.loc["known.mp4", "note"] == "the same file as an example" and rows.loc["known.mp4", "best"]
+    assert found.notes == [
+        "example not used: a_green_ring/broken.webm (empty file)",
+        "left out: a_green_ring/link.mp4 (a broken link)",
+        "left out: 1 videos beside the class folders, as stray.mp4",
+        "left out: kick, a folder without videos",
+    ]
+    text = str(found)
+    assert "3 not read" in text and "not read: broken.mp4 (" in text and found.num_examples == 6
+
+
+def test_no_clip_that_can_be_read(small_settings, places, tmp_path):
+    for path in [*places[1].rglob("*.mp4")]:
+        path.write_text("spoilt")
+    found = run(settings_of(small_settings, "otam", tmp_path), places)
+    assert (found.table["answer"] == "").all() and len(found.table) == 2
+
+
+def test_one_new_clip_by_its_file(small_settings, places, tmp_path):
+    support, queries = places
+    found = run(settings_of(small_settings, "otam", tmp_path), (support, queries / "red.mp4"))
+    assert found.table["clip"].tolist() == ["red.mp4"]
+
+
+def test_what_examples_must_be(small_settings, places, tmp_path):
+    settings = settings_of(small_settings, "otam", tmp_path)
+    support, queries = places
+    with pytest.raises(DataError, match=r"a folder of videos that can be read, got .*nowhere \(No such file"):
+        run(settings, (support, tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"one subfolder per class, got .*new/deep with 1 videos and no folder"):
+        run(settings, (queries / "deep", queries))
+    for path in (support / "a_blue_cross").iterdir():
+        path.write_text("spoilt")
+    words = r"an example of every class that can be used, got none of 1 of them, as 'a blue cross': a_blue_cross/.*\("
+    with pytest.raises(DataError, match=words):
+        run(settings, places)
+    shutil.rmtree(support / "a_blue_cross")
+    shutil.rmtree(support / "a_green_ring")
+    with pytest.raises(DataError, match=r"two classes or more in .*examples, got one, 'a red circle'. Add a folder"):
+        run(settings, places)
+
+
+def test_a_backbone_that_never_saw_a_photograph(small_settings, places, tmp_path):
+    settings = settings_of(small_settings, "otam", tmp_path)
+    words = r"a backbone that has seen photographs, got .*tiny_clip with 64-pixel pictures\. .*--force"
+    with pytest.raises(SettingsError, match=words):
+        classify(settings, *places, progress=False)
+    blind = settings.replace({"model.pretrained": "random"})
+    with pytest.raises(SettingsError, match="with random weights"):
+        classify(blind, *places, progress=False)
+
+
+def test_clip_fsar_needs_training(small_settings, places, tmp_path):
+    with pytest.raises(SettingsError, match="a checkpoint for clip_fsar, whose prototypes begin at random, got none"):
+        run(settings_of(small_settings, "clip_fsar", tmp_path), places)
+
+
+def test_flow_is_kept_and_used_again(small_settings, places, tmp_path, monkeypatch):
+    settings = settings_of(small_settings, "tmal", tmp_path)
+    first = run(settings, places, flow_folder=tmp_path / "kept")
+    assert len(list((tmp_path / "kept" / "flow" / "dis").rglob("*.safetensors"))) == 8
+    with monkeypatch.context() as patched:
+        patched.setattr(extract_module, "flow_batches", lambda *a: pytest.fail("computed again"))
+        again = run(settings, places, flow_folder=tmp_path / "kept")
+    pd.testing.assert_frame_equal(first.table, again.table)
+    without = run(settings, places)
+    pd.testing.assert_frame_equal(first.table, without.table)
+
+
+def test_flow_of_the_data_set_is_used(small_settings, small_data, places, tmp_path, monkeypatch):
+    """Of a copy of it that holds the clips of these classes only."""
+    root = tmp_path / "set"
+    table = small_data.table[(small_data.table["family"] == "appearance") & (small_data.table["split"] == "train")]
+    for path in table["path"]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_data.root / path, root / path)
+    save_catalog(root, table)
+    settings = small_settings.replace({"model.method": "tmal", "data.root": str(root)})
+    extract_flow(settings, progress=False)
+    before = sorted(path for path in root.rglob("*") if path.is_file())
+    with monkeypatch.context() as patched:
+        patched.setattr(extract_module, "flow_batches", lambda *a: pytest.fail("computed again"))
+        run(settings, places)
+    assert sorted(path for path in root.rglob("*") if path.is_file()) == before
+
+
+@pytest.fixture(scope="module")
+def trained(small_settings, small_data, small_flow, tmp_path_factory):
+    """A run folder with a trained method."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    settings = small_settings.replace({"training.episodes": 4, "model.method": "st_adapter"})
+    with Run.create(folder, settings, "train") as began:
+        train(settings, began, progress=False)
+    return folder
+
+
+def test_with_a_checkpoint(trained, places, tmp_path):
+    settings, file = trained_settings(trained)
+    assert file == trained / "checkpoints" / "st_adapter" / "best.pt" and settings.model.method == "st_adapter"
+    assert trained_settings(file) == (settings, file)
+    with_it, without = run(settings, places, checkpoint=file), run(settings, places)
+    assert not np.allclose(with_it.table["probability"], without.table["probability"])
+    assert trained_settings(trained, "otam")[1] is None, "an untrained method of the run needs no file"
+
+
+def test_checkpoints_that_do_not_do(trained, places, tmp_path):
+    with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
+        trained_settings(tmp_path / "none")
+    settings, file = trained_settings(trained, "tmal")
+    with pytest.raises(WeightsError, match=r"a checkpoint, got .*tmal/best.pt, which is not there"):
+        run(settings, places, checkpoint=file)
+    best = trained / "checkpoints" / "st_adapter" / "best.pt"
+    with pytest.raises(WeightsError, match=r"a checkpoint of otam, got .*best.pt of st_adapter"):
+        trained_settings(best, "otam")
+    settings, _ = trained_settings(trained)
+    with pytest.raises(WeightsError, match=r"a checkpoint of settings .*, got .*best.pt of "):
+        run(settings.replace({"model.bottleneck": 32}), places, checkpoint=best)
+
+
+def test_command_line(trained, places, tmp_path, capsys):
+    support, queries = map(str, places)
+    command = ["classify", "--support", support, "--queries", queries, "--out", str(tmp_path / "out" / "answers.csv")]
+    assert cli.main([*command, "--checkpoint", str(trained), "--force", "--unsure-below", "0"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("2 new clips, 3 classes from 6 examples: 2 named, 0 unsure, 0 not read\n")
+    assert " of 5 examples are named right from the others\n" in out
+    table = pd.read_csv(tmp_path / "out" / "answers.csv", keep_default_na=False)
+    assert table["answer"].isin(sorted(COUNTS)).all() and len(table) == 2
+    tiny = ["--preset", "tiny", "--set", "compute.num_threads=1"]
+    assert cli.main([*command, *tiny]) == 1
+    assert "a backbone that has seen photographs" in capsys.readouterr().err
+    assert cli.main([*command, *tiny, "--force", "--method", "protonet"]) == 0
+    assert cli.main([*command, "--checkpoint", str(trained), *tiny]) == 1
+    assert "expected --checkpoint or --preset, got both" in capsys.readouterr().err
+
+
+def test_without_weights_the_command_says_what_to_fetch(places, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TMAL_WEIGHTS", str(tmp_path))
+    command = ["classify", "--support", str(places[0]), "--queries", str(places[1]), "--out", str(tmp_path / "a.csv")]
+    assert cli.main(command) == 1
+    err = capsys.readouterr().err
+    assert "ViT-B-16.pt" in err and "tmal weights fetch clip_vit_b_16" in err and err.count("\n") == 1
+    assert not (tmp_path / "a.csv").exists()

@@ -1,0 +1,285 @@
+"""`tmal classify`: name new clips from a few examples per class, trained or with CLIP as it is.
+
+Examples are a folder with one subfolder per class, as many clips in each as there are; new clips are a folder or one
+file. Both are examined as `tmal prepare` does it, and each file that cannot be used is named with its reason: a new
+clip in its own row of the table, an example in the summary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tmal_core.clips import ClipReader, evaluation_loader
+from tmal_core.compute import set_up
+from tmal_core.config import Settings
+from tmal_core.data.catalog import Catalog
+from tmal_core.data.folder import walk
+from tmal_core.data.own_videos import by_class, folders_without_videos
+from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.evaluation.bank import encode
+from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
+from tmal_core.files import atomic_path
+from tmal_core.models.methods import method, resolved
+from tmal_core.models.text import SplitText, class_text
+from tmal_core.models.tmal import TMAL
+from tmal_core.runs import Run
+from tmal_core.seeding import seed_everything
+from tmal_core.tasks.common import build_model, checkpoint_folder, with_method
+from tmal_core.tasks.loose_clips import flow_place, readable, workers_for
+from tmal_core.training.checkpoint import load_checkpoint
+from tmal_core.training.loop import BEST, training_hash
+
+UNSURE = "unsure"
+UNSURE_BELOW = 0.6
+"""Two classes are never less than half sure, so it is more than a half."""
+_PHOTOGRAPH = 112  # pixels: CLIPs that learned from photographs see 224 and more, the project's tiny one 64
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What became of the new clips.
+
+    Attributes:
+        table: a row per new clip, in the order of their paths: `clip`; `answer`, a class, "unsure", or empty where the
+            clip could not be read; `best`, the most probable class, and its `probability`; `note`, why a clip could not
+            be read or what is odd about it; and a column `p(<class>)` per class.
+        num_examples: that were used.
+        check: how the examples name each other.
+        notes: what else should be known, an example that could not be used first.
+    """
+
+    table: pd.DataFrame
+    num_examples: int
+    check: Check
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        answers = self.table["answer"]
+        unsure, lost = int((answers == UNSURE).sum()), int((answers == "").sum())
+        classes = sum(column.startswith("p(") for column in self.table)
+        lines = [
+            f"{len(answers):,} new clips, {classes} classes from {self.num_examples} examples: "
+            f"{len(answers) - unsure - lost:,} named, {unsure:,} unsure, {lost:,} not read"
+        ]
+        if self.check.asked:
+            lines.append(f"{self.check.right} of {self.check.asked} examples are named right from the others")
+        else:
+            lines.append("one example per class: nothing says how far the probabilities can be trusted")
+        first = self.table[answers == ""].head(5)
+        lines += [f"not read: {clip} ({note})" for clip, note in zip(first["clip"], first["note"], strict=True)]
+        if lost > len(first):
+            lines.append(f"and {lost - len(first):,} more that could not be read: see the table")
+        return "\n".join([*lines, *self.notes])
+
+
+def trained_settings(checkpoint: Path, name: str | None = None) -> tuple[Settings, Path | None]:
+    """What a checkpoint was trained with.
+
+    Args:
+        checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
+        name: of the method, where the run trained others than its `model.method`.
+
+    Returns:
+        The run's settings for the method, and the file; None for a method that is not trained.
+
+    Raises:
+        WeightsError: no such file or folder, or a file of another method.
+        RunError: there is no run around it.
+    """
+    path = checkpoint.resolve()
+    if not path.exists():
+        remedy = "Train first (`tmal train`), or correct the path."
+        raise WeightsError("a run folder, or a checkpoint in one", f"{checkpoint}, which is not there", remedy)
+    if path.is_dir():
+        settings = Run.open(path).settings
+        name = name or settings.model.method
+        file = checkpoint_folder(path, name) / BEST if method(name).trained else None
+        return with_method(settings, name), file
+    found = path.parent.name
+    settings = Run.open(path.parents[2] if len(path.parents) > 2 else path.parent).settings
+    if name not in (None, found):
+        remedy = "Name the method that it was trained for, or leave the method out."
+        raise WeightsError(f"a checkpoint of {name}", f"{checkpoint} of {found}", remedy)
+    return with_method(settings, found), path
+
+
+def classify(
+    settings: Settings,
+    support: str | Path,
+    queries: str | Path,
+    checkpoint: Path | None = None,
+    unsure_below: float = UNSURE_BELOW,
+    flow_folder: Path | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> Classified:
+    """Name every clip of `queries` with one of the classes of `support`.
+
+    Args:
+        settings: of the method `model.method`; for a checkpoint those that it was trained with (`trained_settings`).
+        support: folder with one subfolder per class.
+        queries: a folder of new clips, at any depth, or one video file.
+        checkpoint: trained weights; None takes the method untrained, which for all but CLIP-FSAR means plain CLIP.
+        unsure_below: the least probability of an answer, 0..1.
+        flow_folder: where computed flow is kept for the next time; None throws it away. Flow of the data set that the
+            settings name is used in any case.
+        force: accept a backbone that never saw a photograph.
+
+    Raises:
+        SettingsError: an impossible threshold, method or backbone.
+        DataError: fewer than two classes, a class without an example that can be used, or no new clip.
+        WeightsError: weights are missing or do not belong to the settings.
+    """
+    if not 0 <= unsure_below <= 1:
+        raise SettingsError("a probability from 0 to 1 below which a clip is unsure", f"{unsure_below}", "Change it.")
+    settings = with_method(settings, settings.model.method)
+    listed = _listed_examples(Path(support))
+    root, paths, refused = _new_clips(Path(queries))
+    model = _model(settings, checkpoint, force)
+    with flow_place(settings, model.reads_flow, flow_folder) as place:
+        examples, broken = readable(Path(support).resolve(), list(listed), settings, place, progress)
+        names = _class_names(listed, examples, broken)
+        clips, lost = readable(root, paths, settings, place, progress)
+        known = _encoded_examples(place, model, examples, [listed[path] for path in examples.table["path"]], progress)
+        tokens = _encoded_queries(place, model, clips, progress) if len(clips) else None
+    checked = check(model, known)
+    probabilities = np.empty((0, len(names)))
+    if tokens is not None:
+        probabilities = (logits(model, tokens, known) / checked.temperature).softmax(1).numpy()
+    notes = [f"example not used: {path} ({reason})" for path, reason in sorted(broken.items())]
+    same = set(examples.table["sha256"])
+    twins = {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
+    table = _table(names, clips, probabilities, {**refused, **lost}, twins, unsure_below)
+    return Classified(table, len(examples), checked, [*notes, *_left_out(Path(support))])
+
+
+def save_classified(found: Classified, path: Path) -> None:
+    """Write the table as CSV."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        found.table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _listed_examples(folder: Path) -> dict[str, str]:
+    """Path of each example and its class."""
+    listed = {path: name for name, paths in sorted(by_class(walk(folder)).items()) for path in paths}
+    names = sorted(set(listed.values()))
+    if len(names) < 2:
+        remedy = "Add a folder of examples for each class that new clips may show."
+        raise DataError(f"two classes or more in {folder}", f"one, {names[0]!r}", remedy)
+    return listed
+
+
+def _left_out(folder: Path) -> list[str]:
+    """What in the folder of examples is none, in words."""
+    found = walk(folder)
+    beside = [path for path in found.paths() if "/" not in path]
+    notes = [f"left out: {path} ({reason})" for path, reason in sorted(found.refused.items())]
+    if beside:
+        notes.append(f"left out: {len(beside)} videos beside the class folders, as {beside[0]}")
+    notes += [f"left out: {name}, a folder without videos" for name in folders_without_videos(found)]
+    return notes
+
+
+def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
+    """The folder of the new clips, their paths in it, and what is refused with its reason."""
+    if place.is_file():
+        return place.resolve().parent, [place.resolve().name], {}
+    found = walk(place)
+    return found.root, found.paths(), found.refused
+
+
+def _model(settings: Settings, checkpoint: Path | None, force: bool) -> TMAL:
+    """The method, ready to answer; refused where its answers would mean nothing."""
+    name, parts = settings.model.method, resolved(settings.model)
+    if checkpoint is None and parts.fusion != "none" and not parts.gated:
+        remedy = "Pass --checkpoint, or choose otam, which needs none."
+        raise SettingsError(f"a checkpoint for {name}, whose prototypes begin at random", "none", remedy)
+    device = set_up(settings)
+    seed_everything(settings.seed)
+    model = build_model(settings, device).eval()
+    side = model.clip.visual.image_size[0]
+    if not force and (side < _PHOTOGRAPH or settings.model.pretrained == "random"):
+        what = "random weights" if settings.model.pretrained == "random" else f"{side}-pixel pictures"
+        remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
+        raise SettingsError("a backbone that has seen photographs", f"{settings.model.backbone} with {what}", remedy)
+    if checkpoint is None:
+        use_untrained(model, settings.sampling.num_frames)
+    else:
+        load_checkpoint(checkpoint, model, training_hash(settings))
+    return model
+
+
+def _class_names(listed: dict[str, str], examples: Catalog, broken: dict[str, str]) -> list[str]:
+    """Names of the classes, sorted; each must have an example that can be used."""
+    names = sorted(set(listed.values()))
+    used = {listed[path] for path in examples.table["path"]}
+    empty = [name for name in names if name not in used]
+    if empty:
+        path = next(path for path in broken if listed[path] == empty[0])
+        got = f"none of {len(empty)} of them, as {empty[0]!r}: {path} ({broken[path]})"
+        raise DataError(
+            "an example of every class that can be used", got, "Replace these files, or leave the class out."
+        )
+    return names
+
+
+def _encoded_examples(
+    settings: Settings, model: TMAL, examples: Catalog, classes: Sequence[str], progress: bool
+) -> Examples:
+    names, class_of = np.unique(np.array(classes), return_inverse=True)
+    names_alone = method(settings.model.method).text_only
+    text = None
+    if model.reads_text or model.scores_text or names_alone:
+        text = SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
+    bank = encode(model, _reader(examples, settings, model), text, progress)
+    features = None if text is None else text.features
+    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features, names_alone)
+
+
+@torch.no_grad()
+def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: bool) -> Tensor:
+    """(Q, T + M, d) clip tokens as queries, on the CPU."""
+    reader = _reader(clips, settings, model)
+    rows, device = np.arange(len(clips)), model.log_scale.device
+    loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, reader.settings.compute.num_workers)
+    parts = []
+    for part in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
+        flow_px = None if part.flow_px is None else part.flow_px.to(device)
+        parts.append(model.encode(part.frames.to(device), flow_px).float().cpu())
+    return torch.cat(parts)
+
+
+def _reader(catalog: Catalog, settings: Settings, model: TMAL) -> ClipReader:
+    few = settings.replace({"compute.num_workers": workers_for(len(catalog), settings), "evaluation.views": 1})
+    return ClipReader(catalog, few, with_flow=model.reads_flow)
+
+
+def _table(
+    names: list[str],
+    clips: Catalog,
+    probabilities: np.ndarray,
+    lost: dict[str, str],
+    notes: dict[str, str],
+    unsure_below: float,
+) -> pd.DataFrame:
+    columns = [f"p({name})" for name in names]
+    rows: dict[str, dict[str, object]] = {}
+    for path, row in zip(clips.table["path"], probabilities, strict=True):
+        best = int(row.argmax())
+        answer = names[best] if row[best] >= unsure_below else UNSURE
+        figures = {"probability": float(row[best]), "note": notes.get(path, "")}
+        rows[path] = {"answer": answer, "best": names[best], **figures, **dict(zip(columns, row.tolist(), strict=True))}
+    for path, reason in lost.items():
+        rows[path] = {"answer": "", "best": "", "note": reason}
+    order = sorted(rows)
+    head = ["clip", "answer", "best", "probability", "note"]
+    return pd.DataFrame([{"clip": path, **rows[path]} for path in order], columns=[*head, *columns])

@@ -1,0 +1,106 @@
+"""Clips that belong to no data set: examined, with flow where it is read, as a catalogue that readers take.
+
+A clip's id is its hash, so that flow that is kept serves it under any name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from tmal_core.config import Settings, in_project
+from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog
+from tmal_core.data.examine import Examined, examine_all
+from tmal_core.errors import DataError
+from tmal_core.files import atomic_path
+from tmal_core.flow.extract import extract
+from tmal_core.flow.store import FlowStore, flow_store
+
+_WORKERS_PAY_FROM = 64  # clips: starting processes takes longer than decoding fewer
+
+
+@contextmanager
+def flow_place(settings: Settings, reads_flow: bool, folder: Path | None) -> Iterator[Settings]:
+    """The settings with a data folder of flow for these clips, or as they are where the model reads none."""
+    if not reads_flow:
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="tmal-") as name:
+        yield settings.replace({"data.root": str((folder or Path(name)).resolve())})
+
+
+def readable(
+    root: Path, paths: Sequence[str], settings: Settings, place: Settings, progress: bool = True
+) -> tuple[Catalog, dict[str, str]]:
+    """A catalogue of the clips that can be read, and path -> reason of the others.
+
+    Args:
+        root: folder that the paths start from.
+        place: what `flow_place` gave; where flow is read, it is there afterwards.
+    """
+    found = _examined(root, paths, settings, progress)
+    lost = {one.path: one.reason for one in found if one.reason}
+    least = settings.prepare.min_frames
+    short = [one for one in found if not one.reason and one.num_frames < least]
+    lost |= {one.path: f"{one.num_frames} frames, fewer than {least} (prepare.min_frames)" for one in short}
+    columns = ("path", "num_frames", "height", "width", "sha256")
+    rows = [[getattr(one, name) for name in columns] for one in found if one.path not in lost]
+    table = pd.DataFrame(rows, columns=columns)
+    table["video"] = table["sha256"]
+    if place is not settings and len(table):
+        without = _computed_flow(Catalog(root, table), settings, place, progress)
+        lost |= {path: without[sha] for path, sha in zip(table["path"], table["sha256"], strict=True) if sha in without}
+        table = table[~table["sha256"].isin(without)].reset_index(drop=True)
+    return Catalog(root, table), lost
+
+
+def workers_for(num_clips: int, settings: Settings) -> int:
+    """Processes for so many clips: none beside this one where they are few."""
+    return settings.compute.num_workers if num_clips >= _WORKERS_PAY_FROM else 0
+
+
+def _examined(root: Path, paths: Sequence[str], settings: Settings, progress: bool) -> list[Examined]:
+    """What is in the files, in their order; too few frames are a reason as well."""
+    num_workers = workers_for(len(paths), settings)
+    done = examine_all(root, paths, settings.data.decoder, num_workers)
+    found = {one.path: one for one in tqdm(done, total=len(paths), desc="examining", disable=not progress)}
+    return [found[path] for path in paths]
+
+
+def _computed_flow(catalog: Catalog, settings: Settings, place: Settings, progress: bool) -> dict[str, str]:
+    """Bring flow of every clip into its place; hash -> reason of those that have none."""
+    store = flow_store(place)
+    _borrow(catalog, settings, store)
+    report = extract(
+        catalog.table.drop_duplicates("video"),
+        catalog.root,
+        store,
+        settings.flow.estimator,
+        settings.sampling.grid,
+        workers_for(len(catalog), settings),
+        device=settings.compute.device,
+        decoder=settings.data.decoder,
+        progress=progress,
+    )
+    return {outcome.video: outcome.reason for outcome in report.broken}
+
+
+def _borrow(catalog: Catalog, settings: Settings, store: FlowStore) -> None:
+    """Copy what `tmal flow` has stored of the same files; extraction makes anew what does not fit."""
+    root = in_project(settings.data.root)
+    if not (root / FILE_NAME).is_file():
+        return
+    with suppress(DataError):  # a data set that has moved away: its flow is computed again
+        known = load_catalog(root).table
+        ids = dict(zip(known["sha256"], known["video"], strict=True))
+        for digest in set(catalog.table["sha256"]) & set(ids):
+            source, target = flow_store(settings).path(ids[digest]), store.path(digest)
+            if source.is_file() and not target.exists():
+                with atomic_path(target) as temporary:
+                    shutil.copyfile(source, temporary)
