@@ -83,6 +83,18 @@ def test_create_refuses_other_settings_and_names_both_hashes(tmp_path):
         Run.create(tmp_path, SETTINGS, "evaluate")
 
 
+def test_a_run_goes_on_with_fewer_workers_and_says_so(tmp_path):
+    """As the error of a dead worker advises."""
+    many, few = (SETTINGS.replace({"compute.num_workers": number}) for number in (4, 1))
+    with Run.create(tmp_path, many, "train") as run:
+        run.log_metrics(episode=1)
+    again = Run.create(tmp_path, few, "train")
+    assert len(again.metrics()) == 1 and again.settings == few and again.settings_hash == settings_hash(few)
+    assert Run.join(tmp_path, many).settings == few  # who joins changes nothing
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path, few.replace({"training.episodes": 1}), "train")
+
+
 def test_a_run_that_left_nothing_makes_room_for_other_settings(tmp_path):
     def fail(folder, *files):
         with pytest.raises(ZeroDivisionError), Run.create(tmp_path / folder, SETTINGS, "train") as run:

@@ -48,7 +48,9 @@ class Run:
     def create(cls, out: str | Path, settings: Settings, kind: str) -> Run:
         """Start a run in an empty or new folder, or go on with the run of the same settings that is there.
 
-        A run that ended before it left anything (a wrong setting is found at the start) makes room for the next one.
+        Only the section `compute` may differ: a run that workers or threads brought down goes on with fewer. Its record
+        then says what it goes on with. A run that ended before it left anything (a wrong setting is found at the start)
+        makes room for the next one.
 
         Args:
             out: the run folder.
@@ -58,18 +60,16 @@ class Run:
         Raises:
             RunError: the folder holds something else, or a run of other settings.
         """
-        path, digest = Path(out), settings_hash(settings)
+        path = Path(out)
         if (path / "run.json").exists() and not _left_nothing(path):
             run = cls(path)
-            if run.settings_hash != digest:
-                got = f"{path} with settings {run.settings_hash}"
-                remedy = "Choose another folder, or the same settings"
-                remedy += "; --fresh empties this one first." if kind == run.record["kind"] == "suite" else "."
-                raise RunError(f"a run of settings {digest}", got, remedy)
+            remedy = "Choose another folder, or the same settings"
+            remedy += "; --fresh empties this one first." if kind == run.record["kind"] == "suite" else "."
+            run._require_same(settings, remedy)
             if run.record["kind"] != kind:
                 got = f"{path}, a run of kind {run.record['kind']!r}"
                 raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
-            run._change(status="running", error=None, environment=environment(settings), **commit())
+            run._change(status="running", error=None, **_begun_with(settings))
             return run
         if is_occupied(path) and not (path / "run.json").exists():
             got = f"{path}, which holds something else"
@@ -80,10 +80,7 @@ class Run:
             "created": _now(),
             "updated": _now(),
             "seconds": 0.0,
-            "settings_hash": digest,
-            "settings": settings.model_dump(mode="json"),
-            **commit(),
-            "environment": environment(settings),
+            **_begun_with(settings),
             "summary": {},
             "error": None,
         }
@@ -104,10 +101,7 @@ class Run:
         path = Path(out)
         if (path / "run.json").exists():
             run = cls(path)
-            if run.settings_hash != settings_hash(settings):
-                got = f"{path} with settings {run.settings_hash}"
-                remedy = "Choose another run_dir, or the same settings."
-                raise RunError(f"a run of settings {settings_hash(settings)}", got, remedy)
+            run._require_same(settings, "Choose another run_dir, or the same settings.")
             return run
         run = cls.create(path, settings, "notebooks")
         run.finish("done")
@@ -194,6 +188,12 @@ class Run:
             # On a full disk the status cannot be written either; the first error is the one to show.
             return
 
+    def _require_same(self, settings: Settings, remedy: str) -> None:
+        """Refuse settings that lead to other results than the run's."""
+        if _decisive(self.settings) != _decisive(settings):
+            got = f"{self.path} with settings {self.settings_hash}"
+            raise RunError(f"a run of settings {settings_hash(settings)}", got, remedy)
+
     def _change(self, **values: Any) -> None:
         _write_record(self.path, {**self.record, **values, "updated": _now()})
 
@@ -263,6 +263,17 @@ def environment(settings: Settings) -> dict[str, Any]:
         "num_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
     }
+
+
+def _begun_with(settings: Settings) -> dict[str, Any]:
+    """What of a record says with which settings and code, and where, the run computes."""
+    settings_and_hash = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
+    return {**settings_and_hash, **commit(), "environment": environment(settings)}
+
+
+def _decisive(settings: Settings) -> str:
+    """Names what decides the result: all but the devices, threads and workers that compute it."""
+    return settings_hash(settings, *(set(type(settings).model_fields) - {"compute"}))
 
 
 def _read_record(path: Path) -> dict[str, Any]:
