@@ -26,22 +26,24 @@ if __name__ == "__main__":
         print("ready", flush=True)
         waiting.result()
 """
+# Workers that are up keep silent by themselves, so this one is met on its way: where it is given its dataset.
 LOADER = """
 import time
 from tmal_core.compute import Loader
 
-class Slow:
+class SlowToArrive:
     def __len__(self):
         return 1000
 
-    def __getitem__(self, number):
-        time.sleep(0.1)
-        return number
+    def __reduce__(self):
+        return arrive, ()
+
+def arrive():
+    print("ready", flush=True)
+    time.sleep(200)
 
 if __name__ == "__main__":
-    for number in Loader(Slow(), 2, batch_size=None):
-        if number == 3:
-            print("ready", flush=True)
+    next(iter(Loader(SlowToArrive(), 1, batch_size=None)))
 """
 
 

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import Any
 
 
@@ -20,6 +20,8 @@ def interrupts_held() -> Iterator[None]:
 
     This one hears it, at the latest afterwards: the mask is this thread's alone.
     """
+    # Python starts this helper with the first semaphore, and then lets SIGINT through again whatever was held.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
