@@ -105,7 +105,8 @@ def _raised(items: Iterator[Any]) -> Iterator[Any]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        remedy = "Run the same command again: it goes on where it stopped. If memory ran out, lower compute.num_workers."
+        remedy = "Run the same command again: it goes on where it stopped. "
+        remedy += "If memory ran out, use fewer workers (compute.num_workers)."
         raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
 
 
