@@ -78,6 +78,14 @@ def test_the_order_of_frames_counts(golden, weights):
     assert not torch.allclose(model(clips), model(clips.flip(2)), atol=1e-3)
 
 
+def test_the_last_adapter_has_nothing_to_learn_from(golden, weights):
+    """It changes patch tokens, and the class token alone is read behind it."""
+    model = STAdapterClassifier.from_state_dict(weights).eval()
+    model(golden["input_BCTHW"]).square().sum().backward()
+    without = {name for name, parameter in model.named_parameters() if not parameter.grad.any()}
+    assert without == {name for name in weights if name.startswith("transformer.resblocks.2.adapter_pre_mlp.")}
+
+
 def test_another_checkpoint_is_refused(weights):
     def without(part: str) -> dict:
         return {name: value for name, value in weights.items() if part not in name}
