@@ -54,6 +54,25 @@ def test_answers_as_evaluation_does(model, bank, sampler):
         assert np.array_equal(answer_episode(model, bank, sampler[number]).predicted, outcome.predicted[number].ravel())
 
 
+def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model, bank, small_settings, val):
+    way, shot = 3, 2
+    several = small_settings.replace({"episodes.shot": shot, "episodes.way": way})
+    sampler = evaluation_sampler(several, val, protocols(val)[0], seed=0)
+    answer, episode = answer_episode(model, bank, sampler[0]), sampler[0]
+    assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
+    shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
+    query = model.modulate(bank.query[episode.query.ravel()])
+    if model.merges_shots:
+        means = bank.support[torch.from_numpy(episode.support)].mean(1)
+        prototypes = model.modulate(means, bank.text.of_videos(episode.support[:, 0]))
+        expected = model.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
+    else:
+        expected = model.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
+    torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
+    logits = -model.log_scale.exp() * shown.mean(2)
+    torch.testing.assert_close(logits.softmax(1), torch.from_numpy(answer.probabilities), atol=1e-5, rtol=1e-4)
+
+
 def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
     answer = answer_episode(model, bank, sampler[0])
     queries, supports = answer.episode.query.ravel(), answer.episode.support.ravel()
