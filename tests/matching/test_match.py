@@ -32,6 +32,22 @@ def test_bimhm_is_the_reference_s(golden):
     torch.testing.assert_close(bimhm(golden["bimhm.distances"]), golden["bimhm.output"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, -1e4])
+def test_bimhm_over_the_whole_range(dtype, scale):
+    """The sums of both sides, 160,000 at most here, are beyond float16, and 8 bits of bfloat16 would round them."""
+    generator = torch.Generator().manual_seed(0)
+    distances = (scale * torch.rand(4, 3, 8, 8, generator=generator)).to(dtype).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = bimhm(distances)
+    result.sum().backward()
+    assert result.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(result.double(), bimhm(distances.detach().double()), atol=1e-6, rtol=1e-6)
+    assert distances.grad.dtype == dtype
+    # Every frame has one nearest frame on the other side, or equally near ones that share the gradient.
+    torch.testing.assert_close(distances.grad.double().sum((2, 3)), torch.full((4, 3), 16.0).double(), rtol=0, atol=0.1)
+
+
 def test_cosine_of_every_pair_of_frames(clips):
     query, support = clips
     distances = cosine_distance(query, support)
