@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tmal_core import report as report_module
 from tmal_core import suite
 from tmal_core.config import load_settings
-from tmal_core.errors import RunError, SettingsError
+from tmal_core.errors import EpisodeError, RunError, SettingsError
 from tmal_core.runs import Run
 
 PARAMETERS = 'preset: str = "tiny"\noverrides: dict = {}\nrun_dir: str = "runs/interactive"\nseed: int = 0\n'
@@ -220,6 +220,8 @@ def test_unknown_parameters_and_settings_are_told_before_anything_runs(tmp_path,
         suite.run_suite(tmp_path / "out", parameters={"seed": 1}, notebooks=tmp_path)
     with pytest.raises(SettingsError, match="trining"):
         suite.run_suite(tmp_path / "out", overrides={"trining.episodes": 1}, notebooks=tmp_path)
+    with pytest.raises(EpisodeError, match="got 99-way episodes of 'appearance'"):
+        suite.run_suite(tmp_path / "out", overrides={"episodes.way": 99}, notebooks=tmp_path)
     assert not (tmp_path / "out").exists()
 
 

@@ -31,6 +31,7 @@ from tmal_core.errors import RunError
 from tmal_core.files import atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.report import write_report
 from tmal_core.runs import Run
+from tmal_core.tasks.train import require_episodes
 
 PACKAGE = Path(__file__).resolve().parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"
@@ -76,11 +77,13 @@ def run_suite(
 
     Raises:
         SettingsError: a wrong preset or override, before anything runs.
+        EpisodeError: episodes that the data set cannot give, before anything runs.
         RunError: notebooks that fail the checks, before anything runs; a folder of something else; a failed notebook.
     """
     settings = load_settings(preset, overrides)
     extra = dict(parameters or {})
     plan = check_notebooks(notebooks, extra)
+    require_episodes(settings)
     out = Path(out).resolve()
     if fresh:
         _empty(out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tmal_core.config import Settings, in_project
+from tmal_core.config import DataSettings, Settings, in_project
 from tmal_core.data.catalog import Catalog
-from tmal_core.data.synthetic.generate import generate
+from tmal_core.data.synthetic.generate import generate, planned
 
 
 def synthesise(settings: Settings, progress: bool = True) -> Catalog:
@@ -14,6 +14,15 @@ def synthesise(settings: Settings, progress: bool = True) -> Catalog:
         DataError: the folder holds something else.
     """
     data = settings.data
-    clips = {"train": data.clips_train, "val": data.clips_val, "test": data.clips_test}
     workers = max(1, settings.compute.num_threads)
-    return generate(in_project(data.root), data.seed, clips, num_workers=workers, progress=progress)
+    return generate(in_project(data.root), data.seed, _clips(data), num_workers=workers, progress=progress)
+
+
+def planned_data(settings: Settings) -> Catalog:
+    """That catalogue without checksums, before any file is made."""
+    return planned(in_project(settings.data.root), _clips(settings.data))
+
+
+def _clips(data: DataSettings) -> dict[str, int]:
+    """Clips per class by split."""
+    return {"train": data.clips_train, "val": data.clips_val, "test": data.clips_test}

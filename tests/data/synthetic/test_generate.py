@@ -31,6 +31,12 @@ def test_same_seed_same_decoded_frames(tmp_path):
     assert not np.array_equal(a, c)
 
 
+def test_the_catalogue_is_known_before_any_file_is_made(small_data, tmp_path):
+    plan = module.planned(tmp_path / "none", dict.fromkeys(SPLITS, 4)).table.set_index("video")
+    made = small_data.table.drop(columns="sha256").set_index("video")
+    assert plan.sort_index().equals(made.sort_index()) and not (tmp_path / "none").exists()
+
+
 def test_interrupted_generation_ends_the_same(small_data, small_settings, monkeypatch):
     """Without its catalogue and some files, the set is completed to the same bytes, and whole files are kept."""
     table = small_data.table.copy()

@@ -59,6 +59,17 @@ def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2,
     return save_catalog(root, pd.DataFrame(rows).sort_values(["family", "split", "class_name", "video"]))
 
 
+def planned(root: Path, clips: dict[str, int]) -> Catalog:
+    """The catalogue that `generate` will leave, without checksums, whether or not there is a file."""
+    rows = [
+        row
+        for action, twin in _units()
+        for clip in range(clips[action.split])
+        for row in _rows(action, twin, clip).values()
+    ]
+    return Catalog(root, pd.DataFrame(rows))
+
+
 def write_clip(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encode frames (F, H, W, 3) uint8 as all-intra H.264 at a constant quantiser, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,37 +126,36 @@ def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
 def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> list[dict[str, object]]:
     """Write the files of one film and return their rows of the catalogue."""
     root, seed, action, twin, clip = job
+    rows = _rows(action, twin, clip)
+    if not all((root / row["path"]).exists() for row in rows.values()):
+        for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+            write_clip(root / rows[role]["path"], frames)
+    return [{**row, "sha256": hashlib.sha256((root / row["path"]).read_bytes()).hexdigest()} for row in rows.values()]
+
+
+def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, object]]:
+    """Rows of the catalogue for the files of one film, by role; without their checksums."""
     base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
-    made: dict[str, Path] = {}
-    for role in files(action):
+    rows = {}
+    for role, num_frames in files(action).items():
         owner = twin if role == "backward" else action
         suffix = f"_{role}" if role in ("support", "query") else ""
-        made[role] = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
-    if not all((root / path).exists() for path in made.values()):
-        for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
-            write_clip(root / made[role], frames)
-    return [
-        _row(root, path, twin if role == "backward" else action, role, base, files(action)[role])
-        for role, path in made.items()
-    ]
-
-
-def _row(root: Path, path: Path, action: ActionClass, role: str, base: str, num_frames: int) -> dict[str, object]:
-    return {
-        "video": path.with_suffix("").as_posix(),
-        "path": path.as_posix(),
-        "split": action.split,
-        "class_name": action.name,
-        "family": action.family,
-        "role": role if role in ROLES else "both",
-        "group": action.group,
-        "base": base,
-        "num_frames": num_frames,
-        "fps": float(FPS),
-        "height": SIDE,
-        "width": SIDE,
-        "sha256": hashlib.sha256((root / path).read_bytes()).hexdigest(),
-    }
+        path = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
+        rows[role] = {
+            "video": path.with_suffix("").as_posix(),
+            "path": path.as_posix(),
+            "split": owner.split,
+            "class_name": owner.name,
+            "family": owner.family,
+            "role": role if role in ROLES else "both",
+            "group": owner.group,
+            "base": base,
+            "num_frames": num_frames,
+            "fps": float(FPS),
+            "height": SIDE,
+            "width": SIDE,
+        }
+    return rows
 
 
 def _slug(text: str) -> str:
