@@ -149,6 +149,16 @@ class ModelSettings(Section):
     smoothing: Annotated[float, Field(gt=0)] = 0.5
     """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
 
+    @property
+    def reads_flow(self) -> bool:
+        """Whether clips come with flow."""
+        return self.flow_encoder != "none" and self.fusion != "none"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether support clips come with their class's text."""
+        return self.text and self.fusion != "none"
+
 
 class TrainingSettings(Section):
     episodes: Annotated[int, Field(ge=0)] = 5000

@@ -13,7 +13,7 @@ from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.fusion import fusion_blocks
-from tmal_core.models.methods import METHODS, build, resolved
+from tmal_core.models.methods import METHODS, build, inputs, resolved
 from tmal_core.models.summary import frozen_hash, parameter_table
 from tmal_core.models.tmal import TMAL
 
@@ -278,6 +278,15 @@ def test_methods_force_their_parts_and_tmal_none():
         parts = resolved(TINY.model_copy(update={"method": name}))
         assert all(getattr(parts, key) == value for key, value in METHODS[name].forced.items())
     assert resolved(TINY) == TINY
+
+
+def test_what_methods_are_given_is_known_without_their_weights():
+    given = {name: inputs(TINY.model_copy(update={"method": name})) for name in METHODS}
+    assert given["zero_shot"] == given["clip_fsar"] == ("frames", "class names")
+    assert given["otam"] == given["st_adapter"] == ("frames",)
+    assert given["tmal"] == ("frames", "flow", "class names")
+    assert inputs(TINY.model_copy(update={"fusion": "none"})) == ("frames",)
+    assert inputs(TINY.model_copy(update={"method": "otam", "text_score": 0.5})) == ("frames", "class names")
 
 
 def test_encoding_takes_the_class_token_alone_through_the_last_block(trained):

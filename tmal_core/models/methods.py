@@ -79,6 +79,13 @@ def resolved(settings: ModelSettings) -> ModelSettings:
     return settings.model_copy(update=dict(method(settings.method).forced))
 
 
+def inputs(settings: ModelSettings) -> tuple[str, ...]:
+    """What the method that the settings name is given of a clip, in words for tables; no weights are needed."""
+    parts = resolved(settings)
+    names = parts.reads_text or parts.text_score > 0 or method(settings.method).text_only
+    return ("frames", *["flow"] * parts.reads_flow, *["class names"] * names)
+
+
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:
     """The model that the settings name, on its backbone, untrained."""
     clip = load_backbone(located(settings.backbone), settings.pretrained, device)

@@ -99,12 +99,12 @@ class TMAL(nn.Module):
     @property
     def reads_flow(self) -> bool:
         """Whether clips come with flow."""
-        return self.parts.flow_encoder != "none" and self.parts.fusion != "none"
+        return self.parts.reads_flow
 
     @property
     def reads_text(self) -> bool:
         """Whether support clips come with their class's text."""
-        return self.parts.text and self.parts.fusion != "none"
+        return self.parts.reads_text
 
     @property
     def merges_shots(self) -> bool:
