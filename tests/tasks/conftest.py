@@ -48,3 +48,22 @@ def copy_clip(tmp_path_factory):
         return path
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def shrunk() -> dict[str, object]:
+    """What brings a preset of real data to the size of small clips, the tiny CLIP and a test's patience."""
+    return {
+        "model.backbone": "data/tiny_clip",
+        "model.pretrained": "folder",
+        "model.bottleneck": 16,
+        "model.mlp_width": 64,
+        "sampling.resize": 72,
+        "sampling.crop": 64,
+        "episodes.queries_train": 1,
+        "training.val_episodes": 5,
+        "evaluation.episodes": 10,
+        "evaluation.bootstrap": 20,
+        "compute.num_workers": 0,
+        "compute.num_threads": 1,
+    }

@@ -22,27 +22,11 @@ from tmal_core.tasks.splits import import_splits
 
 REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
-SHRUNK = {
-    "model.backbone": "data/tiny_clip",
-    "model.pretrained": "folder",
-    "model.bottleneck": 16,
-    "model.mlp_width": 64,
-    "sampling.resize": 72,
-    "sampling.crop": 64,
-    "episodes.queries_train": 1,
-    "training.episodes": 2,
-    "training.validate_every": 2,
-    "training.val_episodes": 5,
-    "evaluation.episodes": 10,
-    "evaluation.bootstrap": 20,
-    "compute.num_workers": 0,
-    "compute.num_threads": 1,
-    "prepare.max_lost": 1.0,
-}
+SHORT = {"training.episodes": 2, "training.validate_every": 2, "prepare.max_lost": 1.0}
 
 
 @pytest.fixture(scope="module")
-def mock(tmp_path_factory, copy_clip):
+def mock(tmp_path_factory, copy_clip, shrunk):
     """Makes the mock tree of a preset: its settings and the folder of its videos."""
 
     def mock(name: str, per_class: int):
@@ -52,7 +36,7 @@ def mock(tmp_path_factory, copy_clip):
             for k, path in enumerate(rows["path"].head(per_class)):
                 file = path if "." in path else f"{path}.webm"
                 copy_clip(base / "videos" / file, (2 * number + k) % 7)
-        return load_settings(name, {**SHRUNK, "data.root": str(base / "data")}), base / "videos"
+        return load_settings(name, {**shrunk, **SHORT, "data.root": str(base / "data")}), base / "videos"
 
     return mock
 
@@ -82,12 +66,12 @@ def prepared(settings, videos, per_class: int):
         ("ssv2_small", "st_adapter", 1),
     ],
 )
-def test_prepare_flow_train_evaluate(mock, name, trained, shot, tmp_path, capsys):
+def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path, capsys):
     per_class = shot + 1
     settings, videos = mock(name, per_class)
     prepared(settings, videos, per_class)
     root, run = str(settings.data.root), tmp_path / "run"
-    chosen = {**SHRUNK, "data.root": root, "model.method": trained, "episodes.shot": shot}
+    chosen = {**shrunk, **SHORT, "data.root": root, "model.method": trained, "episodes.shot": shot}
     changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     preset = ["--preset", name, *changes]
     assert cli.main(["flow", *preset]) == 0

@@ -16,32 +16,24 @@ from tmal_core.tasks.evaluate import answer
 from tmal_core.tasks.train import require_episodes, train
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
-# A preset of real data, at the size of the diagnostic clips and of a test's patience.
-SHRUNK = {
-    "model.backbone": "data/tiny_clip",
-    "model.pretrained": "folder",
-    "model.bottleneck": 16,
-    "model.mlp_width": 64,
-    "sampling.resize": 72,
-    "sampling.crop": 64,
-    "compute.num_workers": 0,
-    "compute.num_threads": 1,
+SHORT = {
     "episodes.way": 2,
-    "episodes.queries_train": 1,
     "training.episodes": 6,
     "training.accumulation": 2,
     "training.validate_every": 6,
-    "training.val_episodes": 5,
     "training.warmup": 0,
     "training.backbone_learning_rate": 1e-3,  # so that three steps are more than rounding
-    "evaluation.episodes": 10,
-    "evaluation.bootstrap": 20,
 }
 
 
 @pytest.fixture
-def settings(small_settings, small_flow):
-    return load_settings("hmdb51", {**SHRUNK, "data.root": str(small_settings.data.root)})
+def changes(small_settings, small_flow, shrunk):
+    return {**shrunk, **SHORT, "data.root": str(small_settings.data.root)}
+
+
+@pytest.fixture
+def settings(changes):
+    return load_settings("hmdb51", changes)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -72,8 +64,8 @@ def test_clip_fsar_tunes_the_whole_image_tower_on_frames_of_the_whole_video(sett
     assert model.scores_text and answer(settings, tmp_path, ["clip_fsar"], "val", progress=False)
 
 
-def test_the_command_says_what_was_trained_part_by_part(settings, tmp_path, capsys):
-    changes = {**SHRUNK, "data.root": settings.data.root, "model.method": "tmal"}
+def test_the_command_says_what_was_trained_part_by_part(changes, tmp_path, capsys):
+    changes["model.method"] = "tmal"
     arguments = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     assert cli.main(["train", "--preset", "hmdb51", *arguments, "--out", str(tmp_path)]) == 0
     *table, last = capsys.readouterr().out.splitlines()
