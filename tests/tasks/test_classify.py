@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tmal_core import cli
 from tmal_core.data.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.flow import extract as extract_module
+from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.tasks.classify import classify, trained_settings
 from tmal_core.tasks.flow import extract_flow
@@ -85,6 +87,24 @@ def test_unsure_below_the_threshold(small_settings, places, tmp_path):
     for wrong in (-0.1, 1.5, float("nan")):
         with pytest.raises(SettingsError, match="a probability from 0 to 1 below which a clip is unsure, got"):
             run(settings, places, unsure_below=wrong)
+
+
+def test_new_clips_are_encoded_as_precisely_as_examples(small_settings, places, tmp_path, monkeypatch):
+    half = []
+
+    def noted(encode):
+        def call(self, *clips):
+            half.append(torch.is_autocast_enabled("cpu"))
+            return encode(self, *clips)
+
+        return call
+
+    for name in ("encode", "encode_roles"):
+        monkeypatch.setattr(TMAL, name, noted(getattr(TMAL, name)))
+    settings = settings_of(small_settings, "otam", tmp_path)
+    run(settings, places)
+    run(settings.replace({"evaluation.precision": "bfloat16"}), places)
+    assert half == [False, False, True, True]  # examples, then new clips
 
 
 def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, make_clip):

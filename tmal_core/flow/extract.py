@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 from tmal_core.compute import Loader
 from tmal_core.data.sampling import Grid, grid_positions
 from tmal_core.data.video import read_frames
-from tmal_core.errors import DataError, SettingsError, TmalError
+from tmal_core.errors import DataError, SettingsError
 from tmal_core.files import file_sha256
 from tmal_core.flow.estimator import FlowEstimator, build_estimator, flow_batches
 from tmal_core.flow.report import ExtractReport, Outcome, join_reports, shard_path, write_report
@@ -135,7 +135,7 @@ class _Decoded:
 
 
 class _Videos(Dataset):
-    """Item i is what a worker can do for row i: an Outcome, a _Decoded, or the error that ends the extraction."""
+    """Item i is what a worker can do for row i."""
 
     def __init__(
         self, table: pd.DataFrame, root: Path, store: FlowStore, estimator: FlowEstimator, grid: Grid, decoder: str
@@ -158,12 +158,9 @@ class _Videos(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Outcome | _Decoded | TmalError:
-        try:
-            item = self._prepare(self.rows[index])
-            return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
-        except TmalError as error:
-            return error  # as a value, see `Loader`
+    def __getitem__(self, index: int) -> Outcome | _Decoded:
+        item = self._prepare(self.rows[index])
+        return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
 
     def _prepare(self, row: _Row) -> Outcome | _Decoded:
         meta = replace(self.origin, source_hash=row.source_hash)
@@ -204,12 +201,8 @@ def _read_reduced(row: _Row, wanted: np.ndarray, decoder: str) -> tuple[np.ndarr
     return np.concatenate(parts) if len(parts) > 1 else parts[0], min(parts[0].shape[1:3]) / min(frames.shape[1:3])
 
 
-def _finish(
-    item: Outcome | _Decoded | TmalError, estimator: FlowEstimator, store: FlowStore, batch_pairs: int
-) -> Outcome:
+def _finish(item: Outcome | _Decoded, estimator: FlowEstimator, store: FlowStore, batch_pairs: int) -> Outcome:
     """Estimate and store what is still to be estimated."""
-    if isinstance(item, TmalError):
-        raise item
     if isinstance(item, Outcome):
         return item
     frames = item.frames.numpy()
@@ -231,7 +224,7 @@ def _broken(video: str, store: FlowStore, error: DataError) -> Outcome:
     return Outcome(video, "broken", str(error))
 
 
-def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded | TmalError]:
+def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded]:
     if num_workers == 0:
         yield from (videos[index] for index in range(len(videos)))
         return

@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-PAIRS = 128  # Constants are made as float64 below: a bare number in a kernel is rounded to float32.
-LOG_TWO = tl.constexpr(math.log(2))
+PAIRS = 128  # alignments of one program, a lane each
+LOG_TWO = tl.constexpr(math.log(2))  # made a float64 where it is used: a bare number in a kernel is rounded to float32
 
 
 @triton.jit

@@ -79,11 +79,15 @@ def resolved(settings: ModelSettings) -> ModelSettings:
     return settings.model_copy(update=dict(method(settings.method).forced))
 
 
-def inputs(settings: ModelSettings) -> tuple[str, ...]:
-    """What the method that the settings name is given of a clip, in words for tables; no weights are needed."""
+def needs_names(settings: ModelSettings) -> bool:
+    """Whether the method that the settings name reads names of classes, in its features or for its answers."""
     parts = resolved(settings)
-    names = parts.reads_text or parts.text_score > 0 or method(settings.method).text_only
-    return ("frames", *["flow"] * parts.reads_flow, *["class names"] * names)
+    return parts.reads_text or parts.text_score > 0 or method(settings.method).text_only
+
+
+def inputs(settings: ModelSettings) -> tuple[str, ...]:
+    """What the method that the settings name is given, in words for tables; no weights are needed."""
+    return ("frames", *["flow"] * resolved(settings).reads_flow, *["class names"] * needs_names(settings))
 
 
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> TMAL:

@@ -308,20 +308,27 @@ class TMAL(nn.Module):
         the backward pass."""
         level = motion.levels[number] if str(number) in self.flow_fusion else None
         if not (self.low_memory and self.training and torch.is_grad_enabled()):
-            return self._block_of(number, tokens, num_frames, level, text, class_token_only)
+            return self._block_at_once(number, tokens, num_frames, level, text, class_token_only)
         size = _CLIPS_IN_LOW_MEMORY * num_frames
         num_parts = -(-len(tokens) // size)
         levels = [None] * num_parts if level is None else level.split(size)
         texts = [None] * num_parts if text is None else text.split(_CLIPS_IN_LOW_MEMORY)
         parts = [
             checkpoint(
-                self._block_of, number, part, num_frames, part_level, part_text, class_token_only, use_reentrant=False
+                self._block_at_once,
+                number,
+                part,
+                num_frames,
+                part_level,
+                part_text,
+                class_token_only,
+                use_reentrant=False,
             )
             for part, part_level, part_text in zip(tokens.split(size), levels, texts, strict=True)
         ]
         return torch.cat(parts)
 
-    def _block_of(
+    def _block_at_once(
         self,
         number: int,
         tokens: Tensor,

@@ -27,7 +27,7 @@ from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
 from tmal_core.files import atomic_path
-from tmal_core.models.methods import method, resolved
+from tmal_core.models.methods import method, needs_names, resolved
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
@@ -236,12 +236,12 @@ def _encoded_examples(
     settings: Settings, model: TMAL, examples: Catalog, classes: Sequence[str], progress: bool
 ) -> Examples:
     names, class_of = np.unique(np.array(classes), return_inverse=True)
-    names_alone = method(settings.model.method).text_only
     text = None
-    if model.reads_text or model.scores_text or names_alone:
+    if needs_names(settings.model):
         text = SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
     bank = encode(model, _reader(examples, settings, model), text, progress)
     features = None if text is None else text.features
+    names_alone = method(settings.model.method).text_only
     return Examples(bank.query, bank.support, torch.from_numpy(class_of), features, names_alone)
 
 
@@ -250,11 +250,14 @@ def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: 
     """(Q, T + M, d) clip tokens as queries, on the CPU."""
     reader = _reader(clips, settings, model)
     rows, device = np.arange(len(clips)), model.log_scale.device
+    half = settings.evaluation.precision == "bfloat16"
     loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, reader.settings.compute.num_workers)
     parts = []
     for part in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         flow_px = None if part.flow_px is None else part.flow_px.to(device)
-        parts.append(model.encode(part.frames.to(device), flow_px).float().cpu())
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            tokens = model.encode(part.frames.to(device), flow_px)
+        parts.append(tokens.float().cpu())
     return torch.cat(parts)
 
 

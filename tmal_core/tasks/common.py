@@ -14,7 +14,7 @@ from tmal_core.data.episodes import EpisodeSampler, Protocol, protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import Bank, load_or_encode
 from tmal_core.evaluation.protocol import Episodes
-from tmal_core.models.methods import build, method
+from tmal_core.models.methods import build, method, needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.training.checkpoint import load_checkpoint
@@ -86,7 +86,7 @@ def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText |
     Raises:
         DataError: classes without names, which this model cannot do without.
     """
-    if not (model.reads_text or model.parts.text_score or method(settings.model.method).text_only):
+    if not needs_names(settings.model):
         return None
     require_names(catalog)
     names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
