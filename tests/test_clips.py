@@ -64,7 +64,7 @@ def test_a_file_is_hashed_once(reader, monkeypatch):
     reader.evaluate(0)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_errors_come_through_workers_as_they_are(reader, num_workers):
     """Real presets decode in workers, and a DataLoader makes a RuntimeError of an error that it cannot rebuild."""
     path = reader.catalog.file(1)
