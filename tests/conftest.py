@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tmal_core.config import Settings, load_settings
-from tmal_core.data.catalog import Catalog
+from tmal_core.data.catalog import Catalog, save_catalog
 from tmal_core.data.sampling import grid_positions
 from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
 from tmal_core.tasks.synthesise import synthesise
@@ -83,3 +83,17 @@ def small_flow(small_settings, small_data) -> FlowStore:
         meta = FlowMeta("dis", "none", str(small_settings.sampling.grid), row.sha256)
         store.write(row.video, flow_px, at, meta)
     return store
+
+
+@pytest.fixture(scope="session")
+def few_settings(small_settings, small_data, small_flow, tmp_path_factory) -> Settings:
+    """Settings of a part of that data set, for tests that train on and encode whole splits.
+
+    Four classes of each family and split; of `order` and `semantic` whole groups.
+    """
+    root, table = tmp_path_factory.mktemp("few"), small_data.table
+    classes = table.drop_duplicates("class_name").sort_values(["group", "class_name"])
+    kept = classes.groupby(["split", "family"]).head(4)["class_name"]
+    save_catalog(root, table[table["class_name"].isin(kept)], small_data.root)
+    (root / "flow").symlink_to(small_data.root / "flow")
+    return small_settings.replace({"data.root": str(root)})

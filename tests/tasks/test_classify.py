@@ -212,10 +212,10 @@ def test_flow_of_the_data_set_is_used(small_settings, small_data, places, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def trained(small_settings, small_data, small_flow, tmp_path_factory):
+def trained(few_settings, tmp_path_factory):
     """A run folder with a trained method."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    settings = small_settings.replace({"training.episodes": 4, "model.method": "st_adapter"})
+    settings = few_settings.replace({"training.episodes": 4, "model.method": "st_adapter"})
     with Run.create(folder, settings, "train") as began:
         train(settings, began, progress=False)
     return folder

@@ -11,9 +11,9 @@ from tmal_core.tasks import study
 
 
 @pytest.fixture(scope="module")
-def small(small_settings, small_flow):
+def small(few_settings):
     fast = {"training.episodes": 4, "training.accumulation": 1, "training.learning_rate": 0.05}
-    return small_settings.replace({**fast, "training.val_episodes": 5, "evaluation.episodes": 12})
+    return few_settings.replace({**fast, "training.val_episodes": 5, "evaluation.episodes": 12})
 
 
 @pytest.fixture(scope="module")

@@ -27,8 +27,8 @@ SHORT = {
 
 
 @pytest.fixture
-def changes(small_settings, small_flow, shrunk):
-    return {**shrunk, **SHORT, "data.root": str(small_settings.data.root)}
+def changes(few_settings, shrunk):
+    return {**shrunk, **SHORT, "data.root": str(few_settings.data.root)}
 
 
 @pytest.fixture

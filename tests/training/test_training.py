@@ -118,9 +118,9 @@ def test_a_few_episodes_lower_the_loss(settings):
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_history_is_there_at_every_validation_and_counts_the_last_line(settings, tmp_path):
-    run, seen = Run.create(tmp_path / "run", settings, "train"), []
-    task.train(settings, run, progress=False, on_validation=lambda: seen.append(len(run.metrics())))
+def test_history_is_there_at_every_validation_and_counts_the_last_line(few_settings, tmp_path):
+    run, seen = Run.create(tmp_path / "run", few_settings, "train"), []
+    task.train(few_settings, run, progress=False, on_validation=lambda: seen.append(len(run.metrics())))
     assert seen == [1, 2]
     run.log_metrics(kind="train", method="st_adapter", episode=4, val_pct=99.0)
     run.log_metrics(kind="train", method="tmal", episode=4, val_pct=12.0)
