@@ -24,7 +24,12 @@ from tmal_core.tasks.splits import import_splits
 
 REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
-SHORT = {"training.episodes": 2, "training.validate_every": 2, "prepare.max_lost": 1.0}
+SHORT = {
+    "training.episodes": 2,
+    "training.validate_every": 2,
+    "prepare.max_lost": 1.0,
+    "flow.estimator": "dis_ultrafast",
+}
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpe
 
 _LINE = re.compile(r"(train|val|test)(0|[1-9][0-9]{0,5})/(/?)(.*)", re.DOTALL)
 _CLASS_ID = re.compile(r"0|[1-9][0-9]{0,5}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_PLAIN = re.compile(r"[\W_]+")
 _FORMS = "train8/78687 or train0//videos/brush_hair/x.avi"
 
 
@@ -55,7 +57,7 @@ def class_folder(path: str) -> str:
 def path_fault(path: str) -> str:
     """Why a relative path is refused: it could lead out of its folder, or names no file; "" where it is fine."""
     parts = path.split("/")
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    if _CONTROL.search(path):
         return "a control character"
     if path.startswith("/") or re.match("[A-Za-z]:", path):
         return "an absolute path"
@@ -277,7 +279,7 @@ def _check_classes(table: pd.DataFrame, where: str) -> None:
 
 def plain(name: str) -> str:
     """A class name as it is compared: letters and digits in lower case ("draw_sword" is "Draw Sword")."""
-    return "".join(character for character in name.casefold() if character.isalnum())
+    return _NOT_PLAIN.sub("", name.casefold())
 
 
 def _check_row(path: Path, number: int, cells: list[str]) -> None:
