@@ -31,7 +31,7 @@ from tmal_core.errors import RunError
 from tmal_core.files import atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.report import write_report
 from tmal_core.runs import Run
-from tmal_core.tasks.train import require_episodes
+from tmal_core.tasks.episodes import require_episodes
 
 PACKAGE = Path(__file__).resolve().parent
 NOTEBOOKS = PACKAGE.parent / "notebooks"

@@ -12,7 +12,7 @@ from tmal_core.evaluation.inspection import answer_episode, matched_features
 from tmal_core.evaluation.protocol import Episodes, evaluate
 from tmal_core.models.methods import build
 from tmal_core.models.text import SplitText
-from tmal_core.tasks.common import evaluation_sampler
+from tmal_core.tasks.episodes import evaluation_sampler
 
 
 @pytest.fixture(params=["otam", "tmal"])

@@ -7,13 +7,12 @@ import torch
 
 from tmal_core import cli
 from tmal_core.config import load_settings
-from tmal_core.errors import EpisodeError
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runs import Run
 from tmal_core.tasks.common import load_model, with_method
 from tmal_core.tasks.evaluate import answer
-from tmal_core.tasks.train import require_episodes, train
+from tmal_core.tasks.train import train
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
 SHORT = {
@@ -74,19 +73,3 @@ def test_the_command_says_what_was_trained_part_by_part(changes, tmp_path, capsy
     whole, model = trained.pop("whole model"), load_model(Run.open(tmp_path).settings, tmp_path)
     assert whole == sum(trained.values()) == sum(p.numel() for p in model.tunable().values())
     assert last.startswith("tmal: best on val")
-
-
-@pytest.mark.parametrize("prepared", [False, True])
-def test_episodes_that_the_data_cannot_give_are_told_before_anything_runs(small_settings, small_data, prepared):
-    """By what the diagnostic data set will hold, or by the catalogue of another one."""
-    place = {"data.name": "mine"} if prepared else {"data.root": "nowhere"}
-    own = small_settings.replace(place)
-    require_episodes(own)
-    for change, words in (
-        ({"episodes.way": 99}, "a way of at most 30, got 99-way episodes of 'appearance'"),
-        ({"episodes.queries_train": 6}, r"7 clips per class \(1-shot with 6 queries, 'appearance'\), got 4"),
-        ({"episodes.queries_eval": 5}, r"6 clips per class \(1-shot with 5 queries, 'appearance'\), got 4"),
-    ):
-        with pytest.raises(EpisodeError, match=words):
-            require_episodes(own.replace(change))
-    require_episodes(own.replace({"data.name": "mine", "data.root": "nowhere", "episodes.way": 99}))

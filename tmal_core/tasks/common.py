@@ -10,13 +10,14 @@ import torch
 from tmal_core.clips import ClipReader
 from tmal_core.config import Settings, in_project
 from tmal_core.data.catalog import Catalog, load_catalog, require_names
-from tmal_core.data.episodes import EpisodeSampler, Protocol, protocols
+from tmal_core.data.episodes import protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import Bank, load_or_encode
 from tmal_core.evaluation.protocol import Episodes
 from tmal_core.models.methods import build, method, needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
+from tmal_core.tasks.episodes import evaluation_sampler
 from tmal_core.training.checkpoint import load_checkpoint
 from tmal_core.training.loop import BEST, training_hash
 
@@ -72,12 +73,6 @@ def draw_episodes(settings: Settings, catalog: Catalog, count: int, seed: int) -
         protocol.name: Episodes.draw(evaluation_sampler(settings, catalog, protocol, seed), count)
         for protocol in protocols(catalog)
     }
-
-
-def evaluation_sampler(settings: Settings, catalog: Catalog, protocol: Protocol, seed: int) -> EpisodeSampler:
-    """Episodes as evaluation draws them."""
-    e = settings.episodes
-    return EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_eval, seed)
 
 
 def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText | None:

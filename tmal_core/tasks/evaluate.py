@@ -19,7 +19,8 @@ from tmal_core.evaluation.statistics import accuracy_interval, difference_interv
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import METHODS
 from tmal_core.models.tmal import TMAL
-from tmal_core.tasks.common import bank_of, draw_episodes, evaluation_sampler, load_model, split_of, with_method
+from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
+from tmal_core.tasks.episodes import evaluation_sampler
 from tmal_core.tasks.prepare import lost_videos
 
 Outcomes = dict[str, dict[str, Outcome]]

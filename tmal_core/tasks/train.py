@@ -9,9 +9,8 @@ import pandas as pd
 
 from tmal_core.clips import ClipReader, TrainingEpisodes
 from tmal_core.compute import set_up
-from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog
-from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, protocols
+from tmal_core.config import Settings
+from tmal_core.data.episodes import MIXED, protocols
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.bank import encode
 from tmal_core.evaluation.protocol import Episodes, evaluate
@@ -21,9 +20,8 @@ from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.seeding import seed_everything
-from tmal_core.tasks.common import build_model, checkpoint_folder, evaluation_sampler, split_of, split_text, with_method
-from tmal_core.tasks.prepare import DIAGNOSTIC
-from tmal_core.tasks.synthesise import planned_data
+from tmal_core.tasks.common import build_model, checkpoint_folder, split_of, split_text, with_method
+from tmal_core.tasks.episodes import evaluation_sampler, training_samplers
 from tmal_core.training.loop import Progress, Validated, train_model
 
 
@@ -86,44 +84,8 @@ def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEp
     """Training episodes, evenly over the families of the data set."""
     catalog = split_of(settings, "train")
     reader = ClipReader(catalog, settings, settings.data.cache, with_flow)
-    samplers = _training_samplers(settings, catalog)
+    samplers = training_samplers(settings, catalog)
     return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
-
-
-def _training_samplers(settings: Settings, catalog: Catalog) -> list[EpisodeSampler]:
-    """One per family. Every episode has about as many queries in all, way x queries_train: with fewer classes, each
-    has more."""
-    e, samplers = settings.episodes, []
-    for protocol in protocols(catalog):
-        if protocol.name != MIXED:
-            way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
-            queries = e.way * e.queries_train // way
-            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, settings.seed))
-    return samplers
-
-
-def require_episodes(settings: Settings) -> None:
-    """Check, before anything runs, that every split has the classes and clips for the episodes that are asked for.
-
-    What the diagnostic data set will hold is known before it is made. Of another data set the catalogue tells; without
-    one there is nothing to check.
-
-    Raises:
-        EpisodeError: too few classes, or too few clips in a class.
-        DataError: a catalogue that cannot be read, or lacks a split.
-    """
-    root = in_project(settings.data.root)
-    if settings.data.name == DIAGNOSTIC:
-        catalog = planned_data(settings)
-    elif (root / FILE_NAME).is_file():
-        catalog = load_catalog(root)
-    else:
-        return
-    _training_samplers(settings, catalog.select("train"))
-    for split in ("val", "test"):
-        part = catalog.select(split)
-        for protocol in protocols(part):
-            evaluation_sampler(settings, part, protocol, settings.seed)
 
 
 class _Validation:
