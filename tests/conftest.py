@@ -15,7 +15,9 @@ import torch
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.catalog import Catalog, save_catalog
 from tmal_core.data.sampling import grid_positions
+from tmal_core.flow.extract import extract
 from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
+from tmal_core.tasks import flow as flow_task
 from tmal_core.tasks.synthesise import synthesise
 
 torch.set_num_threads(1)
@@ -69,7 +71,20 @@ def small_settings(tmp_path_factory) -> Settings:
 @pytest.fixture(scope="session")
 def small_data(small_settings) -> Catalog:
     """The whole diagnostic data set with a few clips per class: real files, made once."""
-    return synthesise(small_settings, progress=False)
+    return synthesise(small_settings.replace({"compute.num_threads": 2}), progress=False)
+
+
+@pytest.fixture
+def flow_here(monkeypatch) -> list[dict[str, object]]:
+    """Makes flow in this process, where it can be watched and no worker has to start; with what it was asked for."""
+    asked: list[dict[str, object]] = []
+
+    def here(**arguments):
+        asked.append(arguments)
+        return extract(**{**arguments, "num_workers": 0})
+
+    monkeypatch.setattr(flow_task, "extract", here)
+    return asked
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 import sys
 
 import pytest
@@ -29,32 +28,30 @@ def test_the_machine_in_words(monkeypatch):
 
 
 FAULTS = """
-import resource, sys, torch
+import resource, torch
 from tmal_core.compute import keep_freed_memory
 
-if sys.argv[1] == "kept":
-    assert keep_freed_memory()
 torch.set_num_threads(1)
 
 def step():
     kept = [torch.ones(1 << 24) for _ in range(2)]  # of a size that glibc never keeps by itself
 
-for _ in range(3):
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    for _ in range(3):
+        step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_freed_memory(), faults())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can be told to keep memory")
-def test_memory_that_a_step_gives_back_is_there_for_the_next():
-    def faults(how: str) -> int:
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
-        return int(done.stdout)
-
-    assert faults("kept") < 200 < 20_000 < faults("as it is")
+def test_memory_that_a_step_gives_back_is_there_for_the_next(run_code):
+    as_it_is, told, kept = run_code(FAULTS).split()
+    assert told == "True" and int(kept) < 200 < 20_000 < int(as_it_is)
 
 
 def test_another_c_library_is_left_alone(monkeypatch):

@@ -19,9 +19,8 @@ from tmal_core.data.sampling import grid_positions, train_positions
 from tmal_core.data.splits import save_splits
 from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.flow.dis import DIS
-from tmal_core.flow.extract import extract
 from tmal_core.seeding import generator
-from tmal_core.tasks import flow as flow_task
+from tmal_core.tasks.flow import extract_flow
 from tmal_core.tasks.prepare import prepare
 
 NUM_FRAMES = {"gop_250": 300, "one": 1}
@@ -85,7 +84,7 @@ def test_what_the_model_gets_from_workers(prepared, spelled):
         assert spelled(clip) == reader.test_positions(row).tolist(), table["path"][row]
 
 
-def test_flow_is_estimated_from_each_frame_to_the_next(prepared, spelled, monkeypatch):
+def test_flow_is_estimated_from_each_frame_to_the_next(prepared, spelled, flow_here, monkeypatch):
     settings, catalog = prepared
     seen: list[tuple[list[int], list[int]]] = []
 
@@ -95,9 +94,7 @@ def test_flow_is_estimated_from_each_frame_to_the_next(prepared, spelled, monkey
         return torch.zeros(len(first), 2, *first.shape[-2:])
 
     monkeypatch.setattr(DIS, "estimate", note)
-    # In this process, where it can be watched.
-    monkeypatch.setattr(flow_task, "extract", lambda **arguments: extract(**{**arguments, "num_workers": 0}))
-    assert not flow_task.extract_flow(settings, progress=False).broken
+    assert not extract_flow(settings, progress=False).broken
     wanted = []
     for count in catalog.table["num_frames"][catalog.table["num_frames"] > 1]:
         positions = np.unique(grid_positions(count, settings.sampling.grid))

@@ -26,9 +26,9 @@ def settings(videos, tmp_path):
     return load_settings("tiny", overrides)
 
 
-def test_settings_reach_the_extraction(settings, tmp_path):
+def test_settings_reach_the_extraction(settings, tmp_path, flow_here):
     report = extract_flow(settings, progress=False)
-    assert report.counts == {"made": 5}
+    assert report.counts == {"made": 5} and flow_here[0]["num_workers"] == 1  # as many as threads
     store = flow_store(settings)
     assert store.root == tmp_path / "flow" / "dis" and not store.compact
     stored = store.read("clip6")
@@ -39,7 +39,7 @@ def test_settings_reach_the_extraction(settings, tmp_path):
     assert flow_store(compact).compact
 
 
-def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch):
+def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch, flow_here):
     """The jobs themselves are tested in test_cluster; here, that they are asked for what `extract` would be."""
     asked = {}
     monkeypatch.setattr(flow_task, "extract_on_cluster", lambda **arguments: asked.update(arguments))
@@ -48,6 +48,7 @@ def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch):
     assert asked["log_dir"] == tmp_path / "flow" / "dis" / "jobs" and asked["progress"]
     for name in ("cluster", "num_shards", "log_dir", "parameters", "progress"):
         del asked[name]
+    assert asked.pop("num_workers") == 1
     assert extract(**asked, progress=False).counts == {"made": 5}
     assert extract_flow(settings, progress=False).counts == {"kept": 5}
 

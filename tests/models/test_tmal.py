@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 
@@ -59,9 +60,29 @@ def untrained(parts):
     return _built(parts)
 
 
-@pytest.fixture(params=[*SWITCHES.values(), *METHOD_SWITCHES.values()], ids=[*SWITCHES, *METHOD_SWITCHES])
+@pytest.fixture(
+    params=[*SWITCHES.values(), *METHOD_SWITCHES.values()], ids=[*SWITCHES, *METHOD_SWITCHES], scope="module"
+)
 def trained(request):
+    """For tests that leave it as it is."""
     return _with_noise(_built(TINY.model_copy(update=request.param)))
+
+
+@pytest.fixture(scope="module")
+def asked(trained):
+    """An episode and its logits, computed once for all tests that change something of it and ask again."""
+    episode = _Episode(trained)
+    return episode, episode.logits()
+
+
+@pytest.fixture
+def episode(asked):
+    return copy.copy(asked[0])
+
+
+@pytest.fixture
+def before(asked):
+    return asked[1]
 
 
 def _built(parts) -> TMAL:
@@ -142,34 +163,27 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     torch.testing.assert_close(mine, logits, atol=2e-5, rtol=1e-5)
 
 
-def test_relabelling_the_classes_permutes_the_logits(trained):
-    episode = _Episode(trained)
-    before = episode.logits()
+def test_relabelling_the_classes_permutes_the_logits(episode, before):
     order = torch.tensor([2, 0, 1])  # class c is now called order[c]
     episode.labels = order[episode.labels]
     episode.text = episode.text[order.argsort()]
     torch.testing.assert_close(episode.logits()[:, order], before, atol=1e-4, rtol=1e-4)
 
 
-def test_the_order_of_the_support_set_does_not_matter(trained):
-    episode = _Episode(trained)
-    before = episode.logits()
+def test_the_order_of_the_support_set_does_not_matter(episode, before):
     order = torch.tensor([3, 5, 0, 4, 1, 2])
     episode.support, episode.support_flow = episode.support[order], episode.support_flow[order]
     episode.labels = episode.labels[order]
     torch.testing.assert_close(episode.logits(), before, atol=1e-4, rtol=1e-4)
 
 
-def test_a_query_does_not_depend_on_the_others(trained):
-    episode = _Episode(trained)
-    before = episode.logits()
+def test_a_query_does_not_depend_on_the_others(episode, before):
     episode.query, episode.query_flow = episode.query[[1]], episode.query_flow[[1]]
     torch.testing.assert_close(episode.logits(), before[[1]], atol=1e-4, rtol=1e-4)
 
 
-def test_no_class_name_reaches_a_query(trained):
+def test_no_class_name_reaches_a_query(trained, episode):
     """Queries are encoded without text, and encoding both roles at once gives the query the same tokens."""
-    episode = _Episode(trained)
     flow = episode.query_flow if trained.reads_flow else None
     words = torch.randn(5, trained.joint_width)
     with torch.no_grad():
@@ -201,12 +215,14 @@ def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
     assert frozen_hash(model) == before
 
 
-def test_shots_become_one_prototype_with_one_text_or_their_distances_are_averaged(trained):
-    episode, lengths = _Episode(trained), []
-    if trained.merges_shots:
-        trained.modulation.context2.register_forward_pre_hook(lambda _, tokens: lengths.append(tokens[0].shape[1]))
-    logits = episode.logits()
+def test_shots_become_one_prototype_with_one_text_or_their_distances_are_averaged(trained, episode):
+    lengths = []
     query, support = episode.encoded()
+    with contextlib.ExitStack() as hooks, torch.no_grad():
+        if trained.merges_shots:
+            sees = trained.modulation.context2.register_forward_pre_hook
+            hooks.enter_context(sees(lambda _, tokens: lengths.append(tokens[0].shape[1])))
+        logits = trained.episode_logits(query, support, episode.labels, episode.text)
     by_class = support.unflatten(0, (2, WAY))  # labels 0, 1, 2, 0, 1, 2
     with torch.no_grad():
         if trained.merges_shots:
@@ -219,9 +235,7 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
         torch.testing.assert_close(logits, trained.score(-distances, text), atol=1e-4, rtol=1e-4)
 
 
-def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained):
-    episode = _Episode(trained)
-    before = episode.logits()
+def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, before):
     episode.query_flow = episode.query_flow.flip(-1) * 3
     changed = (episode.logits() - before).abs().max()
     assert (changed > 1e-4) == trained.reads_flow
@@ -230,9 +244,7 @@ def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained):
             trained.encode(episode.query)
 
 
-def test_text_changes_the_answer_only_where_it_is_read(trained):
-    episode = _Episode(trained)
-    before = episode.logits()
+def test_text_changes_the_answer_only_where_it_is_read(trained, episode, before):
     episode.text = episode.text.roll(1, 0) * 1.5
     changed = (episode.logits() - before).abs().max()
     assert (changed > 1e-4) == (trained.reads_text or trained.scores_text)
@@ -257,20 +269,20 @@ def test_levels_outside_the_tower(levels):
         fusion_blocks(levels, 12)
 
 
-@pytest.mark.parametrize(("adapters", "limit"), [("ffn", 16e6), ("both", 23e6)])
-def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned(adapters, limit):
-    settings = load_settings("hmdb51", {"model.pretrained": "random", "model.adapters": adapters})
-    model = build(settings.model.model_copy(update={"method": "tmal"}))
-    table = parameter_table(model).set_index("part")
-    places = {"ffn": ["FFN"], "both": ["attention", "FFN"]}[adapters]
-    assert sum(table["trained"]["temporal adapters before " + place] for place in places) == len(places) * 12 * 592_512
-    assert 1e6 * len(places) * 7 < table["trained"]["whole model"] <= limit
-    assert table["trained"][["CLIP, image tower", "CLIP, text tower"]].sum() == 0
+def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
+    settings = load_settings("hmdb51", {"model.pretrained": "random"}).model.model_copy(update={"method": "tmal"})
+    clip = load_backbone(settings.backbone, settings.pretrained)
     draw = torch.Generator().manual_seed(0)
     frames, flow = (torch.randn(1, 2, channels, 224, 224, generator=draw) for channels in (3, 2))
-    with torch.no_grad():
-        assert model.encode(frames, flow, torch.zeros(1, 512)).shape == (1, 3, 512)
-        _assert_plain_clip(model, frames, model.tokens(frames, flow, torch.randn(1, 512, generator=draw)))
+    for adapters, places, limit in (("ffn", ["FFN"], 16e6), ("both", ["attention", "FFN"], 23e6)):
+        model = TMAL(clip, settings.model_copy(update={"adapters": adapters})).eval()
+        trained = parameter_table(model).set_index("part")["trained"]
+        adapted = sum(trained["temporal adapters before " + place] for place in places)
+        assert adapted == len(places) * 12 * 592_512 and adapted < trained["whole model"] <= limit
+        assert trained[["CLIP, image tower", "CLIP, text tower"]].sum() == 0
+        with torch.no_grad():
+            assert model.encode(frames, flow, torch.zeros(1, 512)).shape == (1, 3, 512)
+            _assert_plain_clip(model, frames, model.tokens(frames, flow, torch.randn(1, 512, generator=draw)))
 
 
 def test_methods_force_their_parts_and_tmal_none():
@@ -289,9 +301,8 @@ def test_what_methods_are_given_is_known_without_their_weights():
     assert inputs(TINY.model_copy(update={"method": "otam", "text_score": 0.5})) == ("frames", "class names")
 
 
-def test_encoding_takes_the_class_token_alone_through_the_last_block(trained):
+def test_encoding_takes_the_class_token_alone_through_the_last_block(trained, episode):
     """The shortcut gives the same features as all tokens do."""
-    episode = _Episode(trained)
     flow = episode.query_flow if trained.reads_flow else None
     with torch.no_grad():
         whole = trained._pool(trained.tokens(episode.query, flow)[-1]).unflatten(0, episode.query.shape[:2])

@@ -193,7 +193,7 @@ def test_flow_is_kept_and_used_again(small_settings, places, tmp_path, monkeypat
     pd.testing.assert_frame_equal(first.table, without.table)
 
 
-def test_flow_of_the_data_set_is_used(small_settings, small_data, places, tmp_path, monkeypatch):
+def test_flow_of_the_data_set_is_used(small_settings, small_data, places, tmp_path, flow_here, monkeypatch):
     """Of a copy of it that holds the clips of these classes only."""
     root = tmp_path / "set"
     table = small_data.table[(small_data.table["family"] == "appearance") & (small_data.table["split"] == "train")]

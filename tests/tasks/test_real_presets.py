@@ -16,8 +16,6 @@ from tmal_core.data.catalog import load_catalog
 from tmal_core.data.sources import SOURCES
 from tmal_core.data.splits import load_splits
 from tmal_core.errors import DataError
-from tmal_core.flow.extract import extract
-from tmal_core.tasks import flow as flow_task
 from tmal_core.tasks.evaluate import answer
 from tmal_core.tasks.prepare import prepare
 from tmal_core.tasks.splits import import_splits
@@ -73,12 +71,10 @@ def prepared(settings, videos, per_class: int):
         ("ssv2_small", "st_adapter", 1),
     ],
 )
-def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path, monkeypatch, capsys):
+def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path, flow_here, capsys):
     per_class = shot + 1
     settings, videos = mock(name, per_class)
     prepared(settings, videos, per_class)
-    if shot > 1 or trained != "tmal":  # once with a worker, whose start takes longer than all the rest
-        monkeypatch.setattr(flow_task, "extract", lambda **arguments: extract(**{**arguments, "num_workers": 0}))
     root, run = str(settings.data.root), tmp_path / "run"
     chosen = {**shrunk, **SHORT, "data.root": root, "model.method": trained, "episodes.shot": shot}
     changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
