@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as transforms
 
 from tmal_core.errors import DataError, SettingsError
 
@@ -121,12 +119,12 @@ class ClipTransform:
 
     def apply_frames(self, frames: np.ndarray | Tensor, plan: CropPlan) -> Tensor:
         """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32 by the plan."""
-        # A view with channels last in memory: the layout torchvision resizes fastest.
+        # A view with channels last in memory: the layout torch resizes fastest.
         images = _frames(frames).permute(0, 3, 1, 2)
         if images.shape[-2:] != (plan.height, plan.width):
-            images = transforms.resize(
-                images, [plan.height, plan.width], interpolation=InterpolationMode.BICUBIC, antialias=True
-            )
+            # What torchvision's resize does for uint8, without the second that workers would take to import it.
+            size = (plan.height, plan.width)
+            images = interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
         images = images[..., plan.top : plan.top + self.crop, plan.left : plan.left + self.crop]
         if plan.flip:
             images = images.flip(-1)
