@@ -274,6 +274,11 @@ def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
     clip = load_backbone(settings.backbone, settings.pretrained)
     draw = torch.Generator().manual_seed(0)
     frames, flow = (torch.randn(1, 1, channels, 224, 224, generator=draw) for channels in (3, 2))
+    reference = TMAL(clip, resolved(settings.model_copy(update={"method": "st_adapter", "adapters": "ffn"})))
+    # As ST-Adapter's table says of its 12 x 384: 7.1 M.
+    assert 7.0e6 < sum(p.numel() for p in reference.tunable().values()) < 7.2e6
+    with torch.no_grad():
+        assert reference.encode(frames).shape == (1, 1, 512)
     for adapters, places, limit in (("ffn", ["FFN"], 16e6), ("both", ["attention", "FFN"], 23e6)):
         model = TMAL(clip, settings.model_copy(update={"adapters": adapters})).eval()
         trained = parameter_table(model).set_index("part")["trained"]
