@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.clips import Clip, ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation import bank, protocol
+from tmal_core.evaluation.inspection import matched_features
 from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
+from tmal_core.matching.dispatch import otam
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.text import SplitText
 from tmal_core.tasks.common import split_text
+
+TOLERANCE = 5e-4
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +60,10 @@ def _learned(model):
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.text_only])
 @pytest.mark.parametrize("shot", [1, 2])
 @pytest.mark.parametrize("text_score", [0.0, 0.4])
-@pytest.mark.parametrize("by_pairs", [False, True])
-def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, shot, text_score, by_pairs, monkeypatch):
-    if by_pairs:
-        monkeypatch.setattr(protocol, "_TABLE_OVER_PAIRS", 0)
+@pytest.mark.parametrize("table", [False, True])
+def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, shot, text_score, table, monkeypatch):
+    monkeypatch.setattr(protocol, "_TABLE_OVER_PAIRS", 1e9 if table else 0)
+    monkeypatch.setattr(protocol, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
     settings = small_settings.replace({"model.method": name, "model.text_score": text_score})
     model = _learned(build(settings.model))
     reader = ClipReader(val, settings, with_flow=model.reads_flow)
@@ -65,6 +71,7 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, sh
     episodes = _episodes(val, shot=shot, count=3)
     outcome = evaluate(model, bank.encode(model, reader, text, progress=False), episodes)
     labels = torch.arange(5).repeat_interleave(shot)
+    decided = 0
     for index in range(3):
         words = None if text is None else text.of_videos(episodes.support[index][:, 0])
         tokens = []
@@ -79,7 +86,31 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, sh
             alone = model.episode_logits(*tokens, labels, words)
         if not model.scores_text:
             alone = alone / model.log_scale.exp()
-        np.testing.assert_allclose(outcome.logits[index], alone.detach().numpy(), atol=5e-4)
+        alone = alone.detach().numpy()
+        np.testing.assert_allclose(outcome.logits[index], alone, atol=TOLERANCE)
+        second, best = np.sort(alone, axis=1)[:, -2:].T
+        clear = best - second > TOLERANCE
+        assert np.array_equal(outcome.predicted[index].ravel()[clear], alone.argmax(1)[clear])
+        decided += clear.sum()
+    assert decided > 7  # of 15 queries: the comparison is not empty
+
+
+def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val, monkeypatch):
+    """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
+    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    numbers = SplitText(torch.randn(3, 128), np.arange(len(val)) % 3)
+    for name, text_score in itertools.product(("otam", "tmal"), (0.0, 0.4)):
+        model = build(small_settings.replace({"model.method": name, "model.text_score": text_score}).model).eval()
+        episodes = _episodes(val, shot=2)
+        with FakeTensorMode(allow_non_fake_inputs=True), monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "numpy", lambda t: np.zeros(t.shape) if t.device.type == "cpu" else None)
+            model = model.to("cuda")
+            tokens = torch.randn(len(val), 8 + model.reads_flow, 128)
+            kept = bank.Bank(tokens, tokens, "", numbers)
+            for table in (0, 1e9):
+                patched.setattr(protocol, "_TABLE_OVER_PAIRS", table)
+                assert evaluate(model, kept, episodes).logits.shape == (20, 5, 5)
+            assert {part.device.type for part in matched_features(model, kept, 1, 2)} == {"cpu"}
 
 
 def test_bank_encodes_each_video_once(small_settings, val, reader, monkeypatch):
