@@ -19,7 +19,7 @@ from tmal_core.models.tmal import TMAL, class_logits
 _PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
 _PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
 _CLIPS_AT_ONCE = 1024
-_TABLE_OVER_PAIRS = 2  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
+_TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
 
 
 @dataclass(frozen=True)
@@ -175,4 +175,9 @@ def _distances(model: TMAL, query: Tensor, prototypes: Tensor, query_at: Tensor,
         return table[query_at[:, :, None], prototype_at[:, None, :]]
     size = max(1, (_PAIRS_AT_ONCE_CPU if query.device.type == "cpu" else _PAIRS_AT_ONCE) // in_episode)
     parts = zip(query_at.split(size), prototype_at.split(size), strict=True)
-    return torch.cat([model.group_distances(query[one], prototypes[other]) for one, other in parts])
+    return torch.cat([model.group_distances(_chosen(query, one), _chosen(prototypes, other)) for one, other in parts])
+
+
+def _chosen(clips: Tensor, at: Tensor) -> Tensor:
+    """`clips[at]`, several times as fast on a CPU: whole clips are copied, not numbers one by one."""
+    return clips.index_select(0, at.flatten()).unflatten(0, at.shape)
