@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: plain versions that compute the same, memory that is counted right, rows that arrive."""
+"""What the benchmarks stand on: plain versions that compute the same, memory counted right, rows that arrive."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def test_plain_matching_is_the_package_s():
     torch.testing.assert_close(plain.logits(query, support, 3), -otam(distances)[:, labels], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("memory", ["normal", "low"])
-@pytest.mark.parametrize("method", ["st_adapter", "tmal"])
+@pytest.mark.parametrize(
+    ("method", "memory", "precision"),
+    [("st_adapter", "normal", "float32"), ("st_adapter", "low", "bfloat16"), ("tmal", "normal", "bfloat16")],
+)
 def test_memory_counted_without_a_run_is_what_a_run_takes(method, memory, precision, monkeypatch):
     monkeypatch.setattr("tmal_core.models.tmal._CLIPS_IN_LOW_MEMORY", 4)
     changes = {"training__memory": memory, "training__precision": precision}

@@ -1,6 +1,6 @@
 """One training step at ViT-B/16's shapes: time and memory against the plain version, and where its time goes.
 
-The step is that of `st_adapter` (12 x 384 adapters, OTAM), forward, backward and optimiser, on clips that lie in memory.
+The step is that of `st_adapter` (12 x 384 adapters, OTAM), forward, backward and optimiser, on clips in memory.
 The plain one runs in float32 and encodes support and queries one after the other; ours is the package's own step, as
 `precision: bfloat16` runs it. Memory is what tensors made during a step hold at the highest point: the model, the
 optimiser and the clips, equal on both sides, are left out. On a CPU the episode is smaller than a real one, which would

@@ -58,7 +58,7 @@ def step_bytes(settings: Settings, num_clips: int) -> int:
     """The most that tensors made by forward and backward of so many clips hold at one time."""
     model = model_of(settings)
     with FakeTensorMode() as mode:
-        return _step_bytes(_emptied(model, mode), settings, num_clips)
+        return _step_bytes(emptied(model, mode), settings, num_clips)
 
 
 def whole_bytes(settings: Settings, num_clips: int) -> int:
@@ -68,10 +68,10 @@ def whole_bytes(settings: Settings, num_clips: int) -> int:
     moments = 2 * sum(tensor.nbytes for tensor in model.tunable().values())
     with FakeTensorMode() as mode:
         clips = sum(tensor.nbytes for tensor in _clips(model, settings, num_clips) if tensor is not None)
-        return held + moments + clips + _step_bytes(_emptied(model, mode), settings, num_clips)
+        return held + moments + clips + _step_bytes(emptied(model, mode), settings, num_clips)
 
 
-def _emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
+def emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
     """The model, its tensors without content."""
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):

@@ -1,4 +1,4 @@
-"""What the benchmarks work on: models of ViT-B/16's shapes with random weights, clips of noise, and real video files."""
+"""What the benchmarks work on: models of ViT-B/16's shapes with random weights, clips of noise, and video files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.catalog import Catalog, save_catalog
+from tmal_core.files import file_sha256
 from tmal_core.models.methods import build
 from tmal_core.models.tmal import TMAL
 
@@ -72,12 +73,13 @@ def link_files(originals: list[Path], folder: Path, count: int) -> list[str]:
     return paths
 
 
-def catalog_of(folder: Path, paths: list[str], sha256: list[str] | None = None) -> Catalog:
-    """A catalogue of test videos `class/name.avi` of that size below the folder; files are not looked at."""
+def catalog_of(folder: Path, paths: list[str]) -> Catalog:
+    """A catalogue of test videos `class/name.avi` of that size below the folder; they need not be there."""
     table = pd.DataFrame({"path": paths})
     table["video"] = [path.removesuffix(".avi") for path in paths]
     table["class_name"] = [path.split("/")[0] for path in paths]
-    table["sha256"] = sha256 or ["0" * 64] * len(paths)
+    files = [folder / path for path in paths]
+    table["sha256"] = [file_sha256(file) if file.is_file() else "0" * 64 for file in files]
     shape = {"num_frames": NUM_FRAMES, "fps": 30.0, "height": HEIGHT, "width": WIDTH}
     return save_catalog(
         folder, table.assign(split="test", family="all", role="both", group="", base=table["video"], **shape)
