@@ -18,7 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
 
+from tmal_core.clips import Clip
 from tmal_core.config import Settings
+from tmal_core.evaluation.bank import encode_clips
 from tmal_core.models.tmal import TMAL
 
 CLIPS_CPU, CLIPS_GPU, ROUNDS = 4, 64, 2
@@ -30,8 +32,9 @@ def encoder(model: TMAL, clips: torch.Tensor, half: bool) -> Callable[[], None]:
     """A call that encodes clips as the bank does."""
 
     def call() -> None:
-        with torch.no_grad(), torch.autocast(device().type, torch.bfloat16, enabled=half):
-            model.encode_roles(clips)
+        with torch.no_grad():
+            for _ in encode_clips(model, Clip(clips), half=half):
+                pass
 
     return call
 

@@ -2,8 +2,9 @@
 
 The weights and their names are open_clip's; only the way is another. `nn.MultiheadAttention` rearranges its input and
 output in memory, here queries, keys and values stay where their projection wrote them, and the weights of the attention
-are not built (but for bfloat16 on a CPU). CLIP's QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both factors are free as factors of
-the matrix products around it: one pass instead of three, and one tensor kept instead of two.
+are not built (but for bfloat16 on a CPU). CLIP's QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both
+factors are free as factors of the matrix products around it: one pass instead of three, and one tensor kept instead of
+two.
 
 Letters: n frames, L tokens that ask, M tokens that answer, D width, H heads.
 """
