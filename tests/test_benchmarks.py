@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import bench_encode
 import memory_count
 import plain
 import pytest
@@ -59,6 +60,19 @@ def test_memory_counted_without_a_run_is_what_a_run_takes(method, memory, precis
     taken -= sum(tensor.nbytes for tensor in memory_count._clips(model, settings, 10) if tensor is not None)
     # Kernels of half precision take some workspace that no tensor shows.
     assert counted == pytest.approx(taken, rel=0.1 if precision == "bfloat16" or memory == "low" else 1e-3)
+
+
+def test_operations_are_counted_as_by_hand():
+    """Frozen, so all there is: patches, blocks of which the last answers for the class token alone, projection."""
+    asked = settings_for("otam", "tiny")
+    visual = model_of(asked).clip.visual
+    depth, width = len(visual.transformer.resblocks), visual.conv1.out_channels
+    patches, pixels = len(visual.positional_embedding) - 1, visual.conv1.weight[0].numel()
+    tokens = patches + 1
+    block = 2 * tokens * 12 * width**2 + 4 * tokens**2 * width
+    last = 2 * tokens * 2 * width**2 + 2 * 10 * width**2 + 4 * tokens * width
+    frame = 2 * patches * width * pixels + (depth - 1) * block + last + 2 * width * visual.proj.shape[1]
+    assert bench_encode.operations(asked, 3) == 3 * 8 * frame
 
 
 def test_a_step_s_time_is_shared_out(settings, model, tmp_path):

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import weakref
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from subjects import model_of
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tmal_core.config import Settings
+from tmal_core.models import blocks
 from tmal_core.models.tmal import TMAL
 
 
@@ -62,11 +65,15 @@ def step_bytes(settings: Settings, num_clips: int) -> int:
 
 
 def whole_bytes(settings: Settings, num_clips: int) -> int:
-    """The same with all that lies there anyway: the model, both moments of the optimiser, and the clips."""
+    """The same with all that lies there anyway: the model, both moments of the optimiser, and the clips.
+
+    For a GPU, whose attention builds no weights.
+    """
     model = model_of(settings)
     held = sum(tensor.nbytes for tensor in model.state_dict().values())
     moments = 2 * sum(tensor.nbytes for tensor in model.tunable().values())
-    with FakeTensorMode() as mode:
+    fused = patch.object(blocks, "_attended", scaled_dot_product_attention)
+    with fused, FakeTensorMode() as mode:
         clips = sum(tensor.nbytes for tensor in _clips(model, settings, num_clips) if tensor is not None)
         return held + moments + clips + _step_bytes(emptied(model, mode), settings, num_clips)
 
