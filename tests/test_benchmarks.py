@@ -12,7 +12,7 @@ import run
 import step_profile
 import torch
 from bench_training import Step, episode_of
-from measure import peak_bytes, row, taking_turns
+from measure import peak_bytes, taking_turns
 from subjects import model_of, noise, settings_for
 
 from tmal_core.matching import cosine_distance, otam
@@ -94,18 +94,24 @@ def test_calls_take_turns():
 def test_rows_arrive_on_the_screen_and_in_the_folder(tmp_path, monkeypatch, capsys):
     benchmarks = tmp_path / "tests" / "benchmarks"
     benchmarks.mkdir(parents=True)
-    (benchmarks / "bench_one.py").write_text("def rows():\n    yield {'name': 'a', 'value': 1}\n")
+    (benchmarks / "bench_one.py").write_text(
+        "from measure import row\ndef rows():\n    yield row('a', 1, 's', '<=', 2.0)\n"
+    )
     (benchmarks / "bench_two.py").write_text(
-        "def rows(folder):\n    (folder / 'picture.png').touch()\n    yield {'name': 'b', 'value': 2}\n"
+        "from measure import row\ndef rows(folder):\n    (folder / 'picture.png').touch()\n    yield row('b', 1234.5, '')\n"
     )
     monkeypatch.setattr(run, "HERE", benchmarks)
     assert run.main([]) == 0
     shown = capsys.readouterr().out
     lines = [json.loads(line) for line in shown.splitlines()]
-    assert [(line["benchmark"], line["name"], line["value"]) for line in lines] == [("one", "a", 1), ("two", "b", 2)]
+    assert [(line["benchmark"], line["name"], line["value"]) for line in lines] == [
+        ("one", "a", 1),
+        ("two", "b", 1234.5),
+    ]
     assert all("threads" in line["machine"] for line in lines)
     (folder,) = (tmp_path / "runs").glob("bench-*")
     assert (folder / "bench.jsonl").read_text() == shown and (folder / "picture.png").exists()
+    table = (folder / "bench.md").read_text().splitlines()
+    assert table[-2:] == ["| a | 1 s | <= 2 s |", "| b | 1.23e+03 |  |"] and "threads" in table[0]
     assert run.main(["three"]) == 1
     assert "expected benchmarks among one, two, got three" in capsys.readouterr().err
-    assert set(row("a", 1.0, "s", "<=", 2.0)) == {"name", "value", "unit", "bar", "limit"}

@@ -2,7 +2,8 @@
 
 A benchmark is a module `bench_<name>.py` with `rows()`, an iterator of dicts with `name`, `value`, `unit`, `bar` and
 `limit`; one that draws has `rows(folder)`, the folder for its pictures. Figures are ratios measured in one run, so that
-other load on the machine weighs on both sides. torch is set up as it is for a user's command.
+other load on the machine weighs on both sides. torch is set up as it is for a user's command. `bench.md` beside
+`bench.jsonl` has the same as a table.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def main(names: list[str]) -> int:
     folder.mkdir(parents=True)
     keep_freed_memory()
     machine = machine_name(*(["cuda"] if torch.cuda.is_available() else []))
+    lines = []
     with (folder / "bench.jsonl").open("w", encoding="utf-8") as file:
         for name in names or known:
             start = time.perf_counter()
@@ -42,8 +44,18 @@ def main(names: list[str]) -> int:
                 line = json.dumps({"benchmark": name, "machine": machine, **row})
                 print(line, flush=True)
                 file.write(line + "\n")
+                lines.append(_table_line(row))
             print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    head = f"{machine}\n\n| what | measured | bar |\n|---|---|---|\n"
+    (folder / "bench.md").write_text(head + "".join(lines), encoding="utf-8")
     return 0
+
+
+def _table_line(row: dict) -> str:
+    """A figure as a line of a Markdown table."""
+    value = "not measured" if row["value"] is None else f"{row['value']:,.3g} {row['unit']}".rstrip()
+    bar = "" if row["bar"] is None else f"{row['bar']} {row['limit']:g} {row['unit']}".rstrip()
+    return f"| {row['name']} | {value} | {bar} |\n"
 
 
 def _load(name: str, path: Path) -> ModuleType:
