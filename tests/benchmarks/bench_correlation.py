@@ -1,23 +1,16 @@
 """Correlation against a loop over the displacements, at FlowNetC's size: speed and memory, as ratios from one run.
 
-Memory is what torch's allocator holds at its highest point during the call, inputs included, over output plus inputs:
-the profiler reports every allocation and release, so the figure is exact and the same on every machine. The resident
-size of the process would add what MKL and the allocator keep for themselves, which differs from run to run.
+Memory is what torch's allocator holds at its highest point during the call, inputs included, over output plus inputs.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import torch
+from measure import peak_bytes, taking_turns
 from torch import Tensor
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from tmal_core.flow.correlation import correlation
 
@@ -42,22 +35,6 @@ def pair() -> tuple[Tensor, Tensor]:
     return torch.randn(SHAPE, generator=generator), torch.randn(SHAPE, generator=generator)
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """The most memory that tensors made during `call` hold at one time."""
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-            result = call()
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
-    del result
-    held = peak = 0
-    for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"]):
-        held += event["args"]["Bytes"]
-        peak = max(peak, held)
-    return peak
-
-
 def forward_memory_ratio() -> float:
     """Highest memory of a call, inputs included, over output plus inputs."""
     first, second = pair()
@@ -76,16 +53,10 @@ def backward_memory_ratio() -> float:
 
 
 def speed_ratio() -> float:
-    """Median time of the loop over median time of ours; the two alternate, so that other load hits both."""
+    """Median time of the loop over median time of ours."""
     first, second = pair()
-    correlation(first, second)
-    times: dict[Callable, list[float]] = {loop: [], correlation: []}
-    for _ in range(ROUNDS):
-        for function, seconds in times.items():
-            start = time.perf_counter()
-            function(first, second)
-            seconds.append(time.perf_counter() - start)
-    return statistics.median(times[loop]) / statistics.median(times[correlation])
+    times = taking_turns({"loop": lambda: loop(first, second), "ours": lambda: correlation(first, second)}, ROUNDS)
+    return times["loop"] / times["ours"]
 
 
 def rows() -> Iterator[dict]:

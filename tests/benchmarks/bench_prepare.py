@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
 import pandas as pd
+from subjects import link_files, write_clips
 
 from tmal_core.config import Settings, load_settings
 from tmal_core.data import video
@@ -27,7 +26,7 @@ from tmal_core.data.splits import COLUMNS, save_splits
 from tmal_core.tasks.prepare import prepare
 
 NUM_ENTRIES, NUM_CLASSES = 100_000, 100
-HEIGHT, WIDTH, NUM_FRAMES, NUM_CLIPS = 240, 320, 90, 4
+NUM_CLIPS = 4
 FILES_ALONE, ROUNDS = 300, 3
 FILES_IN_PARALLEL = 6766  # as many as HMDB51 has
 
@@ -82,35 +81,6 @@ def check_seconds() -> tuple[float, float]:
     return seconds
 
 
-def write_clips(folder: Path) -> list[Path]:
-    """A few clips of a texture that pans, with noise."""
-    paths = []
-    for seed in range(NUM_CLIPS):
-        rng = np.random.default_rng(seed)
-        noise = rng.normal(0, 1, (HEIGHT + 180, WIDTH + 180, 3)).astype(np.float32)
-        texture = sum(cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 6.0))
-        texture = (texture * 40 / texture.std() + 128).clip(0, 255)
-        paths.append(folder / f"original{seed}.avi")
-        with av.open(str(paths[-1]), "w") as container:
-            stream = container.add_stream("mpeg4", rate=30, options={"b": "900k", "g": "12", "bf": "2"})
-            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-            for t in range(NUM_FRAMES):
-                view = texture[t : t + HEIGHT, 2 * t : 2 * t + WIDTH] + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
-                picture = np.ascontiguousarray(view.clip(0, 255).astype(np.uint8))
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
-    return paths
-
-
-def link_files(originals: list[Path], folder: Path, count: int) -> list[str]:
-    """Many names of a few files, in ten class folders; their paths below the folder."""
-    paths = [f"c{i % 10}/{i:05d}.avi" for i in range(count)]
-    for number, path in enumerate(paths):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        os.link(originals[number % len(originals)], folder / path)
-    return paths
-
-
 def prepare_seconds(videos: Path, paths: list[str], num_workers: int) -> float:
     """A first pass: nothing is known of the files."""
     with tempfile.TemporaryDirectory() as name:
@@ -153,7 +123,7 @@ def ratios() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         videos = Path(name) / "videos"
         videos.mkdir()
-        originals = write_clips(Path(name))
+        originals = write_clips(Path(name), NUM_CLIPS)
         paths = link_files(originals, videos, FILES_IN_PARALLEL)
         few = paths[:FILES_ALONE]
         ours, bare, ours_cpu, bare_cpu = [], [], 0.0, 0.0

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tmal_core.errors import SettingsError
-from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_pairs, mean_distance, otam
+from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_groups, mean_distance, otam
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +136,22 @@ def test_wrong_distances_are_named(shape):
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_pairs_are_entries_of_the_table(clips, name):
+def test_groups_are_parts_of_the_table(clips, name):
     query, support = clips
-    rows, columns = torch.tensor([0, 3, 1, 3]), torch.tensor([2, 0, 0, 2])
-    chosen = match_pairs(query[rows], support[columns], name, smoothing=0.3)
-    torch.testing.assert_close(chosen, match(query, support, name, smoothing=0.3)[rows, columns])
+    rows, columns = torch.tensor([[0, 3, 1], [3, 2, 2]]), torch.tensor([[2, 0], [0, 1]])
+    found = match_groups(query[rows], support[columns], name, smoothing=0.3)
+    table = match(query, support, name, smoothing=0.3)
+    torch.testing.assert_close(found, table[rows[:, :, None], columns[:, None, :]])
 
 
-def test_pairs_by_no_matcher(clips):
+@pytest.mark.parametrize("name", MATCHERS)
+def test_groups_of_half_features_are_matched_in_float32(clips, name):
+    query, support = (c[None].bfloat16() for c in clips)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = match_groups(query, support, name)[0]
+    torch.testing.assert_close(found, match(query[0].float(), support[0].float(), name))
+
+
+def test_groups_by_no_matcher(clips):
     with pytest.raises(SettingsError, match="expected a matcher out of"):
-        match_pairs(clips[0], clips[0], "magic")
+        match_groups(clips[0][None], clips[1][None], "magic")

@@ -7,7 +7,7 @@ import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from tmal_core.models.blocks import attend, feed_forward
+from tmal_core.models.blocks import _attended, attend, feed_forward
 
 
 @pytest.fixture(params=[QuickGELU, nn.GELU], ids=["QuickGELU", "GELU"])
@@ -44,3 +44,20 @@ def test_half_precision_under_autocast(block):
     assert mine.dtype == torch.float32
     torch.testing.assert_close(mine, block(tokens), atol=0.3, rtol=0.02)
     assert not torch.equal(mine, feed_forward(block, attend(block, tokens)))
+
+
+@pytest.mark.parametrize("asking", [7, 1])
+def test_attention_in_bfloat16_is_torch_s(asking):
+    draw = torch.Generator().manual_seed(0)
+    parts = [torch.randn(3, 2, length, 16, generator=draw) for length in (asking, 7, 7)]
+    exact = [part.clone().requires_grad_() for part in parts]
+    half = [part.bfloat16().requires_grad_() for part in parts]
+    wanted, got = torch.nn.functional.scaled_dot_product_attention(*exact), _attended(*half)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), wanted, atol=0.03, rtol=0.03)
+    direction = torch.randn(wanted.shape, generator=draw)
+    gradients = (
+        torch.autograd.grad(out, inputs, direction.to(out.dtype)) for out, inputs in ((wanted, exact), (got, half))
+    )
+    for wanted_grad, got_grad in zip(*gradients, strict=True):
+        torch.testing.assert_close(got_grad.float(), wanted_grad, atol=0.05, rtol=0.05)

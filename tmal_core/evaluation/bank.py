@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tmal_core.clips import ClipReader, evaluation_loader
+from tmal_core.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.config import settings_hash
 from tmal_core.files import atomic_path
 from tmal_core.models.text import SplitText
 from tmal_core.models.tmal import TMAL
 
+_TOKENS_AT_ONCE_CPU = 3200  # two clips of ViT-B/16: what the FFN makes of more leaves the cache
 _PACKAGE = Path(__file__).parent.parent
 _ENCODING_CODE = ("models/*.py", "clips.py", "data/sampling.py", "data/transforms.py", "data/video*.py", "flow/*.py")
 
@@ -63,7 +65,6 @@ def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progr
     settings = reader.settings
     rows, views = np.arange(len(reader.catalog)), settings.evaluation.views
     loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, settings.compute.num_workers)
-    device = model.log_scale.device
     half = settings.evaluation.precision == "bfloat16"
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
@@ -71,14 +72,30 @@ def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progr
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
-        words = text.of_videos(chosen).to(device) if model.separate_roles else None
-        flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            roles = model.encode_roles(clips.frames.to(device, non_blocking=True), flow_px, words)
-        parts.append(tuple(tokens.float().cpu() for tokens in roles))
+        words = text.of_videos(chosen) if model.separate_roles else None
+        parts += encode_clips(model, clips, words, half)
     query, support = (torch.cat(side) for side in zip(*parts, strict=True))
     support = support if model.separate_roles else query
     return Bank(query, support, bank_key(model, reader, text), text, views, positions_hash(reader))
+
+
+def encode_clips(
+    model: TMAL, clips: Clip, words: Tensor | None = None, half: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
+
+    Args:
+        words: (n, d) of each clip's class, where text joins inside the tower.
+        half: encode in bfloat16.
+    """
+    device, num_clips = model.log_scale.device, len(clips.frames)
+    tokens = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
+    size = max(1, _TOKENS_AT_ONCE_CPU // tokens) if device.type == "cpu" else num_clips
+    for first in range(0, num_clips, size):
+        part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            roles = model.encode_roles(*part)
+        yield tuple(tokens.float().cpu() for tokens in roles)
 
 
 def load_or_encode(

@@ -54,27 +54,33 @@ class Answer:
 @torch.no_grad()
 def answer_episode(model: TMAL, bank: Bank, episode: Episode) -> Answer:
     """Answer one episode from the bank."""
-    query, support = (torch.from_numpy(rows.reshape(-1)) for rows in (episode.query, episode.support))
-    labels = torch.arange(len(episode.support)).repeat_interleave(episode.support.shape[1])
-    text = bank.text.of_videos(episode.support[:, 0]) if bank.text is not None else None
-    logits = model.episode_logits(bank.query[query], bank.support[support], labels, text)
-    prototypes, prototype_labels = model.prototypes(bank.support[support], labels, text)
-    distances = model.distances(model.modulate(bank.query[query]), prototypes)
+    device = model.log_scale.device
+    query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
+    support = bank.support[torch.from_numpy(episode.support.reshape(-1))].to(device)
+    labels = torch.arange(len(episode.support), device=device).repeat_interleave(episode.support.shape[1])
+    text = bank.text.of_videos(episode.support[:, 0]).to(device) if bank.text is not None else None
+    logits = model.episode_logits(query, support, labels, text)
+    prototypes, prototype_labels = model.prototypes(support, labels, text)
+    distances = model.distances(model.modulate(query), prototypes)
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
-    return Answer(episode, distances.numpy(), logits.softmax(1).numpy())
+    return Answer(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()
 def matched_features(model: TMAL, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
     """What the model matches of two clips in a 1-shot episode: modulated frame features (T, d) of either role.
 
+    On the CPU, wherever the model is.
+
     Args:
         query: row of the bank, read as a query.
         support: row of the bank, read as the only support clip of its class, with its name where the model reads names.
     """
-    words = bank.text.of_videos(np.array([support])) if model.reads_text else None
-    return model.modulate(bank.query[[query]])[0], model.modulate(bank.support[[support]], words)[0]
+    device = model.log_scale.device
+    words = bank.text.of_videos(np.array([support])).to(device) if model.reads_text else None
+    as_query = model.modulate(bank.query[[query]].to(device))
+    return as_query[0].cpu(), model.modulate(bank.support[[support]].to(device), words)[0].cpu()
 
 
 def episode_table(

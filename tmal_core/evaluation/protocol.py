@@ -1,6 +1,7 @@
-"""Episodes over a feature bank: distances once per pair of videos, then nothing but indexing.
+"""Episodes over a feature bank as index arrays: all of them are matched together, some at a time.
 
-Letters: V videos, k views, E episodes, N way, K shot, Q queries per class, U prototypes.
+Letters: V videos, k views, E episodes, N way, K shot, Q queries per class, U prototypes; in one episode q = N * Q
+queries and u prototypes (N, or N * K where shots are not averaged).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.evaluation.bank import Bank
 from tmal_core.models.tmal import TMAL, class_logits
 
-_PAIRS_AT_ONCE = 40_000
+_PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
+_PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
 _CLIPS_AT_ONCE = 1024
-_TABLE_OVER_PAIRS = 8  # a whole table of distances costs less than as many chosen pairs, which are copied out first
+_TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
 
 
 @dataclass(frozen=True)
@@ -91,23 +93,24 @@ class Outcome:
 def evaluate(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
     """Answer the episodes from a bank; the same logits as the model's own, one episode at a time.
 
-    Everything that episodes share is computed once: a query's modulation, a prototype of the same support clips, the
-    distance of the same pair.
+    The bank lies on the CPU, and the model where it will. A query's modulation and a prototype of the same support
+    clips are computed once for all episodes.
     """
+    device = model.log_scale.device
     support, query = _rows(bank, episodes)
     queries, query_at = np.unique(query, return_inverse=True)
-    query_at = query_at.reshape(len(query), -1)
+    query_at = torch.from_numpy(query_at.reshape(len(query), -1)).to(device)
     prototypes, prototype_at, labels = _prototypes(model, bank, support)
-    wanted = np.stack(np.broadcast_arrays(query_at[:, :, None], prototype_at[:, None, :]), -1)
-    modulated = torch.cat([model.modulate(part) for part in bank.query[queries].split(_CLIPS_AT_ONCE)])
-    distances = _distances(model, modulated, prototypes, wanted)
-    visual = class_logits(distances.flatten(0, 1), labels).unflatten(0, wanted.shape[:2])
+    tokens = bank.query[torch.from_numpy(queries)].to(device)
+    modulated = torch.cat([model.modulate(part) for part in tokens.split(_CLIPS_AT_ONCE)])
+    distances = _distances(model, modulated, prototypes, query_at, prototype_at)
+    visual = class_logits(distances.flatten(0, 1), labels, episodes.way).unflatten(0, query_at.shape)
     if not model.scores_text:
-        return Outcome(episodes, visual.numpy(), bank.positions)
-    similarity = model.text_similarity(bank.query[queries], bank.text.features)
-    asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]])
-    text_logits = similarity[torch.from_numpy(query_at)[:, :, None], asked[:, None, :]]
-    return Outcome(episodes, model.score(visual, text_logits).numpy(), bank.positions)
+        return Outcome(episodes, visual.cpu().numpy(), bank.positions)
+    similarity = model.text_similarity(tokens, bank.text.features.to(device))
+    asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]]).to(device)
+    text_logits = similarity[query_at[:, :, None], asked[:, None, :]]
+    return Outcome(episodes, model.score(visual, text_logits).cpu().numpy(), bank.positions)
 
 
 def _rows(bank: Bank, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
@@ -126,21 +129,27 @@ def _scrambled(word: np.ndarray | np.uint64) -> np.ndarray:
     return word ^ (word >> np.uint64(31))
 
 
-def _prototypes(model: TMAL, bank: Bank, support: np.ndarray) -> tuple[Tensor, np.ndarray, Tensor]:
-    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows."""
+def _prototypes(model: TMAL, bank: Bank, support: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows.
+
+    All on the model's device.
+    """
+    device = model.log_scale.device
     num_episodes, way, shot = support.shape
+    labels = torch.arange(way, device=device)
     if not model.merges_shots:
         rows, at = np.unique(support, return_inverse=True)
-        return bank.support[rows], at.reshape(num_episodes, -1), torch.arange(way).repeat_interleave(shot)
+        at = torch.from_numpy(at.reshape(num_episodes, -1)).to(device)
+        return bank.support[torch.from_numpy(rows)].to(device), at, labels.repeat_interleave(shot)
     # The order of a class's shots does not matter: the same clips are the same prototype.
     sets, at = np.unique(np.sort(support.reshape(-1, shot), 1), axis=0, return_inverse=True)
     words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if model.reads_text else None
     parts = []
     for first in range(0, len(sets), _CLIPS_AT_ONCE):
         chosen = slice(first, first + _CLIPS_AT_ONCE)
-        means = bank.support[torch.from_numpy(sets[chosen])].mean(1)
-        parts.append(model.modulate(means, None if words is None else words[chosen]))
-    return torch.cat(parts), at.reshape(num_episodes, way), torch.arange(way)
+        means = bank.support[torch.from_numpy(sets[chosen])].to(device).mean(1)
+        parts.append(model.modulate(means, None if words is None else words[chosen].to(device)))
+    return torch.cat(parts), torch.from_numpy(at.reshape(num_episodes, way)).to(device), labels
 
 
 @torch.no_grad()
@@ -153,14 +162,22 @@ def evaluate_text(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
     return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]], bank.positions)
 
 
-def _distances(model: TMAL, query: Tensor, prototypes: Tensor, wanted: np.ndarray) -> Tensor:
-    """Distances (...) of the wanted pairs (..., 2), each computed once and some at a time, so memory stays bounded."""
-    if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * wanted[..., 0].size:
+def _distances(model: TMAL, query: Tensor, prototypes: Tensor, query_at: Tensor, prototype_at: Tensor) -> Tensor:
+    """Distances (E, q, u) of the episodes' queries (E, q) to their prototypes (E, u), some at a time.
+
+    Few pairs of many are found episode by episode, and a clip is copied out once for all of its episode's pairs; where
+    the episodes ask for most pairs there are, a table of all comes first.
+    """
+    in_episode = query_at.shape[1] * prototype_at.shape[1]
+    if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * in_episode * len(query_at):
         rows = max(1, _PAIRS_AT_ONCE // len(prototypes))
         table = torch.cat([model.distances(part, prototypes) for part in query.split(rows)])
-        return table[torch.from_numpy(wanted[..., 0]), torch.from_numpy(wanted[..., 1])]
-    codes, at = np.unique(wanted[..., 0] * len(prototypes) + wanted[..., 1], return_inverse=True)
-    pairs = [torch.from_numpy(side) for side in np.divmod(codes, len(prototypes))]
-    parts = zip(*(side.split(_PAIRS_AT_ONCE) for side in pairs), strict=True)
-    found = torch.cat([model.pair_distances(query[one], prototypes[other]) for one, other in parts])
-    return found[torch.from_numpy(at).view(wanted.shape[:-1])]
+        return table[query_at[:, :, None], prototype_at[:, None, :]]
+    size = max(1, (_PAIRS_AT_ONCE_CPU if query.device.type == "cpu" else _PAIRS_AT_ONCE) // in_episode)
+    parts = zip(query_at.split(size), prototype_at.split(size), strict=True)
+    return torch.cat([model.group_distances(_chosen(query, one), _chosen(prototypes, other)) for one, other in parts])
+
+
+def _chosen(clips: Tensor, at: Tensor) -> Tensor:
+    """`clips[at]`, several times as fast on a CPU: whole clips are copied, not numbers one by one."""
+    return clips.index_select(0, at.flatten()).unflatten(0, at.shape)

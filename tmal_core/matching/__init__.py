@@ -2,7 +2,7 @@
 
 from tmal_core.matching.alignment import best_path, otam_alignment
 from tmal_core.matching.cosine import cosine_distance, mean_distance
-from tmal_core.matching.dispatch import MATCHERS, match, match_pairs
+from tmal_core.matching.dispatch import MATCHERS, match, match_groups
 from tmal_core.matching.otam import otam
 from tmal_core.matching.sets import bimhm
 
@@ -12,7 +12,7 @@ __all__ = [
     "bimhm",
     "cosine_distance",
     "match",
-    "match_pairs",
+    "match_groups",
     "mean_distance",
     "otam",
     "otam_alignment",

@@ -1,6 +1,6 @@
 """One signature for all matchers: frame features in, distances between clips out.
 
-Letters: Q queries, S supports, T query frames, U support frames, D width.
+Letters: g groups, Q queries, S supports, T query frames, U support frames, D width.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tmal_core.errors import SettingsError
-from tmal_core.matching.cosine import cosine_distance, mean_distance, pair_cosine_distance
+from tmal_core.matching.cosine import cosine_distance, group_cosine_distance, in_full, mean_distance
 from tmal_core.matching.otam import otam
 from tmal_core.matching.sets import bimhm
 
@@ -38,14 +38,18 @@ def match(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) 
     return otam(distances, smoothing) if name == "otam" else bimhm(distances)
 
 
-def match_pairs(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) -> Tensor:
-    """As `match`, for chosen pairs of clips: (p, T, D) and (p, U, D) to distances (p,)."""
+def match_groups(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) -> Tensor:
+    """As `match`, within each of g >= 1 groups, for evaluation: (g, Q, T, D) and (g, S, U, D) to distances (g, Q, S).
+
+    Not for training: distances of frames are made in place.
+    """
     _check(name)
     if name == "mean":
-        query, support = query.mean(1, keepdim=True), support.mean(1, keepdim=True)
-        return pair_cosine_distance(query, support)[:, 0, 0]
-    distances = pair_cosine_distance(query, support)[:, None]
-    return (otam(distances, smoothing) if name == "otam" else bimhm(distances))[:, 0]
+        query, support = (clips.mean(2, keepdim=True) for clips in in_full(query, support))
+        return group_cosine_distance(query, support)[..., 0, 0]
+    distances = group_cosine_distance(query, support)
+    together = distances.flatten(0, 1)
+    return (otam(together, smoothing) if name == "otam" else bimhm(together)).view(distances.shape[:3])
 
 
 def _check(name: str) -> None:

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
-from tmal_core.matching import cosine_distance, match, match_pairs
+from tmal_core.matching import cosine_distance, match, match_groups
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fusion_blocks
@@ -197,9 +197,9 @@ class TMAL(nn.Module):
         """Modulated frame features (Q, T, d) and prototypes (S, T, d) to distances (Q, S)."""
         return match(query, prototypes, self.parts.matching, smoothing=self.parts.smoothing)
 
-    def pair_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        """The same for pairs: (p, T, d) and (p, T, d) to (p,)."""
-        return match_pairs(query, prototypes, self.parts.matching, smoothing=self.parts.smoothing)
+    def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """The same within each of g groups, without gradient: (g, Q, T, d) and (g, S, T, d) to (g, Q, S)."""
+        return match_groups(query, prototypes, self.parts.matching, smoothing=self.parts.smoothing)
 
     def episode_logits(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None) -> Tensor:
         """Logits of an episode from clip tokens.
@@ -371,7 +371,7 @@ class TMAL(nn.Module):
         return self.adapters[place][number - 1](tokens, num_frames) if place in self.adapters else tokens
 
 
-def class_logits(distances: Tensor, labels: Tensor) -> Tensor:
-    """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N)."""
-    one_hot = nn.functional.one_hot(labels).to(distances.dtype)
+def class_logits(distances: Tensor, labels: Tensor, way: int = -1) -> Tensor:
+    """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N); a GPU need not be asked for a given N."""
+    one_hot = nn.functional.one_hot(labels, way).to(distances.dtype)
     return -(distances @ one_hot) / one_hot.sum(0)
