@@ -38,6 +38,14 @@ def test_results_show_points_intervals_and_chance(table):
     assert [t.get_text() for t in order.get_yticklabels()] == ["OTAM", "NEW"]
 
 
+def test_the_spread_over_seeds_is_a_line_of_its_own_where_there_is_one(table):
+    order = results(table.assign(seed_spread=[2.0, 1.0, float("nan"), 1.0])).axes[0]
+    assert [list(line.get_xdata()) for line in order.lines[1:]] == [[55, 64], [58, 62], [75, 84]]
+    gap = {"first": "a", "second": "b", "protocol": "order", "points": 10.0, "low": 5.0, "high": 15.0, "clear": True}
+    _zero, interval, spread = differences(pd.DataFrame([gap | {"seed_spread": 3.0}])).axes[0].lines
+    assert list(spread.get_xdata()) == [7, 13] and list(interval.get_xdata()) == [5, 15]
+
+
 def test_a_missing_row_leaves_a_gap(table):
     assert points(results(table.iloc[:-1]).axes[1]).tolist() == [[60, 0]]
 

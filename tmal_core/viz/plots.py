@@ -33,7 +33,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
 
     Args:
-        table: of `result_table`.
+        table: of `result_table`, or a study's accuracies: their spread over seeds is a thin line through the point.
         notes: protocol -> a few words below the panel's title; protocols without any have none.
 
     Raises:
@@ -51,16 +51,9 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
         panel.text(chance + 2, -0.84, "chance", color=CHANCE, fontsize=6.8, ha="left", va="top")
         for height, name in enumerate(methods):
             if name in rows.index:
-                row = rows.loc[name]
-                _point(
-                    panel,
-                    height,
-                    row["accuracy_pct"],
-                    row["low_pct"],
-                    row["high_pct"],
-                    colours[name],
-                    f"{row['accuracy_pct']:.1f}",
-                )
+                row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
+                _point(panel, height, pct, row["low_pct"], row["high_pct"], colours[name], f"{pct:.1f}")
+                _spread(panel, height, pct, row)
         _head(panel, f"{protocol} · {way}-way", notes.get(protocol, ""))
         panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
     panels[0].set_yticks(range(len(methods)), titles)
@@ -72,7 +65,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
     """One panel per protocol: first method minus second in points, with its interval; grey where it is not clear.
 
     Args:
-        table: of `difference_table`.
+        table: of `difference_table`, or a study's differences: their spread over seeds is a thin line.
         titles: method -> its name in the labels.
     """
     _require(table, "first", "second", "protocol", "points", "low", "high", "clear")
@@ -89,6 +82,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
                 row = rows.loc[pair]
                 colour = ACCENT if row["clear"] else SOFT
                 _point(panel, height, row["points"], row["low"], row["high"], colour, _signed(row["points"]))
+                _spread(panel, height, row["points"], row)
         _head(panel, protocol, "")
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
@@ -253,6 +247,13 @@ def _point(panel: Axes, height: int, middle: float, low: float, high: float, col
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     place = {"ha": "center", "va": "bottom", "xytext": (0, 5.5), "textcoords": "offset points", "zorder": 3}
     panel.annotate(text, (middle, height), fontsize=7.5, color=INK, bbox=box, **place)
+
+
+def _spread(panel: Axes, height: int, middle: float, row: pd.Series) -> None:
+    """A standard deviation over seeds to each side, where the row has one."""
+    spread = row.get("seed_spread", float("nan"))
+    if pd.notna(spread):
+        panel.plot([middle - spread, middle + spread], [height, height], color=INK, linewidth=1.3, zorder=3)
 
 
 def _signed(points: float) -> str:

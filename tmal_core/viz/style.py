@@ -29,6 +29,10 @@ METHOD_COLOURS = {
     "st_adapter_mean": "#8cc4d4",
     "st_adapter": "#1f6f8b",
     "tmal": "#6a3fa0",
+    # The study's variants: temporal adapters alone as the method, TMAL with a part left out or exchanged in pale.
+    "visual": "#1f6f8b",
+    **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), "#a993c9"),
+    **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), "#a993c9"),
 }
 _FURTHER = ("#c8553d", "#d99a2b", "#3a7d44", "#9c5c8f", "#4a5a9c")
 _RC = {
