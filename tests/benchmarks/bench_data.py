@@ -56,10 +56,11 @@ def readers(catalog: Catalog, settings: Settings) -> dict[str, Callable[[], None
 
 
 def loader_rate(catalog: Catalog, settings: Settings, num_workers: int) -> float:
-    """Clips a second out of a loader, from its second batch on: the start of the workers is left out."""
-    loader = evaluation_loader(ClipReader(catalog, settings), np.arange(VIDEOS).repeat(4), 8, num_workers)
+    """Clips a second out of a loader, once every worker has given two batches: their start is left out."""
+    loader = evaluation_loader(ClipReader(catalog, settings), np.arange(VIDEOS).repeat(40), 8, num_workers)
     batches = iter(loader)
-    next(batches)
+    for _ in range(2 * num_workers):
+        next(batches)
     start = time.perf_counter()
     read = sum(len(batch.frames) for batch in batches)
     return read / (time.perf_counter() - start)

@@ -41,7 +41,12 @@ TOLERANCE = 0.05  # of distances, bfloat16 against float32
 
 def rows(folder: Path) -> Iterator[dict]:
     """One row per figure; a picture `growth.png`."""
-    settings = settings_for("st_adapter", evaluation__precision="bfloat16", evaluation__batch_videos=CLIPS_OURS)
+    settings = settings_for(
+        "st_adapter",
+        evaluation__precision="bfloat16",
+        evaluation__batch_videos=CLIPS_OURS,
+        compute__num_workers=0,  # starting workers would weigh more than the ten videos that they read
+    )
     model = model_of(settings, device())
     clips = noise(2 * WAY).to(device())
 

@@ -105,6 +105,8 @@ def rows(folder: Path) -> Iterator[dict]:
     whole = sum(sum(parts.values()) for parts in kinds.values())
     share = 100 * sum(kinds["matrix products"].values()) / whole
     yield row(f"{name}: matrix products' share of the time (training_step.png has the rest)", share, "%")
+    possible = found["plain"] / (share / 100 * found["ours"])
+    yield row(f"{name}: the limit, plain in float32 / ours' matrix products alone", possible, "x")
     yield from _on_a_gpu(settings)
 
 
