@@ -85,7 +85,7 @@ def test_every_loss_is_named(mine, make_clip, copy_clip):
     whole = (videos / "v/testing/4.avi").read_bytes()
     (videos / "v/testing/4.avi").unlink()
     (videos / "v/testing/4.avi").write_bytes(whole[: int(len(whole) * 0.97)])
-    (videos / "v/out.avi").symlink_to("/etc/hostname")
+    (videos / "v/out.avi").symlink_to(settings.data.root / "splits.csv")
     done = prepare(settings, videos, progress=False)
     assert done.counts == {"used": 9, "missing": 1, "undecodable": 1, "too short": 1} and done.num_extra == 1
     found = problems(settings)
@@ -127,7 +127,7 @@ def test_too_many_losses_and_empty_classes_are_errors(mine):
         (videos / f"v/training/{number}.avi").unlink()
     with pytest.raises(DataError, match=r"videos for every class, got none for 1, as 'training' \(train\)"):
         prepare(settings, videos, progress=False)
-    (videos / "v" / "link").symlink_to("/etc")
+    (videos / "v" / "link").symlink_to(settings.data.root)
     with pytest.raises(DataError, match=r"1 links lead out of .*, as v/link: name the folder itself, --videos"):
         prepare(strict, videos, progress=False)
 
