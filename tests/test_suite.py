@@ -173,7 +173,9 @@ run, folder = suite.run_suite, Path({str(tmp_path / "notebooks")!r})
 suite.run_suite = lambda *args, **options: run(*args, notebooks=folder, **options)
 sys.exit(cli.main(["suite", "--out", {str(out)!r}]))
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    own = os.environ | {"IPYTHONDIR": str(tmp_path)}  # IPython warns where the home cannot be written
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=own, text=True, **pipes)
     try:
         while not ((out / "pid").exists() and (out / "pid").read_text()):
             assert process.poll() is None, process.communicate()
