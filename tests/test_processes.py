@@ -36,6 +36,17 @@ if __name__ == "__main__":
             INTERRUPTED.touch()
             raise
 """
+KILLED = """
+import time
+from tmal_core.processes import Pool
+
+if __name__ == "__main__":
+    with Pool(1) as pool:
+        pool.submit(time.sleep, 0).result()
+        pool.submit(time.{work})
+        print("ready", flush=True)
+        time.sleep(1000)
+"""
 # Workers that are up keep silent by themselves, so this one is met on its way: where it is given its dataset.
 LOADER = """
 import time
@@ -74,6 +85,14 @@ def test_only_the_first_process_hears_an_interrupt(tmp_path, code):
     errors = process.communicate(timeout=150)[1]  # to the end: until nobody is left who could write
     assert process.returncode == -signal.SIGINT
     assert errors.count("KeyboardInterrupt") == 1 and errors.count("Traceback") == 1, errors
+
+
+@pytest.mark.parametrize("work", ["sleep, 1000", "sleep, 0"], ids=["at work", "waiting for work"])
+def test_workers_end_with_a_command_that_is_killed(tmp_path, work):
+    process = start(tmp_path, KILLED.format(work=work))
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    process.kill()
+    process.communicate(timeout=150)  # to the end: until nobody is left who could write
 
 
 def test_an_interrupt_while_processes_start_is_not_lost():
