@@ -233,6 +233,9 @@ def test_with_a_checkpoint(trained, places, tmp_path):
 def test_checkpoints_that_do_not_do(trained, places, tmp_path):
     with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
         trained_settings(tmp_path / "none")
+    (tmp_path / "theirs.pth").touch()
+    with pytest.raises(WeightsError, match=r"a checkpoint in its .*, got .*theirs.pth\. .* by `tmal adopt`"):
+        trained_settings(tmp_path / "theirs.pth")
     settings, file = trained_settings(trained, "tmal")
     with pytest.raises(WeightsError, match=r"a checkpoint, got .*tmal/best.pt, which is not there"):
         run(settings, places, checkpoint=file)
