@@ -41,6 +41,8 @@ def test_overrides_are_yaml():
         (["suite", "--set", "episodes.way=-1"], "episodes.way"),
         (["train", "--set", "way"], "expected key=value, got 'way'"),
         (["runs", "no/such/folder"], "expected a folder of runs, got no/such/folder"),
+        (["flow", "--num-shards", "2"], "expected --cluster with --num-shards and --job, got none"),
+        (["flow", "--job", "timeout_min=5"], "expected --cluster with --num-shards and --job, got none"),
     ],
 )
 def test_errors_of_the_user_are_one_line(argv, line, capsys):
@@ -62,6 +64,11 @@ def test_errors_of_the_user_are_one_line(argv, line, capsys):
         ),
         (KeyboardInterrupt(), 130, "tmal: interrupted."),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "tmal: error: expected room on the disk"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/x/y"),
+            1,
+            "tmal: error: expected a place that can be read and written, got /x/y (Read-only file system). Choose",
+        ),
     ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code, line):
@@ -75,13 +82,42 @@ def test_exit_codes(monkeypatch, capsys, error, code, line):
     assert "\n" not in err
 
 
-def test_our_own_defects_keep_their_traceback(monkeypatch):
+@pytest.mark.parametrize("defect", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "No such file", "x")])
+def test_our_own_defects_keep_their_traceback(monkeypatch, defect):
     def fail(arguments):
-        raise ZeroDivisionError
+        raise defect
 
     monkeypatch.setattr(cli, "_runs", fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(type(defect)):
         cli.main(["runs"])
+
+
+def test_a_file_where_a_folder_should_be(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(["synthesise", "--out", str(tmp_path / "file")]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"tmal: error: expected a place that can be read and written, got {tmp_path}"
+    )
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+@pytest.mark.parametrize(
+    "option",
+    ["suite --cell-timeout", "pretrain-tiny --steps", "flow --num-shards", "study --seeds", "study --processes"],
+)
+def test_numbers_that_are_none(option, number, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*option.split(), number])
+    assert caught.value.code == 2
+    assert f"expected a whole number from 1 on, got {number}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["prepare", "evaluate", "classify", "train"])
+def test_help_names_what_a_preset_is_by_default(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert "a preset's name or a YAML file (default:" in " ".join(text.split()) and "None" not in text
 
 
 def test_a_wrong_command_exits_with_2(capsys):

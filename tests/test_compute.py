@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tmal_core.compute import keep_freed_memory, machine_name, set_up
+from tmal_core.compute import Loader, keep_freed_memory, machine_name, set_up
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
 
@@ -18,6 +18,16 @@ def test_a_gpu_that_is_asked_for_and_missing_is_an_error(monkeypatch):
     with pytest.raises(SettingsError, match=r"a CUDA GPU \(compute.device: cuda\), got none"):
         set_up(load_settings("tiny", {"compute.device": "cuda", "compute.num_threads": 1}))
     assert set_up(load_settings("tiny", {"compute.num_threads": 1})) == torch.device("cpu")
+
+
+def test_workers_hand_over_tensors_whatever_the_folder_of_temporary_files_is_called(tmp_path, monkeypatch):
+    """A socket's path has 107 bytes at most, and clusters like long names."""
+    folder = tmp_path / ("long" * 25)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    numbers = torch.arange(3.0)
+    items = Loader(torch.utils.data.TensorDataset(numbers), 1, batch_size=None, timeout=200)
+    assert torch.equal(torch.cat([item.view(1) for (item,) in items]), numbers)
 
 
 def test_the_machine_in_words(monkeypatch):

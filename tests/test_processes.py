@@ -14,17 +14,38 @@ import pytest
 
 from tmal_core.processes import Pool, interrupts_held
 
-# One of the two works, the other waits for work.
+# One of the two works until the command was interrupted, the other waits for work.
 POOL = """
-import time
+import pathlib, time
 from tmal_core.processes import Pool
+
+INTERRUPTED = pathlib.Path(__file__).with_name("interrupted")
+
+def work():
+    while not INTERRUPTED.exists():
+        time.sleep(0.01)
 
 if __name__ == "__main__":
     with Pool(2) as pool:
         list(pool.map(time.sleep, [0.1, 0.1]))
-        waiting = pool.submit(time.sleep, 1)
+        waiting = pool.submit(work)
+        try:
+            print("ready", flush=True)
+            waiting.result()
+        except KeyboardInterrupt:
+            INTERRUPTED.touch()
+            raise
+"""
+KILLED = """
+import time
+from tmal_core.processes import Pool
+
+if __name__ == "__main__":
+    with Pool(1) as pool:
+        pool.submit(time.sleep, 0).result()
+        pool.submit(time.{work})
         print("ready", flush=True)
-        waiting.result()
+        time.sleep(1000)
 """
 # Workers that are up keep silent by themselves, so this one is met on its way: where it is given its dataset.
 LOADER = """
@@ -61,9 +82,17 @@ def test_only_the_first_process_hears_an_interrupt(tmp_path, code):
     process = start(tmp_path, code)
     assert process.stdout.readline() == "ready\n", process.communicate()[1]
     os.killpg(process.pid, signal.SIGINT)
-    errors = process.communicate(timeout=60)[1]  # to the end: until nobody is left who could write
+    errors = process.communicate(timeout=150)[1]  # to the end: until nobody is left who could write
     assert process.returncode == -signal.SIGINT
     assert errors.count("KeyboardInterrupt") == 1 and errors.count("Traceback") == 1, errors
+
+
+@pytest.mark.parametrize("work", ["sleep, 1000", "sleep, 0"], ids=["at work", "waiting for work"])
+def test_workers_end_with_a_command_that_is_killed(tmp_path, work):
+    process = start(tmp_path, KILLED.format(work=work))
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    process.kill()
+    process.communicate(timeout=150)  # to the end: until nobody is left who could write
 
 
 def test_an_interrupt_while_processes_start_is_not_lost():
@@ -77,19 +106,16 @@ def test_an_interrupt_while_processes_start_is_not_lost():
 
 
 def test_after_an_error_what_waits_is_not_begun():
-    started = time.monotonic()
     with pytest.raises(ZeroDivisionError), Pool(1) as pool:
         waiting = [pool.submit(time.sleep, 0.2) for _ in range(1000)]
         waiting[0].result()
         raise ZeroDivisionError
-    assert waiting[-1].cancelled() and time.monotonic() - started < 60
+    assert waiting[-1].cancelled()
 
 
 def test_what_is_abandoned_is_ended_in_the_middle():
-    started = time.monotonic()
     with pytest.raises(BrokenProcessPool), Pool(1) as pool:
         pool.submit(time.sleep, 0).result()
-        waiting = pool.submit(time.sleep, 200)
+        waiting = pool.submit(time.sleep, 1000)  # beyond the time that a test has
         pool.abandon()
         waiting.result()
-    assert time.monotonic() - started < 60

@@ -143,17 +143,15 @@ def test_later_notebooks_run_again_when_an_earlier_one_does(tmp_path, monkeypatc
 def test_a_dead_kernel_is_an_error_and_no_hang(tmp_path):
     write_notebook(tmp_path / "notebooks", "01_dies", "import os\nos._exit(1)")
     write_notebook(tmp_path / "notebooks", "02_never", "")
-    started = time.monotonic()
     with pytest.raises(RunError, match="got a kernel that died"):
         suite.run_suite(tmp_path / "out", notebooks=tmp_path / "notebooks")
-    assert time.monotonic() - started < 60
     assert (tmp_path / "out" / "notebooks" / "01_dies.ipynb").exists()
     assert not (tmp_path / "out" / "notebooks" / "02_never.ipynb").exists()
     assert Run.open(tmp_path / "out").status == "failed"
 
 
 def test_a_cell_over_its_time_is_an_error(tmp_path):
-    write_notebook(tmp_path / "notebooks", "01_slow", "import time\ntime.sleep(60)")
+    write_notebook(tmp_path / "notebooks", "01_slow", "import time\ntime.sleep(1000)")
     with pytest.raises(RunError, match="within 1 s, got one that takes longer"):
         suite.run_suite(tmp_path / "out", notebooks=tmp_path / "notebooks", cell_timeout_s=1)
 
@@ -162,7 +160,7 @@ def test_interrupt_stops_the_kernel_and_leaves_one_line(tmp_path):
     write_notebook(
         tmp_path / "notebooks",
         "01_slow",
-        "from pathlib import Path\nimport os, time\nPath(run_dir, 'pid').write_text(str(os.getpid()))\ntime.sleep(120)",
+        "from pathlib import Path\nimport os, time\nPath(run_dir, 'pid').write_text(str(os.getpid()))\ntime.sleep(999)",
     )
     out = tmp_path / "out"
     # A job in the background starts with Ctrl-C ignored; here it must be heard wherever the tests run.
@@ -175,19 +173,18 @@ run, folder = suite.run_suite, Path({str(tmp_path / "notebooks")!r})
 suite.run_suite = lambda *args, **options: run(*args, notebooks=folder, **options)
 sys.exit(cli.main(["suite", "--out", {str(out)!r}]))
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not ((out / "pid").exists() and (out / "pid").read_text()) and time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    kernel = int((out / "pid").read_text())
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    own = os.environ | {"IPYTHONDIR": str(tmp_path)}  # IPython warns where the home cannot be written
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], env=own, text=True, **pipes)
     try:
-        _, errors = process.communicate(timeout=60)
+        while not ((out / "pid").exists() and (out / "pid").read_text()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        kernel = int((out / "pid").read_text())
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()  # the cell alone would take longer than a test may
     finally:
         process.kill()
-    assert time.monotonic() - started < 30
     assert process.returncode == 130
     assert errors.strip() == "tmal: interrupted. The same command goes on where it can."
     assert Run.open(out).status == "interrupted"

@@ -7,6 +7,7 @@ keeps its traceback: it is a defect of ours. Each command imports what it needs 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ EXAMPLES = """examples:
 """
 
 
+_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""What the system says of a path that a user chose badly. That a file is missing is told where it is looked for."""
 LONGEST_ERROR = 60
 """Characters of a run's error in the list of runs; all of it stands in its run.json."""
 
@@ -40,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.run(arguments)
     except TmalError as error:
         print(f"tmal: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _PLACES or error.filename is None:
+            raise
+        words = f"{error.filename} ({error.strerror}). Choose another place, or make it readable and writable."
+        print(f"tmal: error: expected a place that can be read and written, got {words}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
@@ -73,11 +82,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str, settings: bool = True):
+    def command(
+        name: str,
+        run: Callable[[argparse.Namespace], None],
+        text: str,
+        settings: bool = True,
+        preset: str | None = "tiny",
+        otherwise: str = "tiny",
+    ):
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         sub.set_defaults(run=run)
         if settings:
-            sub.add_argument("--preset", default="tiny", help="a preset's name or a YAML file (default: %(default)s)")
+            words = f"a preset's name or a YAML file (default: {otherwise})"
+            sub.add_argument("--preset", default=preset, help=words)
             sub.add_argument(
                 "--set",
                 action="append",
@@ -97,20 +114,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="a further parameter of the notebooks that know it; may be given again",
     )
-    suite.add_argument("--cell-timeout", type=int, metavar="SECONDS", help="longest time for one cell (default: none)")
+    suite.add_argument(
+        "--cell-timeout", type=_count, metavar="SECONDS", help="longest time for one cell (default: none)"
+    )
 
     synthesise = command("synthesise", _synthesise, "make the diagnostic data set, where it is missing")
     synthesise.add_argument("--out", type=Path, help="its folder, in place of data.root")
 
     tiny = command("pretrain-tiny", _pretrain_tiny, "train the small CLIP that the project ships", settings=False)
     tiny.add_argument("--out", type=Path, default=Path("runs/tiny_clip"), help="folder (default: runs/tiny_clip)")
-    tiny.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    tiny.add_argument("--steps", type=_count, help="training steps (default: the recipe's)")
     tiny.add_argument("--seed", type=int, help="seed (default: the recipe's)")
 
     _splits_parser(command("splits", _import_splits, "lists of a real data set", settings=False))
 
-    prepare = command("prepare", _prepare, "examine the videos of a data set and write its catalogue; goes on")
-    prepare.set_defaults(preset=None)
+    text = "examine the videos of a data set and write its catalogue; goes on"
+    prepare = command("prepare", _prepare, text, preset=None, otherwise="none; own videos take kinetics100")
     prepare.add_argument("--videos", type=Path, help="folder of the videos (default: that of the last pass, data.root)")
     prepare.add_argument("--out", type=Path, help="data folder of catalogue and reports, in place of data.root")
     prepare.add_argument(
@@ -124,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     flow.add_argument("--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it")
     flow.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
     flow.add_argument("--cluster", choices=("slurm", "local"), help="run as jobs by submitit (default: this process)")
-    flow.add_argument("--num-shards", type=int, default=1, metavar="N", help="jobs on the cluster (default: 1)")
+    flow.add_argument("--num-shards", type=_count, default=1, metavar="N", help="jobs on the cluster (default: 1)")
     flow.add_argument(
         "--job",
         action="append",
@@ -153,8 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     study.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the study (default: runs/study)")
     study.add_argument("--variant", action="append", metavar="NAME", help="may be given again (default: all)")
-    study.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
-    study.add_argument("--processes", type=int, default=1, metavar="N", help="trainings at once (default: 1)")
+    study.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
+    study.add_argument("--processes", type=_count, default=1, metavar="N", help="trainings at once (default: 1)")
 
     adopt = command("adopt", _adopt, "make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it")
     adopt.add_argument(
@@ -162,8 +181,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     adopt.add_argument("--out", type=Path, default=Path("runs/adopted"), help="run folder (default: runs/adopted)")
 
-    evaluate = command("evaluate", _evaluate, "accuracy of methods on the test split, by protocol, with intervals")
-    evaluate.set_defaults(preset=None)
+    text = "accuracy of methods on the test split, by protocol, with intervals"
+    evaluate = command("evaluate", _evaluate, text, preset=None, otherwise="the run's, or tiny")
     evaluate.add_argument(
         "--out",
         type=Path,
@@ -173,7 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
     evaluate.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
 
-    _classify_parser(command("classify", _classify, "name new clips from a few examples per class, as CSV"))
+    text = "name new clips from a few examples per class, as CSV"
+    _classify_parser(command("classify", _classify, text, preset=None, otherwise="kinetics100"))
 
     runs = command("runs", _runs, "list the runs below a folder", settings=False)
     runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
@@ -199,8 +219,18 @@ def _splits_parser(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--any-counts", action="store_true", help="accept lists with more or fewer videos than published")
 
 
+def _count(text: str) -> int:
+    """A whole number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
+    return number
+
+
 def _classify_parser(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(preset=None)
     parser.add_argument(
         "--support", required=True, type=Path, metavar="FOLDER", help="of examples, one subfolder per class"
     )
@@ -309,6 +339,9 @@ def _flow(arguments: argparse.Namespace) -> None:
     changes = {"data.root": arguments.out and str(arguments.out.resolve()), "flow.estimator": arguments.estimator}
     settings = _settings(arguments).replace({key: value for key, value in changes.items() if value})
     job = parse_overrides(arguments.job)
+    if (job or arguments.num_shards > 1) and arguments.cluster is None:
+        remedy = "Add --cluster slurm, or leave out --num-shards and --job."
+        raise SettingsError("--cluster with --num-shards and --job", "none", remedy)
 
     from tmal_core.tasks.flow import extract_flow
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from tmal_core.config import Settings
 from tmal_core.errors import RunError, SettingsError, TmalError
 from tmal_core.processes import interrupts_held
 
+# Of a folder: what the system allows for the path of a socket, less what Python appends.
+_LONGEST_SOCKET_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 
 
@@ -131,8 +134,17 @@ def _start_worker(parent: int, index: int) -> None:
     """
     if os.getppid() != parent:
         raise SystemExit(1)
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_SOCKET_FOLDER:
+        # Tensors are handed over through a socket in this folder. Where its name has no room the worker says nothing
+        # at all, and the loader waits for ever.
+        tempfile.tempdir = _short_temporary_folder()
     cv2.setNumThreads(1)  # the workers are the parallelism
     torch.set_num_threads(1)
+
+
+def _short_temporary_folder() -> str:
+    """The first folder of the system for temporary files that can be written."""
+    return next((name for name in ("/tmp", "/var/tmp", "/dev/shm") if os.access(name, os.W_OK | os.X_OK)), "/tmp")
 
 
 def machine_name(*devices: str) -> str:

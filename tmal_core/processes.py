@@ -6,11 +6,14 @@ them does, says its one line, and ends them.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from functools import partial
+from multiprocessing import get_context, parent_process, resource_tracker
 from typing import Any
 
 
@@ -30,15 +33,17 @@ def interrupts_held() -> Iterator[None]:
 
 
 class Pool(ProcessPoolExecutor):
-    """A pool of spawned processes: not forked, since the caller may hold threads.
+    """A pool of spawned processes: not forked, since the caller may hold threads. They end with the caller.
 
     Args:
         num_workers: processes.
+        initializer: called in each process before anything else.
         options: further arguments of ProcessPoolExecutor.
     """
 
-    def __init__(self, num_workers: int, **options: Any) -> None:
-        super().__init__(num_workers, mp_context=get_context("spawn"), **options)
+    def __init__(self, num_workers: int, initializer: Callable[..., None] | None = None, **options: Any) -> None:
+        begin = partial(_begin, initializer)
+        super().__init__(num_workers, mp_context=get_context("spawn"), initializer=begin, **options)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future:
         """See ProcessPoolExecutor; the first call starts the processes."""
@@ -53,3 +58,16 @@ class Pool(ProcessPoolExecutor):
         """End the processes in the middle of what they do."""
         for process in list((self._processes or {}).values()):
             process.terminate()
+
+
+def _begin(initializer: Callable[..., None] | None, *arguments: Any) -> None:
+    """What every process of a pool begins with."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A pool's process waits for work at a pipe that it holds open itself: after a kill it would wait for ever."""
+    parent_process().join()
+    os._exit(1)

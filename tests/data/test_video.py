@@ -271,7 +271,7 @@ def test_forked_workers_read_what_the_parent_read(clips, decoder):
     expected = [int(video.read_frames(clips["b_frames"], [i], decoder)[0, 2, 4, 0]) for i in range(12)]
     with multiprocessing.get_context("fork").Pool(2) as pool:
         work = pool.map_async(_spelled_in_worker, [(clips["b_frames"], i, decoder) for i in range(12)])
-        assert work.get(timeout=60) == expected
+        assert work.get(timeout=200) == expected
 
 
 def test_names_that_look_like_a_protocol(tmp_path, make_clip, spelled, monkeypatch):

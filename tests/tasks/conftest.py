@@ -16,10 +16,11 @@ def write_clip(path: Path, seed: int, num_frames: int = 10) -> Path:
     """A few small frames of coloured blocks that move, in the container of the suffix."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 255, (9, 12, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
-    options = {"deadline": "realtime", "cpu-used": "8"} if path.suffix == ".webm" else {}
+    same_each_time = {"libx264": {"x264-params": "mbtree=0"}, "libvpx": {"deadline": "realtime", "cpu-used": "-8"}}
+    codec = CODECS[path.suffix]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(CODECS[path.suffix], rate=12, options=options)
+    with av.open(str(path), "w", options={"fflags": "bitexact"}) as container:
+        stream = container.add_stream(codec, rate=12, options=same_each_time.get(codec, {}))
         stream.height, stream.width, stream.pix_fmt = 72, 96, "yuv420p"
         stream.codec_context.thread_count = 1
         for t in range(num_frames):

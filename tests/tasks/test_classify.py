@@ -110,7 +110,7 @@ def test_new_clips_are_encoded_as_precisely_as_examples(small_settings, places, 
 def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, make_clip):
     support, queries = places
     (queries / "broken.mp4").write_text("not a video")
-    (queries / "out.mp4").symlink_to("/etc/hostname")
+    (queries / "out.mp4").symlink_to(next((support / "a_red_circle").iterdir()))
     make_clip(queries / "short.avi", 0, num_frames=5)
     shutil.copy(next((support / "a_red_circle").iterdir()), queries / "known.mp4")
     (support / "a_green_ring" / "broken.webm").write_bytes(b"")
@@ -233,6 +233,9 @@ def test_with_a_checkpoint(trained, places, tmp_path):
 def test_checkpoints_that_do_not_do(trained, places, tmp_path):
     with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
         trained_settings(tmp_path / "none")
+    (tmp_path / "theirs.pth").touch()
+    with pytest.raises(WeightsError, match=r"a checkpoint in its .*, got .*theirs.pth\. .* by `tmal adopt`"):
+        trained_settings(tmp_path / "theirs.pth")
     settings, file = trained_settings(trained, "tmal")
     with pytest.raises(WeightsError, match=r"a checkpoint, got .*tmal/best.pt, which is not there"):
         run(settings, places, checkpoint=file)

@@ -91,8 +91,8 @@ def trained_settings(checkpoint: Path, name: str | None = None) -> tuple[Setting
         The run's settings for the method, and the file; None for a method that is not trained.
 
     Raises:
-        WeightsError: no such file or folder, or a file of another method.
-        RunError: there is no run around it.
+        WeightsError: no such file or folder, a file of another method, or one that no run made.
+        RunError: the folder is no run.
     """
     path = checkpoint.resolve()
     if not path.exists():
@@ -103,8 +103,11 @@ def trained_settings(checkpoint: Path, name: str | None = None) -> tuple[Setting
         name = name or settings.model.method
         file = checkpoint_folder(path, name) / BEST if method(name).trained else None
         return with_method(settings, name), file
-    found = path.parent.name
-    settings = Run.open(path.parents[2] if len(path.parents) > 2 else path.parent).settings
+    found, home = path.parent.name, path.parents[min(2, len(path.parents) - 1)]
+    if not (home / "run.json").exists():
+        remedy = "Name the run folder. A checkpoint of other code becomes a run by `tmal adopt`."
+        raise WeightsError("a run folder, or a checkpoint in its checkpoints/<method>/", str(checkpoint), remedy)
+    settings = Run.open(home).settings
     if name not in (None, found):
         remedy = "Name the method that it was trained for, or leave the method out."
         raise WeightsError(f"a checkpoint of {name}", f"{checkpoint} of {found}", remedy)

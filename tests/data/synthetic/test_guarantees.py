@@ -11,6 +11,7 @@ from tmal_core.data.sampling import test_positions as middle_positions
 from tmal_core.data.sampling import train_positions
 from tmal_core.data.synthetic import families
 from tmal_core.data.synthetic.families import FRAMES, LIFETIME, render
+from tmal_core.data.synthetic.generate import write_clip
 from tmal_core.data.synthetic.vocabulary import FAMILIES, all_classes
 from tmal_core.data.video import read_clip
 from tmal_core.seeding import generator
@@ -107,15 +108,16 @@ def _ridge_accuracy(features: np.ndarray, labels: np.ndarray, clips: np.ndarray)
 
 
 @pytest.fixture(scope="module")
-def motion_clips():
-    """60 grey clips of each of four straight-ahead directions: (240, F, H, W), labels."""
+def motion_clips(tmp_path_factory):
+    """60 grey clips, decoded, of each of four straight-ahead directions: (240, F, H, W), labels."""
+    file = tmp_path_factory.mktemp("motion") / "clip.mp4"
     wanted = [("up", "up and right"), ("right", "down and right"), ("down", "down and left"), ("left", "up and left")]
     by_parts = {(a.parts["first"], a.parts["second"]): a for a in FAMILIES["motion"]()}
     clips, labels = [], []
     for label, pair in enumerate(wanted):
         for clip in range(60):
-            frames = render(by_parts[pair], generator(3, "motion", label, clip))["both"]
-            clips.append(frames[..., 0])
+            write_clip(file, render(by_parts[pair], generator(3, "motion", label, clip))["both"])
+            clips.append(read_clip(file)[..., 0])
             labels.append(label)
     return np.stack(clips).astype(np.float32), np.array(labels)
 
