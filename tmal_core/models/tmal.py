@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
 from tmal_core.matching import cosine_distance, match, match_groups
+from tmal_core.matching.cosine import in_full
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fusion_blocks
@@ -225,9 +226,11 @@ class TMAL(nn.Module):
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
         """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
-        pooled = self.frame_features(clip_tokens).mean(1)
+        frames, text = in_full(self.frame_features(clip_tokens), text)
+        pooled = frames.mean(1)
         if self.parts.gated:
-            return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
+            with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
+                return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
         # CLIP-FSAR adds 0.01 to the product of the norms here, as in its distances.
         return self.log_text_scale.exp() * (1 - cosine_distance(pooled[:, None], text[:, None])[:, :, 0, 0])
 
@@ -374,4 +377,5 @@ class TMAL(nn.Module):
 def class_logits(distances: Tensor, labels: Tensor, way: int = -1) -> Tensor:
     """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N); a GPU need not be asked for a given N."""
     one_hot = nn.functional.one_hot(labels, way).to(distances.dtype)
-    return -(distances @ one_hot) / one_hot.sum(0)
+    with torch.autocast(distances.device.type, enabled=False):  # or the product rounds what the matcher kept apart
+        return -(distances @ one_hot) / one_hot.sum(0)
