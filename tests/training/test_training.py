@@ -49,7 +49,10 @@ def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
     assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
 
 
-def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path):
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation):
+    """Also where a validation falls between two optimiser steps: 4 episodes are a step of 3, and a third of one."""
+    settings = settings.replace({"training.accumulation": accumulation})
     whole, _ = _train(settings, tmp_path / "whole", _rising())
 
     class Stop(Exception):

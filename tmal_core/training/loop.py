@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,12 +82,7 @@ def train_model(
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
-    state = Progress()
-    if (folder / LAST).exists():
-        saved = load_checkpoint(folder / LAST, model, digest)
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        state = Progress(**saved["progress"])
+    state = _resumed(folder / LAST, model, optimiser, schedule, digest)
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, settings.compute.num_workers, state.episode, settings.compute.device))
     began = time.perf_counter() - state.seconds
@@ -103,10 +98,9 @@ def train_model(
         log(**state.history[-1])
         bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
         recent = []
-        snapshot = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "progress": vars(state)}
         if state.stale == 0:
             save_checkpoint(folder / BEST, model, digest, episode=state.episode)
-        save_checkpoint(folder / LAST, model, digest, **snapshot)
+        save_checkpoint(folder / LAST, model, digest, **_snapshot(model, optimiser, schedule, state))
     bar.close()
     load_checkpoint(folder / BEST, model, digest)
     model.eval()
@@ -135,6 +129,30 @@ def _step(
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
     return result.loss.item(), result.accuracy_pct, norm
+
+
+def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, Any]:
+    """What training needs to go on from here, beside the weights.
+
+    A validation may fall between two optimiser steps, so the gradients that have accumulated since the last one belong
+    to it.
+    """
+    gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
+    states = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+    return {**states, "progress": vars(state), "gradients": gradients}
+
+
+def _resumed(path: Path, model: TMAL, optimiser, schedule, digest: str) -> Progress:
+    """Bring everything to where the file was written; where there is none it is the start."""
+    if not path.exists():
+        return Progress()
+    saved = load_checkpoint(path, model, digest)
+    optimiser.load_state_dict(saved["optimiser"])
+    schedule.load_state_dict(saved["schedule"])
+    tunable = model.tunable()
+    for name, gradient in saved.get("gradients", {}).items():  # files of earlier versions have none
+        tunable[name].grad = gradient.to(tunable[name].device)
+    return Progress(**saved["progress"])
 
 
 def _note(state: Progress, recent: list[tuple[float, ...]], found: Validated, began: float) -> None:
