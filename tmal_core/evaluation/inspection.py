@@ -1,5 +1,8 @@
 """One episode looked at closely: every distance, every probability, every answer.
 
+Of a bank with several views of each video the first one is looked at, which is what `ClipReader.evaluate` shows;
+`episode_table` alone counts answers as the protocol does, in the views that it draws.
+
 Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
 """
 
