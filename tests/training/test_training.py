@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.models import tmal
 from tmal_core.models.methods import build
+from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
@@ -95,6 +97,19 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     assert all(torch.isfinite(p).all() for p in model.tunable().values())
     optimiser = torch.load(tmp_path / loop.LAST, weights_only=True)["optimiser"]
     assert {int(s["step"]) for s in optimiser["state"].values()} == {1}
+
+
+def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
+    def spoilt(*arguments):
+        result = episode_loss(*arguments)
+        return replace(result, loss=result.loss * torch.inf)
+
+    monkeypatch.setattr(loop, "episode_loss", spoilt)
+    built, train = [], TMAL.train
+    monkeypatch.setattr(TMAL, "train", lambda self, mode=True: built.append(self) or train(self, mode))
+    with pytest.raises(RunError, match=r"gradients that are finite, got a norm of nan in episode 4.*learning_rate"):
+        _train(settings, tmp_path)
+    assert all(p.isfinite().all() for p in built[-1].parameters())
 
 
 def test_schedule_rises_then_falls_to_zero():

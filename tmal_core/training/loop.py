@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.config import Settings, settings_hash
+from tmal_core.errors import RunError
 from tmal_core.models.tmal import TMAL
 from tmal_core.seeding import seed_everything
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -75,6 +76,10 @@ def train_model(
 
     Args:
         class_text: (C, d) of the episodes' classes, where the model reads text.
+
+    Raises:
+        WeightsError: `last.pt` is of other settings or damaged.
+        RunError: a gradient is not finite, or the disk is full.
     """
     digest, recipe = training_hash(settings), settings.training
     model.low_memory = recipe.memory == "low"
@@ -114,6 +119,9 @@ def _step(
 
     Returns:
         Loss, accuracy in percent, and the norm of the gradient before clipping (nan where no step was due).
+
+    Raises:
+        RunError: a gradient is not finite; the weights are as they were.
     """
     recipe = settings.training
     model.train()
@@ -125,6 +133,10 @@ def _step(
     norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
         norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm).item()
+        if not math.isfinite(norm):  # one such step, and every weight is nan: no validation would be better than chance
+            got = f"a norm of {norm} in episode {index + 1}, loss {result.loss.item():g}"
+            remedy = "Lower training.learning_rate, or set training.precision to float32."
+            raise RunError("gradients that are finite", got, remedy)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
