@@ -270,7 +270,8 @@ def test_nothing_is_kept_below_the_first_tunable_part(settings):
     """A fusion in the last block alone: the blocks below are frozen features, whatever the depth."""
     parts = {"model.method": "tmal", "model.adapters": "none", "model.flow_encoder": "none"}
     model = build(settings.replace({**parts, "model.text_levels": "last"}).model).train()
-    kept = []
+    kept, frames = [], torch.randn(1, 2, 3, 64, 64)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
-        shared = model._run(model.clip.visual._embeds(torch.randn(2, 3, 64, 64)), range(1, model.depth), 2, None)
-    assert not kept and not shared[-1].requires_grad
+        model.tokens(frames)  # a query meets no text
+    *below, last = model.tokens(frames, text=torch.randn(1, model.joint_width))
+    assert not kept and last.requires_grad and not any(tokens.requires_grad for tokens in below)

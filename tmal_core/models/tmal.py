@@ -15,6 +15,7 @@ A class's name is given to support clips only: nothing of a query's class reache
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -152,19 +153,23 @@ class TMAL(nn.Module):
         """
         motion = self._encode_motion(frames, flow_px)
         first = min(map(int, self.text_fusion), default=self.depth)
-        shared = self._run(self.clip.visual._embeds(frames.flatten(0, 1)), range(1, first), frames.shape[1], motion)
-        as_query = self._to_pool(shared[-1], first, frames.shape[1], motion)
+        shared = self.clip.visual._embeds(frames.flatten(0, 1))
+        for number in range(1, first):
+            shared = self._block(number, shared, frames.shape[1], motion, None)
+        as_query = self._to_pool(shared, first, frames.shape[1], motion)
         query = self._clip_tokens(as_query, motion, frames.shape[:2])
         if not self.separate_roles:
             return query, query
-        as_support = self._to_pool(shared[-1], first, frames.shape[1], motion, text)
+        as_support = self._to_pool(shared, first, frames.shape[1], motion, text)
         return query, self._clip_tokens(as_support, motion, frames.shape[:2])
 
     def tokens(self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None) -> list[Tensor]:
         """Tokens (n * T, 1 + P, D) that enter the first block, and those that leave each block. As `encode`."""
         motion = self._encode_motion(frames, flow_px)
-        tokens = self.clip.visual._embeds(frames.flatten(0, 1))
-        return self._run(tokens, range(1, self.depth + 1), frames.shape[1], motion, text)
+        stages = [self.clip.visual._embeds(frames.flatten(0, 1))]
+        for number in range(1, self.depth + 1):
+            stages.append(self._block(number, stages[-1], frames.shape[1], motion, text))
+        return stages
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         """Clip tokens (n, T + M, d), with text (n, d) of support, to frame features (n, T, d) that are matched."""
@@ -275,15 +280,6 @@ class TMAL(nn.Module):
             raise ValueError(f"expected flow (n, T, 2, H, W) for frames {tuple(frames.shape)}, got {got}")
         return self.motion(flow_px)
 
-    def _run(
-        self, tokens: Tensor, blocks: range, num_frames: int, motion: Motion | None, text: Tensor | None = None
-    ) -> list[Tensor]:
-        """Tokens before the first of the given blocks, and after each of them."""
-        stages = [tokens]
-        for number in blocks:
-            stages.append(self._block(number, stages[-1], num_frames, motion, text))
-        return stages
-
     def _to_pool(
         self, tokens: Tensor, first: int, num_frames: int, motion: Motion | None, text: Tensor | None = None
     ) -> Tensor:
@@ -351,14 +347,13 @@ class TMAL(nn.Module):
             tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
         return feed_forward(block, tokens)
 
-    def _plain_tokens(self, pictures: Tensor) -> list[Tensor]:
-        """CLIP's own tokens of pictures (n, 3, H, W), nothing learned in between."""
+    def _plain_tokens(self, pictures: Tensor) -> Iterator[Tensor]:
+        """CLIP's own tokens of pictures (n, 3, H, W): those that enter the first block, and that leave each block."""
         tokens = self.clip.visual._embeds(pictures)
-        stages = [tokens]
+        yield tokens
         for block in self.clip.visual.transformer.resblocks:
             tokens = feed_forward(block, attend(block, tokens))
-            stages.append(tokens)
-        return stages
+            yield tokens
 
     def _pool(self, tokens: Tensor) -> Tensor:
         """Tokens (n, 1 + P, D) that left the last block to features (n, d)."""
