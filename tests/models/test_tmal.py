@@ -194,6 +194,10 @@ def test_no_class_name_reaches_a_query(trained, episode):
         if trained.separate_roles:
             torch.testing.assert_close(support, trained.encode(episode.query, flow, words), atol=1e-4, rtol=1e-4)
             assert (support - query).abs().max() > 1e-3
+        both, first = trained.encode_roles(episode.query, flow, words, num_support=2)
+        assert torch.equal(both, query) and (first is both) == (not trained.separate_roles)
+        torch.testing.assert_close(first[:2], support[:2], atol=1e-5, rtol=1e-5)
+        assert len(first) == (2 if trained.separate_roles else 5)
 
 
 def test_frozen_means_no_gradient_and_no_changed_bit(untrained):

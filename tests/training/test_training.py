@@ -225,6 +225,26 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
         )
 
 
+def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, monkeypatch):
+    settings = settings.replace({"model.method": "tmal"})
+    model, episodes = build(settings.model).eval(), task.training_episodes(settings, with_flow=True)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    text, clips = torch.randn(len(episodes.class_names), model.joint_width), episodes[0]
+    asked, encode_roles = [], model.encode_roles
+
+    def all_of_them(frames, flow_px, words, num_support):
+        asked.append(num_support)
+        return encode_roles(frames, flow_px, words)
+
+    alone = episode_loss(model, clips, text, text_weight=0.5).loss
+    monkeypatch.setattr(model, "encode_roles", all_of_them)
+    torch.testing.assert_close(alone, episode_loss(model, clips, text, text_weight=0.5).loss, atol=1e-5, rtol=1e-5)
+    episode_loss(model, clips, text, rotate=True)
+    assert asked == [clips.num_support, None] and clips.num_support < len(clips.labels)
+
+
 def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow, monkeypatch):
     monkeypatch.setattr(tmal, "_CLIPS_IN_LOW_MEMORY", 3)
     settings = settings.replace({"model.method": "tmal"})

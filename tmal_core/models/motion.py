@@ -32,6 +32,11 @@ class Motion:
     clip: Tensor | None
     """(N, d), one motion token per clip; None where the encoder makes none."""
 
+    def of_first(self, num_clips: int, num_frames: int) -> Motion:
+        """The same of the first clips alone."""
+        levels = {block: tokens[: num_clips * num_frames] for block, tokens in self.levels.items()}
+        return Motion(levels, None if self.clip is None else self.clip[:num_clips])
+
 
 class StemEncoder(nn.Module):
     """Two strided convolutions and one over neighbouring patches.

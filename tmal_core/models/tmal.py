@@ -144,24 +144,37 @@ class TMAL(nn.Module):
         return self._clip_tokens(tokens, motion, frames.shape[:2])
 
     def encode_roles(
-        self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None
+        self,
+        frames: Tensor,
+        flow_px: Tensor | None = None,
+        text: Tensor | None = None,
+        num_support: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Clip tokens as query and as support; blocks before the first text level run once for both.
 
+        Args:
+            frames, flow_px, text: as for `encode`, of n clips.
+            num_support: encode only so many of the clips, the first ones, as support; all n by default.
+
         Returns:
-            Twice (n, T + M, d); the same tensor where no text joins inside the tower.
+            (n, T + M, d) and (num_support, T + M, d); twice the same tensor where no text joins inside the tower.
         """
+        num_clips, num_frames = frames.shape[:2]
         motion = self._encode_motion(frames, flow_px)
         first = min(map(int, self.text_fusion), default=self.depth)
         shared = self.clip.visual._embeds(frames.flatten(0, 1))
         for number in range(1, first):
-            shared = self._block(number, shared, frames.shape[1], motion, None)
-        as_query = self._to_pool(shared, first, frames.shape[1], motion)
+            shared = self._block(number, shared, num_frames, motion, None)
+        as_query = self._to_pool(shared, first, num_frames, motion)
         query = self._clip_tokens(as_query, motion, frames.shape[:2])
         if not self.separate_roles:
             return query, query
-        as_support = self._to_pool(shared, first, frames.shape[1], motion, text)
-        return query, self._clip_tokens(as_support, motion, frames.shape[:2])
+        if num_support is not None and num_support < num_clips:
+            shared, text = shared[: num_support * num_frames], text[:num_support]
+            motion = None if motion is None else motion.of_first(num_support, num_frames)
+            num_clips = num_support
+        as_support = self._to_pool(shared, first, num_frames, motion, text)
+        return query, self._clip_tokens(as_support, motion, (num_clips, num_frames))
 
     def tokens(self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None) -> list[Tensor]:
         """Tokens (n * T, 1 + P, D) that enter the first block, and those that leave each block. As `encode`."""
@@ -361,7 +374,7 @@ class TMAL(nn.Module):
         pooled, _ = visual._pool(tokens)
         return pooled if visual.proj is None else pooled @ visual.proj
 
-    def _clip_tokens(self, tokens: Tensor, motion: Motion | None, shape: torch.Size) -> Tensor:
+    def _clip_tokens(self, tokens: Tensor, motion: Motion | None, shape: tuple[int, int]) -> Tensor:
         frames = self._pool(tokens).unflatten(0, shape)
         return torch.cat([frames, motion.clip[:, None]], dim=1) if self._motion_at_prototypes else frames
 

@@ -39,7 +39,11 @@ def episode_loss(
     text = class_text[clips.classes.to(device)] if model.reads_text else None
     clip_text = None if text is None else text[clips.labels.to(device)]
     flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
-    as_query, as_support = model.encode_roles(clips.frames.to(device, non_blocking=True), flow_px, clip_text)
+    # Clips that take turns are all support once. Else only those that were drawn as such need that role, which costs as
+    # much again from the first text level on.
+    num_support = None if rotate else clips.num_support
+    frames = clips.frames.to(device, non_blocking=True)
+    as_query, as_support = model.encode_roles(frames, flow_px, clip_text, num_support)
     shot = clips.num_support // len(clips.classes)
     turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
