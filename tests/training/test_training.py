@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,6 +40,16 @@ def _found(accuracy_pct):
 def _rising():
     count = iter(range(100))
     return lambda _: _found(float(next(count)))
+
+
+def test_the_history_has_means_over_what_was_measured():
+    steps = [loop.Step(1.0, 50.0, np.nan), loop.Step(2.0, 50.0, 4.0)]
+    state = loop.Progress(episode=2)
+    loop._note(state, steps, _found(50.0), began=0.0)
+    loop._note(state, [steps[1]._replace(text_loss=3.0)], _found(50.0), began=0.0)
+    first, second = state.history
+    assert (first["loss"], first["grad_norm"], second["text_loss"]) == (1.5, 4.0, 3.0) and "text_loss" not in first
+    assert state.stale == 1
 
 
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
@@ -238,7 +249,9 @@ def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, m
         asked.append(num_support)
         return encode_roles(frames, flow_px, words)
 
-    alone = episode_loss(model, clips, text, text_weight=0.5).loss
+    found = episode_loss(model, clips, text, text_weight=0.5)
+    alone, without = found.loss, episode_loss(model, clips, text)
+    assert alone.item() == pytest.approx(without.loss.item() + 0.5 * found.text_loss) and np.isnan(without.text_loss)
     monkeypatch.setattr(model, "encode_roles", all_of_them)
     torch.testing.assert_close(alone, episode_loss(model, clips, text, text_weight=0.5).loss, atol=1e-5, rtol=1e-5)
     episode_loss(model, clips, text, rotate=True)

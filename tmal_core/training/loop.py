@@ -36,6 +36,18 @@ class Validated(NamedTuple):
     """By protocol."""
 
 
+class Step(NamedTuple):
+    """What an episode of training gave."""
+
+    loss: float
+    train_pct: float
+    """Accuracy."""
+    grad_norm: float
+    """Before clipping; nan where no optimiser step was due."""
+    text_loss: float = math.nan
+    """The video-text part of the loss, before its weight; nan where there is none."""
+
+
 Validate = Callable[[TMAL], Validated]
 
 LAST, BEST = "last.pt", "best.pt"
@@ -91,7 +103,7 @@ def train_model(
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, settings.compute.num_workers, state.episode, settings.compute.device))
     began = time.perf_counter() - state.seconds
-    recent: list[tuple[float, ...]] = []
+    recent: list[Step] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:
         recent.append(_step(model, next(loader), class_text, optimiser, schedule, settings, state.episode))
         state.episode += 1
@@ -114,11 +126,8 @@ def train_model(
 
 def _step(
     model: TMAL, clips: EpisodeClips, class_text: Tensor | None, optimiser, schedule, settings: Settings, index: int
-) -> tuple[float, float, float]:
+) -> Step:
     """Forward and backward of one episode; an optimiser step when enough of them have accumulated.
-
-    Returns:
-        Loss, accuracy in percent, and the norm of the gradient before clipping (nan where no step was due).
 
     Raises:
         RunError: a gradient is not finite; the weights are as they were.
@@ -140,7 +149,7 @@ def _step(
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
-    return result.loss.item(), result.accuracy_pct, norm
+    return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss)
 
 
 def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, Any]:
@@ -167,12 +176,14 @@ def _resumed(path: Path, model: TMAL, optimiser, schedule, digest: str) -> Progr
     return Progress(**saved["progress"])
 
 
-def _note(state: Progress, recent: list[tuple[float, ...]], found: Validated, began: float) -> None:
+def _note(state: Progress, recent: list[Step], found: Validated, began: float) -> None:
     """Add a line to the history and say whether this is the best so far."""
-    loss, train_pct, grad_norm = np.nanmean(np.array(recent), axis=0).tolist()
+    steps = np.array(recent)
+    known = ~np.isnan(steps).all(axis=0)  # methods without text have no text_loss
+    means = dict(zip(np.array(Step._fields)[known].tolist(), np.nanmean(steps[:, known], 0).tolist(), strict=True))
     val_pct = found.score_pct
     state.seconds = time.perf_counter() - began
-    line = {"loss": loss, "train_pct": train_pct, "grad_norm": grad_norm, "val_pct": val_pct, "seconds": state.seconds}
+    line = {**means, "val_pct": val_pct, "seconds": state.seconds}
     by_protocol = {f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}
     state.history.append({"episode": state.episode, **line, **by_protocol})
     if val_pct > state.best_pct:

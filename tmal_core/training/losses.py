@@ -5,6 +5,7 @@ Letters: N way, m clips per class (shots and queries together), K shot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ class EpisodeLoss:
 
     loss: Tensor
     accuracy_pct: float
+    text_loss: float = math.nan
+    """What of the loss is video-text cross-entropy, before its weight; nan where there is none."""
 
 
 def episode_loss(
@@ -54,11 +57,12 @@ def episode_loss(
     logits, truth = torch.cat(logits).float(), torch.cat(truth).to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
-    if text_weight and model.reads_text:
-        similarity = model.text_similarity(as_query[clips.named], class_text)
-        truth = clips.classes[clips.labels[clips.named]].to(device)
-        loss = loss + text_weight * F.cross_entropy(similarity.float(), truth)
-    return EpisodeLoss(loss, accuracy_pct)
+    if not (text_weight and model.reads_text):
+        return EpisodeLoss(loss, accuracy_pct)
+    similarity = model.text_similarity(as_query[clips.named], class_text)
+    truth = clips.classes[clips.labels[clips.named]].to(device)
+    text_loss = F.cross_entropy(similarity.float(), truth)
+    return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())
 
 
 def _as_drawn(clips: EpisodeClips) -> Iterator[tuple[Tensor, Tensor]]:

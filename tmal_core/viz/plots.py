@@ -103,12 +103,13 @@ def training_curves(
     chance_pct: Mapping[str, float],
     clip_norm: float | None = None,
 ) -> Figure:
-    """Loss, gradient norm, training and validation accuracy over training episodes, a line per method.
+    """Losses, gradient norm, training and validation accuracy over training episodes, a line per method.
 
     A ring marks the validation that chose the checkpoint.
 
     Args:
-        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct.
+        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct, and
+            text_loss where a method has one.
         titles: method -> its name in the legend.
         chance_pct: protocol -> chance level, drawn dashed.
         clip_norm: gradients longer than this were cut to it; drawn dotted.
@@ -116,6 +117,8 @@ def training_curves(
     _require(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
     by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
     panels = {"training loss": "loss", "gradient norm": "grad_norm", "training accuracy": "train_pct"}
+    if "text_loss" in history:
+        panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss", **panels}
     if len(by_protocol) > 1:
         panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
@@ -141,7 +144,7 @@ def training_curves(
         if protocol in chance_pct:
             cell.axhline(chance_pct[protocol], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
         cell.set_title(title, fontsize=9)
-        unit = {"loss": "cross-entropy", "grad_norm": "before clipping"}
+        unit = {"loss": "cross-entropy", "text_loss": "cross-entropy", "grad_norm": "before clipping"}
         cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
         cell.grid(axis="y")
         cell.tick_params(length=0)
