@@ -8,8 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tmal_core.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
+from tmal_core.matching.dispatch import otam
 from tmal_core.models import tmal
 from tmal_core.models.methods import build
 from tmal_core.models.tmal import TMAL
@@ -234,6 +237,25 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
         assert episode_loss(model, clips, rotate=True).loss == pytest.approx(
             float(torch.stack(losses).mean()), rel=1e-5
         )
+
+
+@pytest.mark.parametrize("name", ["tmal", "clip_fsar", "st_adapter"])
+def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, monkeypatch):
+    """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
+    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    # Where the values of tensors decide on shapes, fake ones have no answer.
+    logits = tmal.class_logits
+    monkeypatch.setattr(tmal, "class_logits", lambda distances, labels: logits(distances, labels, 2))
+    monkeypatch.setattr(tmal, "class_means", lambda values, labels: values[:2])
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0.5)
+    model = build(settings.replace({"model.method": name, "model.text_score": 0.5}).model)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model, labels = model.to("cuda").train(), torch.arange(2).repeat_interleave(3)
+        shown = {"frames": torch.zeros(6, 8, 3, 64, 64), "flow_px": torch.zeros(6, 8, 2, 64, 64)}
+        drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "films": torch.arange(6), "named": torch.arange(6)}
+        clips = EpisodeClips(protocol="", num_support=2, exchangeable=True, **shown, **drawn)
+        text = torch.zeros(5, model.joint_width, device="cuda")
+        assert episode_loss(model, clips, text, text_weight=0.5).loss.device.type == "cuda"
 
 
 def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, monkeypatch):
