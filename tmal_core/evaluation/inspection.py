@@ -38,6 +38,12 @@ class Answer:
     probabilities: np.ndarray
 
     @property
+    def nearness(self) -> np.ndarray:
+        """(N * Q, N * K) in 0..1, for colours: 1 is the nearest clip of a query's row, 0 the farthest."""
+        lowest, highest = self.distances.min(1, keepdims=True), self.distances.max(1, keepdims=True)
+        return 1 - (self.distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
+
+    @property
     def predicted(self) -> np.ndarray:
         """(N * Q,) labels."""
         return self.probabilities.argmax(1)

@@ -39,7 +39,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     Raises:
         DataError: a column is missing or there is no row.
     """
-    _require(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
@@ -75,7 +75,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         table: of `difference_table`.
         titles: method -> its name in the labels.
     """
-    _require(table, "first", "second", "protocol", "points", "low", "high", "clear")
+    require_columns(table, "first", "second", "protocol", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     protocols, titles = _unique(table, "protocol"), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
@@ -114,7 +114,7 @@ def training_curves(
         chance_pct: protocol -> chance level, drawn dashed.
         clip_norm: gradients longer than this were cut to it; drawn dotted.
     """
-    _require(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
+    require_columns(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
     by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
     panels = {"training loss": "loss", "gradient norm": "grad_norm", "training accuracy": "train_pct"}
     if "text_loss" in history:
@@ -168,7 +168,9 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
         way: number of classes of the lower row (a protocol with a way of its own keeps that).
         shot: number of examples of the upper row.
     """
-    _require(table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    require_columns(
+        table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct"
+    )
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
@@ -272,7 +274,8 @@ def _unique(table: pd.DataFrame, column: str) -> list[str]:
     return list(dict.fromkeys(table[column]))
 
 
-def _require(table: pd.DataFrame, *columns: str) -> None:
+def require_columns(table: pd.DataFrame, *columns: str) -> None:
+    """Raise DataError unless a table has these columns and a row."""
     missing = [column for column in columns if column not in table]
     if missing or table.empty:
         got = f"a table without {', '.join(missing)}" if missing else "a table without rows"
