@@ -21,7 +21,7 @@ suite: $(STAMP) ## run all notebooks in order; the report is runs/suite/report.h
 
 # Two trainings at once, one thread each: faster than one with two.
 study: $(STAMP) ## train every variant of TMAL with three seeds and compare them; hours, goes on where it stopped
-	@$(BIN)/tmal synthesise --preset $(PRESET)
+	@$(if $(filter tiny,$(PRESET)),$(BIN)/tmal synthesise --preset $(PRESET))
 	@$(BIN)/tmal flow --preset $(PRESET)
 	@$(BIN)/tmal flow --preset $(PRESET) --estimator dis_ultrafast
 	@$(BIN)/tmal study --preset $(PRESET) --processes 2 --set compute.num_threads=1 $(ARGS)

@@ -103,6 +103,27 @@ def test_a_worker_that_dies_is_an_error_of_ours(reader, monkeypatch):
         list(loader)
 
 
+def test_workers_end_when_nobody_wants_more(reader, monkeypatch):
+    """Training that stops early leaves workers that read ahead; they must not wait for the garbage collector."""
+    ended = []
+
+    class Items:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return 1
+
+        def _shutdown_workers(self):
+            ended.append(self)
+
+    monkeypatch.setattr(DataLoader, "__iter__", lambda self: Items())
+    loader = iter(evaluation_loader(reader, np.arange(2), batch_size=1, num_workers=0))
+    assert next(loader) == 1 and not ended
+    del loader
+    assert len(ended) == 1
+
+
 def test_a_video_that_is_gone_is_named(reader):
     path = reader.catalog.file(0)
     path.unlink()

@@ -54,6 +54,13 @@ def test_status_says_how_the_run_ended(tmp_path, error, status):
     )
 
 
+def test_what_went_wrong_is_not_hidden_by_a_record_that_is_gone(tmp_path):
+    run = Run.create(tmp_path / "run", SETTINGS, "train")
+    with pytest.raises(ZeroDivisionError, match="by 0"), run:
+        (run.path / "run.json").unlink()
+        raise ZeroDivisionError("by 0")
+
+
 def test_own_folder_is_resumed_and_keeps_what_it_has(tmp_path):
     with Run.create(tmp_path, SETTINGS, "train") as run:
         run.update_summary(accuracy_pct=50.0)

@@ -104,19 +104,7 @@ def _parser() -> argparse.ArgumentParser:
             )
         return sub
 
-    suite = command("suite", _suite, "run all notebooks in order and write a report")
-    suite.add_argument("--out", type=Path, default=Path("runs/suite"), help="run folder (default: runs/suite)")
-    suite.add_argument("--fresh", action="store_true", help="empty the run folder first instead of going on in it")
-    suite.add_argument(
-        "--parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a further parameter of the notebooks that know it; may be given again",
-    )
-    suite.add_argument(
-        "--cell-timeout", type=_count, metavar="SECONDS", help="longest time for one cell (default: none)"
-    )
+    _suite_parser(command("suite", _suite, "run all notebooks in order and write a report"))
 
     synthesise = command("synthesise", _synthesise, "make the diagnostic data set, where it is missing")
     synthesise.add_argument("--out", type=Path, help="its folder, in place of data.root")
@@ -129,51 +117,20 @@ def _parser() -> argparse.ArgumentParser:
     _splits_parser(command("splits", _import_splits, "lists of a real data set", settings=False))
 
     text = "examine the videos of a data set and write its catalogue; goes on"
-    prepare = command("prepare", _prepare, text, preset=None, otherwise="none; own videos take kinetics100")
-    prepare.add_argument("--videos", type=Path, help="folder of the videos (default: that of the last pass, data.root)")
-    prepare.add_argument("--out", type=Path, help="data folder of catalogue and reports, in place of data.root")
-    prepare.add_argument(
-        "--split-by-class",
-        metavar="TRAIN/VAL/TEST",
-        help="the folder has one subfolder per class: deal them out, as 64/12/24, numbers of classes or percentages",
-    )
-    prepare.add_argument("--check", action="store_true", help="only compare lists and folder; no video is opened")
+    _prepare_parser(command("prepare", _prepare, text, preset=None, otherwise="none; own videos take kinetics100"))
 
-    flow = command("flow", _flow, "optical flow for every video, where it is missing")
-    flow.add_argument("--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it")
-    flow.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
-    flow.add_argument("--cluster", choices=("slurm", "local"), help="run as jobs by submitit (default: this process)")
-    flow.add_argument("--num-shards", type=_count, default=1, metavar="N", help="jobs on the cluster (default: 1)")
-    flow.add_argument(
-        "--job",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of submitit, as in slurm_partition=gpu; may be given again",
-    )
+    _flow_parser(command("flow", _flow, "optical flow for every video, where it is missing"))
 
-    weights = command(
-        "weights", _weights, "weights files: what is there, what is missing, where it belongs", settings=False
+    _weights_parser(
+        command("weights", _weights, "weights files: what is there, what is missing, where it belongs", settings=False)
     )
-    weights.set_defaults(action="list")
-    actions = weights.add_subparsers(dest="action", metavar="<action>", title="actions (default: list)")
-    actions.add_parser("list", help="a table of all files, each held against its checksum")
-    fetch = actions.add_parser("fetch", help="download one into its place; goes on where it was stopped")
-    fetch.add_argument("name", metavar="NAME", help="from the list, or <model>:<weights> as open_clip calls them")
-    fetch.add_argument("--url", help="where from, in place of the official address")
-    keep = actions.add_parser("record", help="write down the checksum of a file whose publisher states none")
-    keep.add_argument("name", metavar="NAME", help="from the list")
 
     train = command("train", _train, "train one method, model.method; goes on where it was stopped")
     train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
 
-    study = command(
-        "study", _study, "train every variant with several seeds and compare them; goes on where it stopped"
+    _study_parser(
+        command("study", _study, "train every variant with several seeds and compare them; goes on where it stopped")
     )
-    study.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the study (default: runs/study)")
-    study.add_argument("--variant", action="append", metavar="NAME", help="may be given again (default: all)")
-    study.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
-    study.add_argument("--processes", type=_count, default=1, metavar="N", help="trainings at once (default: 1)")
 
     adopt = command("adopt", _adopt, "make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it")
     adopt.add_argument(
@@ -182,15 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     adopt.add_argument("--out", type=Path, default=Path("runs/adopted"), help="run folder (default: runs/adopted)")
 
     text = "accuracy of methods on the test split, by protocol, with intervals"
-    evaluate = command("evaluate", _evaluate, text, preset=None, otherwise="the run's, or tiny")
-    evaluate.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/train"),
-        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train)",
-    )
-    evaluate.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
-    evaluate.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
+    _evaluate_parser(command("evaluate", _evaluate, text, preset=None, otherwise="the run's, or tiny"))
 
     text = "name new clips from a few examples per class, as CSV"
     _classify_parser(command("classify", _classify, text, preset=None, otherwise="kinetics100"))
@@ -198,6 +147,79 @@ def _parser() -> argparse.ArgumentParser:
     runs = command("runs", _runs, "list the runs below a folder", settings=False)
     runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
     return parser
+
+
+def _suite_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("runs/suite"), help="run folder (default: runs/suite)")
+    parser.add_argument("--fresh", action="store_true", help="empty the run folder first instead of going on in it")
+    parser.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a further parameter of the notebooks that know it; may be given again",
+    )
+    parser.add_argument(
+        "--cell-timeout", type=_count, metavar="SECONDS", help="longest time for one cell (default: none)"
+    )
+
+
+def _prepare_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--videos", type=Path, help="folder of the videos (default: that of the last pass, data.root)")
+    parser.add_argument("--out", type=Path, help="data folder of catalogue and reports, in place of data.root")
+    parser.add_argument(
+        "--split-by-class",
+        metavar="TRAIN/VAL/TEST",
+        help="the folder has one subfolder per class: deal them out, as 64/12/24, numbers of classes or percentages",
+    )
+    parser.add_argument("--check", action="store_true", help="only compare lists and folder; no video is opened")
+
+
+def _flow_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it"
+    )
+    parser.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
+    parser.add_argument("--cluster", choices=("slurm", "local"), help="run as jobs by submitit (default: this process)")
+    parser.add_argument("--num-shards", type=_count, default=1, metavar="N", help="jobs on the cluster (default: 1)")
+    parser.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of submitit, as in slurm_partition=gpu; may be given again",
+    )
+
+
+def _weights_parser(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(action="list")
+    actions = parser.add_subparsers(dest="action", metavar="<action>", title="actions (default: list)")
+    actions.add_parser("list", help="a table of all files, each held against its checksum")
+    fetch = actions.add_parser("fetch", help="download one into its place; goes on where it was stopped")
+    fetch.add_argument("name", metavar="NAME", help="from the list, or <model>:<weights> as open_clip calls them")
+    fetch.add_argument("--url", help="where from, in place of the official address")
+    keep = actions.add_parser("record", help="write down the checksum of a file whose publisher states none")
+    keep.add_argument("name", metavar="NAME", help="from the list")
+
+
+def _study_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/study"), help="folder of the study (default: runs/study)"
+    )
+    parser.add_argument("--variant", action="append", metavar="NAME", help="may be given again (default: all)")
+    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
+    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="trainings at once (default: 1)")
+
+
+def _evaluate_parser(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/train"),
+        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train)",
+    )
+    parser.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
 
 
 def _splits_parser(parser: argparse.ArgumentParser) -> None:

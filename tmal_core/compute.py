@@ -105,6 +105,9 @@ def _raised(items: Iterator[Any]) -> Iterator[Any]:
                 _end(items)
                 raise item
             yield item
+    except GeneratorExit:  # who read them wants no more: training that stops early
+        _end(items)
+        raise
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

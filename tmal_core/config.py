@@ -161,7 +161,7 @@ class ModelSettings(Section):
 
 
 class TrainingSettings(Section):
-    episodes: Annotated[int, Field(ge=0)] = 5000
+    episodes: Count = 5000
     """Training episodes."""
     rotate: bool = False
     """Let all clips of an episode take turns as support: more to learn from each encoded clip."""

@@ -15,6 +15,7 @@ import platform
 import subprocess
 import time
 import warnings
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,18 +176,17 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        seconds = round(self.record["seconds"] + time.monotonic() - self._started, 1)
+        took = time.monotonic() - self._started
         if kind is None:
             # A run that has set its own final status keeps it.
             status = "done" if self.status == "running" else self.status
-            self._change(status=status, seconds=seconds)
+            self._change(status=status, seconds=round(self.record["seconds"] + took, 1))
             return
         status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-        try:
+        # On a full disk, or where somebody removed the record, the status cannot be written; the first error is shown.
+        with suppress(OSError, RunError):
+            seconds = round(self.record["seconds"] + took, 1)
             self._change(status=status, seconds=seconds, error=f"{kind.__name__}: {error}".rstrip(": "))
-        except (OSError, RunError):
-            # On a full disk the status cannot be written either; the first error is the one to show.
-            return
 
     def _require_same(self, settings: Settings, remedy: str) -> None:
         """Refuse settings that lead to other results than the run's."""

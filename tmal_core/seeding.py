@@ -22,12 +22,6 @@ def generator(seed: int, *path: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(_entropy(seed, path)))
 
 
-def torch_generator(seed: int, *path: int | str, device: str | torch.device = "cpu") -> torch.Generator:
-    """A torch generator that depends on `seed` and `path` alone."""
-    word = int(_entropy(seed, path).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device=device).manual_seed(word)
-
-
 def seed_everything(seed: int, *path: int | str) -> None:
     """Seed the global generators of Python, numpy and torch: weights that libraries initialise, dropout."""
     word = int(_entropy(seed, path).generate_state(1)[0]) if path else seed

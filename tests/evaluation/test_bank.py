@@ -10,7 +10,7 @@ import torch
 
 from tmal_core.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
-from tmal_core.errors import EpisodeError
+from tmal_core.errors import EpisodeError, RunError
 from tmal_core.evaluation import bank
 from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import difference_interval
@@ -157,3 +157,12 @@ def test_a_kept_bank_has_its_views(tmp_path, model, reader, viewed, monkeypatch)
     kept = bank.load_or_encode(tmp_path, model, reader)
     assert (kept.views, kept.positions, kept.key) == (VIEWS, viewed.positions, viewed.key)
     assert torch.equal(kept.query, viewed.query)
+
+
+def test_a_damaged_file_is_named(tmp_path, model, reader, viewed, monkeypatch):
+    monkeypatch.setattr(bank, "encode", lambda *_: viewed)
+    bank.load_or_encode(tmp_path, model, reader)
+    path = tmp_path / f"{viewed.key}.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(RunError, match=rf"expected a whole file of clip tokens, got {path} \(.*Remove it"):
+        bank.load_or_encode(tmp_path, model, reader)

@@ -20,6 +20,9 @@ import torch
 from tmal_core.flow import correlation as in_torch, correlation_triton as in_triton
 
 torch.set_num_threads(1)
+# Which device the launches are made on is asked of the tensors: of several GPUs it need not be the current one.
+asked, device_of = [], torch.cuda.device_of
+torch.cuda.device_of = lambda tensor: asked.append(str(tensor.device)) or device_of(tensor)
 generator = torch.Generator().manual_seed(0)
 cases = [
     ((2, 5, 4, 5), 1, 2, torch.float32),
@@ -50,6 +53,7 @@ wants = torch.autograd.grad(in_torch.correlation(*pair, 1, 1).square().sum(), pa
 in_torch._versions = lambda features: (in_triton.correlate, in_triton.gradients)
 for got, want in zip(torch.autograd.grad(in_torch.correlation(*pair, 1, 1).square().sum(), pair), wants):
     torch.testing.assert_close(got, want)
+assert asked == ["cpu"] * (3 * len(cases) + 3), len(asked)
 print("compared", len(cases))
 """
 

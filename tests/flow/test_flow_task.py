@@ -53,6 +53,18 @@ def test_jobs_take_the_same_settings(settings, tmp_path, monkeypatch, flow_here)
     assert extract_flow(settings, progress=False).counts == {"kept": 5}
 
 
+def test_jobs_may_have_a_gpu_that_the_machine_which_queues_them_lacks(settings, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(flow_task, "extract_on_cluster", lambda **arguments: asked.update(arguments))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with_gpu = settings.replace({"compute.device": "cuda"})
+    extract_flow(with_gpu, cluster="slurm", num_shards=2)
+    assert str(asked["device"]) == "cuda"
+    for cluster in ("local", None):
+        with pytest.raises(SettingsError, match="a CUDA GPU"):
+            extract_flow(with_gpu, cluster=cluster, progress=False)
+
+
 def test_errors_of_the_settings(settings, tmp_path):
     with pytest.raises(SettingsError, match="got 'farneback'"):
         extract_flow(settings.replace({"flow.estimator": "farneback"}), progress=False)

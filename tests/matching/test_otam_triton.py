@@ -22,6 +22,9 @@ import sys
 module = sys.modules["tmal_core.matching.otam"]
 
 torch.set_num_threads(1)
+# Which device the launches are made on is asked of the tensors: of several GPUs it need not be the current one.
+asked, device_of = [], torch.cuda.device_of
+torch.cuda.device_of = lambda tensor: asked.append(str(tensor.device)) or device_of(tensor)
 generator = torch.Generator().manual_seed(0)
 cases = [((2, 3, 5, 5), 0.5, 2), ((130, 1, 3, 2), 0.1, 2), ((1, 2, 1, 5), 0.5, 2), ((2, 1, 4, 1), 0.3, 2),
          ((1, 1, 1, 1), 0.5, 2), ((2, 2, 3, 4), 0.5, 2000)]
@@ -39,6 +42,8 @@ for shape, smoothing, largest in cases:
             for name, got, want in zip(("cost", "gradient"), sides[1], sides[0]):
                 assert got.dtype == dtype
                 torch.testing.assert_close(got, want, **close, msg=lambda m: f"{name} {shape} {bidirectional}: {m}")
+# Forwards and backwards, of two dtypes, in three directions: the query's alone, then both.
+assert asked == ["cpu"] * (len(cases) * 2 * 2 * 3), len(asked)
 print("compared", len(cases))
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import warnings
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import WeightsError
 from tmal_core.models import backbone
+from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny, retrieval
 from tmal_core.weights import WEIGHTS
@@ -118,6 +120,25 @@ def small(monkeypatch) -> str:
     tiny["text_cfg"] = {"context_length": 8, "vocab_size": 49408, "width": 32, "heads": 1, "layers": 1}
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-B-32-quickgelu", tiny)
     return "ViT-B-32-quickgelu"
+
+
+@pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
+def test_text_of_either_kind_of_tower(kind):
+    """open_clip keeps the text tower of some models in a module of its own."""
+    text = {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
+    clip = kind(embed_dim=16, vision_cfg=vision, text_cfg=text).eval()
+    settings = ModelSettings(backbone=str(TINY), prompt="{}")
+    features = class_text(clip, settings, ["a red circle", "a blue star"])
+    assert features.shape == (2, 16) and not torch.equal(*features)
+
+
+def test_blocks_that_compute_something_else_are_refused(tmp_path):
+    config = json.loads((TINY / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["qk_norm"] = True
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=r"expected a ViT of CLIP's own blocks, got .* with CustomResidualAttention"):
+        backbone.load_backbone(str(tmp_path), "random")
 
 
 def archive_of(state: dict[str, torch.Tensor], path: Path) -> Path:

@@ -16,7 +16,7 @@ from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.fusion import fusion_blocks
 from tmal_core.models.methods import METHODS, build, inputs, resolved
 from tmal_core.models.summary import frozen_hash, parameter_table
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.tmal import TMAL, class_logits
 
 TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
 SWITCHES = {
@@ -194,6 +194,10 @@ def test_no_class_name_reaches_a_query(trained, episode):
         if trained.separate_roles:
             torch.testing.assert_close(support, trained.encode(episode.query, flow, words), atol=1e-4, rtol=1e-4)
             assert (support - query).abs().max() > 1e-3
+        both, first = trained.encode_roles(episode.query, flow, words, num_support=2)
+        assert torch.equal(both, query) and (first is both) == (not trained.separate_roles)
+        torch.testing.assert_close(first[:2], support[:2], atol=1e-5, rtol=1e-5)
+        assert len(first) == (2 if trained.separate_roles else 5)
 
 
 def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
@@ -253,6 +257,23 @@ def test_text_changes_the_answer_only_where_it_is_read(trained, episode, before)
 def test_the_text_score_is_not_used_in_training():
     model = build(TINY.model_copy(update={"text_score": 0.5}))
     assert model.eval().scores_text and not model.train().scores_text
+
+
+@pytest.mark.parametrize("name", ["st_adapter", "st_adapter_mean", "tmal", "clip_fsar"])
+def test_scores_are_as_fine_under_autocast_as_without(name):
+    """Distances of an episode lie closer than bfloat16 tells apart: what is learned from may not be rounded to it."""
+    model = _with_noise(_built(TINY.model_copy(update={"method": name})))
+    draw = torch.Generator().manual_seed(3)
+    near = torch.randn(1, FRAMES, model.joint_width, generator=draw)
+    query, support = (near + 0.05 * torch.randn(6, *near.shape[1:], generator=draw) for _ in range(2))
+    labels, text = torch.arange(6) % WAY, torch.randn(WAY, model.joint_width, generator=draw)
+    tokens = torch.cat([query, query[:, :1]], dim=1) if model.reads_flow else query  # with a motion token behind
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = model.score(class_logits(model.distances(query, support), labels))
+        similarity = model.text_similarity(tokens, text)
+    with torch.no_grad():
+        assert torch.equal(scores, model.score(class_logits(model.distances(query, support), labels)))
+        assert torch.equal(similarity, model.text_similarity(tokens, text))
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,17 @@ def test_speed_has_a_row_per_estimator_and_keeps_its_budget(monkeypatch):
     assert len(slow.shown) == 2 + 2, "it stops once its time is used up"
 
 
+def test_the_first_call_on_a_gpu_is_not_timed(monkeypatch):
+    """It compiles kernels, and would use up the budget."""
+    now = [0.0]
+    network = Clocked(now, 9.0)
+    network.device = "cuda"
+    monkeypatch.setattr(flow_compare.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(flow_compare, "machine_name", lambda *devices: " ".join(devices))
+    speed_table({"network": network}, ((16, 16),), num_pairs=1, rounds=3, budget_s=4.0)
+    assert len(network.shown) == 2, "once untimed, and once for a time that is all of the budget"
+
+
 def test_tables_can_be_saved(tmp_path):
     table = speed_table({"dis": build_estimator("dis")}, ((24, 32),), num_pairs=1, rounds=1)
     table.to_csv(tmp_path / "speed.csv", index=False)

@@ -24,6 +24,7 @@ from tmal_core.data.splits import load_splits, save_splits
 from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.tasks import prepare as prepare_module
 from tmal_core.tasks.prepare import PROBLEMS, REPORT, lost_videos, prepare, prepare_own
+from tmal_core.tasks.synthesise import synthesise
 
 PRODUCTS = ("catalog.parquet", REPORT, PROBLEMS, JOURNAL)
 
@@ -342,3 +343,11 @@ def test_videos_shorter_than_the_grid_are_read(mine):
     reader = ClipReader(prepare(settings, videos, progress=False).catalog, settings)
     positions = reader.test_positions(0)
     assert reader.frames(0, positions).shape == (8, 72, 96, 3), "ten frames, fewer than the grid of 32"
+
+
+def test_only_the_diagnostic_data_set_is_drawn(tmp_path):
+    """`make study PRESET=hmdb51` must not fill the data folder with generated videos."""
+    settings = load_settings("hmdb51", {"data.root": str(tmp_path / "hmdb51")})
+    with pytest.raises(SettingsError, match=r"'diagnostic', got those of 'hmdb51'.*tmal prepare"):
+        synthesise(settings)
+    assert not (tmp_path / "hmdb51").exists()

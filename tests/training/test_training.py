@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.clips import EpisodeClips
+from tmal_core.errors import RunError, SettingsError, WeightsError
+from tmal_core.matching.dispatch import otam
 from tmal_core.models import tmal
 from tmal_core.models.methods import build
+from tmal_core.models.tmal import TMAL
 from tmal_core.runs import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
@@ -39,6 +45,16 @@ def _rising():
     return lambda _: _found(float(next(count)))
 
 
+def test_the_history_has_means_over_what_was_measured():
+    steps = [loop.Step(1.0, 50.0, np.nan), loop.Step(2.0, 50.0, 4.0)]
+    state = loop.Progress(episode=2)
+    loop._note(state, steps, _found(50.0), began=0.0)
+    loop._note(state, [steps[1]._replace(text_loss=3.0)], _found(50.0), began=0.0)
+    first, second = state.history
+    assert (first["loss"], first["grad_norm"], second["text_loss"]) == (1.5, 4.0, 3.0) and "text_loss" not in first
+    assert state.stale == 1
+
+
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
     before = {k: v.clone() for k, v in build(settings.model).clip.state_dict().items()}
     torch.manual_seed(0)
@@ -49,7 +65,10 @@ def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
     assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
 
 
-def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path):
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation):
+    """Also where a validation falls between two optimiser steps: 4 episodes are a step of 3, and a third of one."""
+    settings = settings.replace({"training.accumulation": accumulation})
     whole, _ = _train(settings, tmp_path / "whole", _rising())
 
     class Stop(Exception):
@@ -92,6 +111,19 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     assert all(torch.isfinite(p).all() for p in model.tunable().values())
     optimiser = torch.load(tmp_path / loop.LAST, weights_only=True)["optimiser"]
     assert {int(s["step"]) for s in optimiser["state"].values()} == {1}
+
+
+def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
+    def spoilt(*arguments):
+        result = episode_loss(*arguments)
+        return replace(result, loss=result.loss * torch.inf)
+
+    monkeypatch.setattr(loop, "episode_loss", spoilt)
+    built, train = [], TMAL.train
+    monkeypatch.setattr(TMAL, "train", lambda self, mode=True: built.append(self) or train(self, mode))
+    with pytest.raises(RunError, match=r"gradients that are finite, got a norm of nan in episode 4.*learning_rate"):
+        _train(settings, tmp_path)
+    assert all(p.isfinite().all() for p in built[-1].parameters())
 
 
 def test_schedule_rises_then_falls_to_zero():
@@ -207,6 +239,47 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
         )
 
 
+@pytest.mark.parametrize("name", ["tmal", "clip_fsar", "st_adapter"])
+def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, monkeypatch):
+    """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
+    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    # Where the values of tensors decide on shapes, fake ones have no answer.
+    logits = tmal.class_logits
+    monkeypatch.setattr(tmal, "class_logits", lambda distances, labels: logits(distances, labels, 2))
+    monkeypatch.setattr(tmal, "class_means", lambda values, labels: values[:2])
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0.5)
+    model = build(settings.replace({"model.method": name, "model.text_score": 0.5}).model)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model, labels = model.to("cuda").train(), torch.arange(2).repeat_interleave(3)
+        shown = {"frames": torch.zeros(6, 8, 3, 64, 64), "flow_px": torch.zeros(6, 8, 2, 64, 64)}
+        drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "films": torch.arange(6), "named": torch.arange(6)}
+        clips = EpisodeClips(protocol="", num_support=2, exchangeable=True, **shown, **drawn)
+        text = torch.zeros(5, model.joint_width, device="cuda")
+        assert episode_loss(model, clips, text, text_weight=0.5).loss.device.type == "cuda"
+
+
+def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, monkeypatch):
+    settings = settings.replace({"model.method": "tmal"})
+    model, episodes = build(settings.model).eval(), task.training_episodes(settings, with_flow=True)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    text, clips = torch.randn(len(episodes.class_names), model.joint_width), episodes[0]
+    asked, encode_roles = [], model.encode_roles
+
+    def all_of_them(frames, flow_px, words, num_support):
+        asked.append(num_support)
+        return encode_roles(frames, flow_px, words)
+
+    found = episode_loss(model, clips, text, text_weight=0.5)
+    alone, without = found.loss, episode_loss(model, clips, text)
+    assert alone.item() == pytest.approx(without.loss.item() + 0.5 * found.text_loss) and np.isnan(without.text_loss)
+    monkeypatch.setattr(model, "encode_roles", all_of_them)
+    torch.testing.assert_close(alone, episode_loss(model, clips, text, text_weight=0.5).loss, atol=1e-5, rtol=1e-5)
+    episode_loss(model, clips, text, rotate=True)
+    assert asked == [clips.num_support, None] and clips.num_support < len(clips.labels)
+
+
 def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow, monkeypatch):
     monkeypatch.setattr(tmal, "_CLIPS_IN_LOW_MEMORY", 3)
     settings = settings.replace({"model.method": "tmal"})
@@ -252,7 +325,8 @@ def test_nothing_is_kept_below_the_first_tunable_part(settings):
     """A fusion in the last block alone: the blocks below are frozen features, whatever the depth."""
     parts = {"model.method": "tmal", "model.adapters": "none", "model.flow_encoder": "none"}
     model = build(settings.replace({**parts, "model.text_levels": "last"}).model).train()
-    kept = []
+    kept, frames = [], torch.randn(1, 2, 3, 64, 64)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
-        shared = model._run(model.clip.visual._embeds(torch.randn(2, 3, 64, 64)), range(1, model.depth), 2, None)
-    assert not kept and not shared[-1].requires_grad
+        model.tokens(frames)  # a query meets no text
+    *below, last = model.tokens(frames, text=torch.randn(1, model.joint_width))
+    assert not kept and last.requires_grad and not any(tokens.requires_grad for tokens in below)

@@ -75,6 +75,9 @@ def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
     assert list(order.lines[2].get_ydata()) == [50, 50] and len(loss.lines) == len(train.lines) == 2
     assert norm.get_ylim() == (0, 2.2) and list(norm.lines[2].get_ydata()) == [1, 1]
     assert points(order).tolist() == [[20, 60], [10, 52]]  # the best ones are ringed
+    loss, text, *_ = training_curves(history.assign(text_loss=[0.5, 0.4, np.nan]), {}, {}).axes
+    assert text.get_title(loc="left") == "of it video-text, unweighted" and loss.get_ylabel() == "cross-entropy"
+    assert list(text.lines[0].get_ydata()) == [0.5, 0.4] and np.isnan(text.lines[1].get_ydata()).all()
     both = training_curves(history.assign(val_motion_pct=30.0), {}, {}).axes
     assert [axes.get_title(loc="left") for axes in both][3:6] == [
         "validation, mean",

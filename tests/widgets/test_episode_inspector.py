@@ -131,6 +131,12 @@ def test_grouped_protocols_say_that_they_ask_less(settings, catalog, model, perf
     assert "(classes of a group, so 2-way)" in grouped.message and grouped.answer.distances.shape == (2, 2)
 
 
+def test_of_several_views_the_first_is_shown(inspector, settings, catalog, model, perfect):
+    both = torch.cat([perfect.query, perfect.query.flip(0)])
+    shown = EpisodeInspector(settings, catalog, {"otam": model}, {"otam": Bank(both, both, key="", views=2)})
+    assert np.array_equal(shown.answer.distances, inspector.answer.distances)
+
+
 def test_its_state_can_be_stored_in_a_notebook(inspector):
     state = embed_data(views=[inspector])["manager_state"]["state"]
     assert inspector.page in [model["state"].get("value") for model in json.loads(json.dumps(state)).values()]

@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from tmal_core.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.config import settings_hash
+from tmal_core.errors import RunError
 from tmal_core.files import atomic_path
 from tmal_core.models.text import SplitText
 from tmal_core.models.tmal import TMAL
@@ -104,11 +106,14 @@ def load_or_encode(
     """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
 
     Methods that share their tokens (frozen CLIP under different matchers) share one file.
+
+    Raises:
+        RunError: the kept file is damaged.
     """
     key = bank_key(model, reader, text)
     path = folder / f"{key}.safetensors"
     if path.is_file():
-        kept, views = load_file(path), reader.settings.evaluation.views
+        kept, views = _kept(path), reader.settings.evaluation.views
         return Bank(kept["query"], kept.get("support", kept["query"]), key, text, views, positions_hash(reader))
     bank = encode(model, reader, text, progress)
     tensors = {"query": bank.query.contiguous()}
@@ -118,6 +123,13 @@ def load_or_encode(
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
     return bank
+
+
+def _kept(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError("a whole file of clip tokens", f"{path} ({error})", "Remove it: it is made again.") from error
 
 
 def positions_hash(reader: ClipReader) -> str:

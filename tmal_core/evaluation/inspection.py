@@ -1,5 +1,8 @@
 """One episode looked at closely: every distance, every probability, every answer.
 
+Of a bank with several views of each video the first one is looked at, which is what `ClipReader.evaluate` shows;
+`episode_table` alone counts answers as the protocol does, in the views that it draws.
+
 Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
 """
 
@@ -33,6 +36,12 @@ class Answer:
     episode: Episode
     distances: np.ndarray
     probabilities: np.ndarray
+
+    @property
+    def nearness(self) -> np.ndarray:
+        """(N * Q, N * K) in 0..1, for colours: 1 is the nearest clip of a query's row, 0 the farthest."""
+        lowest, highest = self.distances.min(1, keepdims=True), self.distances.max(1, keepdims=True)
+        return 1 - (self.distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
 
     @property
     def predicted(self) -> np.ndarray:

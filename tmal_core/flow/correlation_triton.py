@@ -119,7 +119,8 @@ def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor
     side = 2 * radius + 1
     out = first.new_empty(batch, side * side, height, width)
     grid, constants = _launch(first, radius, stride)
-    _correlate[(*grid, side)](first, second, out, height, width, stride, **constants)
+    with torch.cuda.device_of(first):  # Triton launches on the current device; extraction may use another one
+        _correlate[(*grid, side)](first, second, out, height, width, stride, **constants)
     return out
 
 
@@ -134,7 +135,8 @@ def gradients(
     for index, other in enumerate((second, first)):
         if wanted[index]:
             results[index] = torch.empty_like(other)
-            _gradient[(*grid, triton.cdiv(first.shape[1], BLOCK))](
-                grad, other, results[index], height, width, stride, OF_SECOND=index == 1, **constants
-            )
+            with torch.cuda.device_of(first):
+                _gradient[(*grid, triton.cdiv(first.shape[1], BLOCK))](
+                    grad, other, results[index], height, width, stride, OF_SECOND=index == 1, **constants
+                )
     return results[0], results[1]

@@ -116,7 +116,8 @@ class Alignment(torch.autograd.Function):
         for constants in _directions(d_TUM, bidirectional):
             table = d_TUM.new_empty(num_frames * num_support_frames, num, dtype=torch.float64)
             corner = d_TUM.new_empty(num, dtype=torch.float64)
-            _forward[grid](d_TUM, table, corner, num, smoothing, **constants)
+            with torch.cuda.device_of(d_TUM):  # Triton launches on the current device, whatever its arguments lie on
+                _forward[grid](d_TUM, table, corner, num, smoothing, **constants)
             cost.sub_(corner, alpha=smoothing)
             tables += [table, corner]
         ctx.save_for_backward(d_TUM, *tables)
@@ -132,7 +133,8 @@ class Alignment(torch.autograd.Function):
         scratch = d_TUM.new_empty(2 * max(d_TUM.shape[:2]), num, dtype=torch.float64)
         for index, constants in enumerate(_directions(d_TUM, ctx.bidirectional)):
             table, corner = tables[2 * index : 2 * index + 2]
-            _backward[grid](
-                d_TUM, table, corner, grad_M, scratch, out, num, ctx.smoothing, ADD=index > 0, **constants
-            )  # fmt: skip
+            with torch.cuda.device_of(d_TUM):
+                _backward[grid](
+                    d_TUM, table, corner, grad_M, scratch, out, num, ctx.smoothing, ADD=index > 0, **constants
+                )  # fmt: skip
         return out, None, None

@@ -14,7 +14,7 @@ import open_clip
 import torch
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import get_pretrained_cfg
-from open_clip.transformer import QuickGELU, VisionTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -50,8 +50,9 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
         device: where it lives.
 
     Raises:
-        WeightsError: unknown model, missing folder or file, another checksum than published, weights of another
-            architecture, or weights that want QuickGELU for a model without it.
+        WeightsError: unknown model, one whose image tower is no ViT of CLIP's own blocks, missing folder or file,
+            another checksum than published, weights of another architecture, or weights that want QuickGELU for a model
+            without it.
     """
     folder = Path(name)
     if pretrained == "folder":
@@ -92,6 +93,10 @@ def _create(name: str) -> nn.Module:
     if not isinstance(model.visual, VisionTransformer):
         got = f"{name} with {type(model.visual).__name__}"
         raise WeightsError("a CLIP whose image tower is a ViT", got, "Adapters need its tokens: choose a ViT.")
+    # `blocks` computes the usual block; others normalise in more places, which it would leave out without a word.
+    others = {type(block).__name__ for block in model.visual.transformer.resblocks} - {ResidualAttentionBlock.__name__}
+    if others:
+        raise WeightsError("a ViT of CLIP's own blocks", f"{name} with {others.pop()}", "Choose another ViT.")
     return model
 
 

@@ -11,7 +11,7 @@ Letters: N clips, T frames, h, w samples of the flow, P patches, C width of moti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,11 @@ class Motion:
     """Block number -> (N * T, P, C) motion tokens that join before it."""
     clip: Tensor | None
     """(N, d), one motion token per clip; None where the encoder makes none."""
+
+    def of_first(self, num_clips: int, num_frames: int) -> Motion:
+        """The same of the first clips alone."""
+        levels = {block: tokens[: num_clips * num_frames] for block, tokens in self.levels.items()}
+        return Motion(levels, None if self.clip is None else self.clip[:num_clips])
 
 
 class StemEncoder(nn.Module):
@@ -86,15 +91,15 @@ class PictureEncoder(nn.Module):
     """The frozen image tower on colour-coded flow.
 
     Args:
-        run: pictures (n, 3, S, S), normalised, to the tokens (n, 1 + P, D) that enter block 1, 2, ..., and leave the
-            last; frozen, and not a part of this module.
+        run: gives for pictures (n, 3, S, S), normalised, the tokens (n, 1 + P, D) that enter block 1, 2, ..., one after
+            the other, and those that leave the last; frozen, and not a part of this module.
         pool: last tokens to frame features (n, d).
         blocks: fusion levels.
     """
 
     def __init__(
         self,
-        run: Callable[[Tensor], list[Tensor]],
+        run: Callable[[Tensor], Iterator[Tensor]],
         pool: Callable[[Tensor], Tensor],
         blocks: tuple[int, ...],
     ) -> None:
@@ -108,9 +113,11 @@ class PictureEncoder(nn.Module):
         """Flow (N, T, 2, S, S) in pixels of the crop of side S to motion tokens."""
         num_clips, num_frames = flow_px.shape[:2]
         pictures = (flow_picture(flow_px.flatten(0, 1)) - self.mean) / self.std
-        stages = self._run(pictures)
-        levels = {block: stages[block - 1][:, 1:] for block in self.blocks}
-        return Motion(levels, self._pool(stages[-1]).unflatten(0, (num_clips, num_frames)).mean(1))
+        levels = {}
+        for block, tokens in enumerate(self._run(pictures), start=1):  # one by one: only those of levels are kept
+            if block in self.blocks:
+                levels[block] = tokens[:, 1:]
+        return Motion(levels, self._pool(tokens).unflatten(0, (num_clips, num_frames)).mean(1))
 
 
 def flow_picture(flow_px: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def class_text(clip: nn.Module, settings: ModelSettings, names: list[str]) -> Te
     """Text features (C, d) float32 of class names, each put into `settings.prompt`."""
     tokenize = tokenizer(located(settings.backbone))
     tokens = tokenize([settings.prompt.format(name) for name in names])
-    return clip.encode_text(tokens.to(clip.text_projection.device)).float()
+    return clip.encode_text(tokens.to(clip.logit_scale.device)).float()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ A class's name is given to support clips only: nothing of a query's class reache
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
 from tmal_core.matching import cosine_distance, match, match_groups
+from tmal_core.matching.cosine import in_full
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fusion_blocks
@@ -142,28 +144,45 @@ class TMAL(nn.Module):
         return self._clip_tokens(tokens, motion, frames.shape[:2])
 
     def encode_roles(
-        self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None
+        self,
+        frames: Tensor,
+        flow_px: Tensor | None = None,
+        text: Tensor | None = None,
+        num_support: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Clip tokens as query and as support; blocks before the first text level run once for both.
 
+        Args:
+            frames, flow_px, text: as for `encode`, of n clips.
+            num_support: encode only so many of the clips, the first ones, as support; all n by default.
+
         Returns:
-            Twice (n, T + M, d); the same tensor where no text joins inside the tower.
+            (n, T + M, d) and (num_support, T + M, d); twice the same tensor where no text joins inside the tower.
         """
+        num_clips, num_frames = frames.shape[:2]
         motion = self._encode_motion(frames, flow_px)
         first = min(map(int, self.text_fusion), default=self.depth)
-        shared = self._run(self.clip.visual._embeds(frames.flatten(0, 1)), range(1, first), frames.shape[1], motion)
-        as_query = self._to_pool(shared[-1], first, frames.shape[1], motion)
+        shared = self.clip.visual._embeds(frames.flatten(0, 1))
+        for number in range(1, first):
+            shared = self._block(number, shared, num_frames, motion, None)
+        as_query = self._to_pool(shared, first, num_frames, motion)
         query = self._clip_tokens(as_query, motion, frames.shape[:2])
         if not self.separate_roles:
             return query, query
-        as_support = self._to_pool(shared[-1], first, frames.shape[1], motion, text)
-        return query, self._clip_tokens(as_support, motion, frames.shape[:2])
+        if num_support is not None and num_support < num_clips:
+            shared, text = shared[: num_support * num_frames], text[:num_support]
+            motion = None if motion is None else motion.of_first(num_support, num_frames)
+            num_clips = num_support
+        as_support = self._to_pool(shared, first, num_frames, motion, text)
+        return query, self._clip_tokens(as_support, motion, (num_clips, num_frames))
 
     def tokens(self, frames: Tensor, flow_px: Tensor | None = None, text: Tensor | None = None) -> list[Tensor]:
         """Tokens (n * T, 1 + P, D) that enter the first block, and those that leave each block. As `encode`."""
         motion = self._encode_motion(frames, flow_px)
-        tokens = self.clip.visual._embeds(frames.flatten(0, 1))
-        return self._run(tokens, range(1, self.depth + 1), frames.shape[1], motion, text)
+        stages = [self.clip.visual._embeds(frames.flatten(0, 1))]
+        for number in range(1, self.depth + 1):
+            stages.append(self._block(number, stages[-1], frames.shape[1], motion, text))
+        return stages
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         """Clip tokens (n, T + M, d), with text (n, d) of support, to frame features (n, T, d) that are matched."""
@@ -225,9 +244,11 @@ class TMAL(nn.Module):
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
         """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
-        pooled = self.frame_features(clip_tokens).mean(1)
+        frames, text = in_full(self.frame_features(clip_tokens), text)
+        pooled = frames.mean(1)
         if self.parts.gated:
-            return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
+            with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
+                return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
         # CLIP-FSAR adds 0.01 to the product of the norms here, as in its distances.
         return self.log_text_scale.exp() * (1 - cosine_distance(pooled[:, None], text[:, None])[:, :, 0, 0])
 
@@ -271,15 +292,6 @@ class TMAL(nn.Module):
             got = "none" if flow_px is None else str(tuple(flow_px.shape))
             raise ValueError(f"expected flow (n, T, 2, H, W) for frames {tuple(frames.shape)}, got {got}")
         return self.motion(flow_px)
-
-    def _run(
-        self, tokens: Tensor, blocks: range, num_frames: int, motion: Motion | None, text: Tensor | None = None
-    ) -> list[Tensor]:
-        """Tokens before the first of the given blocks, and after each of them."""
-        stages = [tokens]
-        for number in blocks:
-            stages.append(self._block(number, stages[-1], num_frames, motion, text))
-        return stages
 
     def _to_pool(
         self, tokens: Tensor, first: int, num_frames: int, motion: Motion | None, text: Tensor | None = None
@@ -348,14 +360,13 @@ class TMAL(nn.Module):
             tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
         return feed_forward(block, tokens)
 
-    def _plain_tokens(self, pictures: Tensor) -> list[Tensor]:
-        """CLIP's own tokens of pictures (n, 3, H, W), nothing learned in between."""
+    def _plain_tokens(self, pictures: Tensor) -> Iterator[Tensor]:
+        """CLIP's own tokens of pictures (n, 3, H, W): those that enter the first block, and that leave each block."""
         tokens = self.clip.visual._embeds(pictures)
-        stages = [tokens]
+        yield tokens
         for block in self.clip.visual.transformer.resblocks:
             tokens = feed_forward(block, attend(block, tokens))
-            stages.append(tokens)
-        return stages
+            yield tokens
 
     def _pool(self, tokens: Tensor) -> Tensor:
         """Tokens (n, 1 + P, D) that left the last block to features (n, d)."""
@@ -363,7 +374,7 @@ class TMAL(nn.Module):
         pooled, _ = visual._pool(tokens)
         return pooled if visual.proj is None else pooled @ visual.proj
 
-    def _clip_tokens(self, tokens: Tensor, motion: Motion | None, shape: torch.Size) -> Tensor:
+    def _clip_tokens(self, tokens: Tensor, motion: Motion | None, shape: tuple[int, int]) -> Tensor:
         frames = self._pool(tokens).unflatten(0, shape)
         return torch.cat([frames, motion.clip[:, None]], dim=1) if self._motion_at_prototypes else frames
 
@@ -374,4 +385,5 @@ class TMAL(nn.Module):
 def class_logits(distances: Tensor, labels: Tensor, way: int = -1) -> Tensor:
     """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N); a GPU need not be asked for a given N."""
     one_hot = nn.functional.one_hot(labels, way).to(distances.dtype)
-    return -(distances @ one_hot) / one_hot.sum(0)
+    with torch.autocast(distances.device.type, enabled=False):  # or the product rounds what the matcher kept apart
+        return -(distances @ one_hot) / one_hot.sum(0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from tmal_core.config import Settings, in_project
 from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog
 from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, Protocol, protocols
-from tmal_core.tasks.prepare import DIAGNOSTIC
-from tmal_core.tasks.synthesise import planned_data
+from tmal_core.tasks.synthesise import DIAGNOSTIC, planned_data
 
 
 def training_samplers(settings: Settings, catalog: Catalog) -> list[EpisodeSampler]:

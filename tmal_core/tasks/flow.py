@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from tmal_core.compute import set_up
 from tmal_core.config import Settings, in_project
 from tmal_core.data.catalog import load_catalog
@@ -32,7 +34,8 @@ def extract_flow(
         SettingsError, WeightsError: the estimator cannot be had.
         RunError: the disk is full, or a worker or job failed.
     """
-    device = set_up(settings)
+    # Jobs run on other machines: the one that queues them need not have their GPU.
+    device = torch.device(settings.compute.device) if cluster == "slurm" else set_up(settings)
     catalog = load_catalog(in_project(settings.data.root))
     store = flow_store(settings)
     arguments = {

@@ -27,10 +27,8 @@ from tmal_core.data.splits import FILE_NAME as SPLITS_NAME
 from tmal_core.data.splits import check_published, load_splits, save_splits
 from tmal_core.errors import DataError
 from tmal_core.files import atomic_path
-from tmal_core.tasks.synthesise import synthesise
+from tmal_core.tasks.synthesise import DIAGNOSTIC, synthesise
 
-DIAGNOSTIC = "diagnostic"
-"""`data.name` of the data set that is generated."""
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
 STATUSES = ("used", "missing", "undecodable", "too short")
 MAX_EXTRA = 1000

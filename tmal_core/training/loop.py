@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.config import Settings, settings_hash
+from tmal_core.errors import RunError
 from tmal_core.models.tmal import TMAL
 from tmal_core.seeding import seed_everything
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -33,6 +34,18 @@ class Validated(NamedTuple):
     """What chooses the best checkpoint."""
     accuracy_pct: dict[str, float]
     """By protocol."""
+
+
+class Step(NamedTuple):
+    """What an episode of training gave."""
+
+    loss: float
+    train_pct: float
+    """Accuracy."""
+    grad_norm: float
+    """Before clipping; nan where no optimiser step was due."""
+    text_loss: float = math.nan
+    """The video-text part of the loss, before its weight; nan where there is none."""
 
 
 Validate = Callable[[TMAL], Validated]
@@ -75,6 +88,10 @@ def train_model(
 
     Args:
         class_text: (C, d) of the episodes' classes, where the model reads text.
+
+    Raises:
+        WeightsError: `last.pt` is of other settings or damaged.
+        RunError: a gradient is not finite, or the disk is full.
     """
     digest, recipe = training_hash(settings), settings.training
     model.low_memory = recipe.memory == "low"
@@ -82,16 +99,11 @@ def train_model(
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
-    state = Progress()
-    if (folder / LAST).exists():
-        saved = load_checkpoint(folder / LAST, model, digest)
-        optimiser.load_state_dict(saved["optimiser"])
-        schedule.load_state_dict(saved["schedule"])
-        state = Progress(**saved["progress"])
+    state = _resumed(folder / LAST, model, optimiser, schedule, digest)
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, settings.compute.num_workers, state.episode, settings.compute.device))
     began = time.perf_counter() - state.seconds
-    recent: list[tuple[float, ...]] = []
+    recent: list[Step] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:
         recent.append(_step(model, next(loader), class_text, optimiser, schedule, settings, state.episode))
         state.episode += 1
@@ -103,10 +115,9 @@ def train_model(
         log(**state.history[-1])
         bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
         recent = []
-        snapshot = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "progress": vars(state)}
         if state.stale == 0:
             save_checkpoint(folder / BEST, model, digest, episode=state.episode)
-        save_checkpoint(folder / LAST, model, digest, **snapshot)
+        save_checkpoint(folder / LAST, model, digest, **_snapshot(model, optimiser, schedule, state))
     bar.close()
     load_checkpoint(folder / BEST, model, digest)
     model.eval()
@@ -115,11 +126,11 @@ def train_model(
 
 def _step(
     model: TMAL, clips: EpisodeClips, class_text: Tensor | None, optimiser, schedule, settings: Settings, index: int
-) -> tuple[float, float, float]:
+) -> Step:
     """Forward and backward of one episode; an optimiser step when enough of them have accumulated.
 
-    Returns:
-        Loss, accuracy in percent, and the norm of the gradient before clipping (nan where no step was due).
+    Raises:
+        RunError: a gradient is not finite; the weights are as they were.
     """
     recipe = settings.training
     model.train()
@@ -131,18 +142,48 @@ def _step(
     norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
         norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm).item()
+        if not math.isfinite(norm):  # one such step, and every weight is nan: no validation would be better than chance
+            got = f"a norm of {norm} in episode {index + 1}, loss {result.loss.item():g}"
+            remedy = "Lower training.learning_rate, or set training.precision to float32."
+            raise RunError("gradients that are finite", got, remedy)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad(set_to_none=True)
-    return result.loss.item(), result.accuracy_pct, norm
+    return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss)
 
 
-def _note(state: Progress, recent: list[tuple[float, ...]], found: Validated, began: float) -> None:
+def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, Any]:
+    """What training needs to go on from here, beside the weights.
+
+    A validation may fall between two optimiser steps, so the gradients that have accumulated since the last one belong
+    to it.
+    """
+    gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
+    states = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
+    return {**states, "progress": vars(state), "gradients": gradients}
+
+
+def _resumed(path: Path, model: TMAL, optimiser, schedule, digest: str) -> Progress:
+    """Bring everything to where the file was written; where there is none it is the start."""
+    if not path.exists():
+        return Progress()
+    saved = load_checkpoint(path, model, digest)
+    optimiser.load_state_dict(saved["optimiser"])
+    schedule.load_state_dict(saved["schedule"])
+    tunable = model.tunable()
+    for name, gradient in saved.get("gradients", {}).items():  # files of earlier versions have none
+        tunable[name].grad = gradient.to(tunable[name].device)
+    return Progress(**saved["progress"])
+
+
+def _note(state: Progress, recent: list[Step], found: Validated, began: float) -> None:
     """Add a line to the history and say whether this is the best so far."""
-    loss, train_pct, grad_norm = np.nanmean(np.array(recent), axis=0).tolist()
+    steps = np.array(recent)
+    known = ~np.isnan(steps).all(axis=0)  # methods without text have no text_loss
+    means = dict(zip(np.array(Step._fields)[known].tolist(), np.nanmean(steps[:, known], 0).tolist(), strict=True))
     val_pct = found.score_pct
     state.seconds = time.perf_counter() - began
-    line = {"loss": loss, "train_pct": train_pct, "grad_norm": grad_norm, "val_pct": val_pct, "seconds": state.seconds}
+    line = {**means, "val_pct": val_pct, "seconds": state.seconds}
     by_protocol = {f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}
     state.history.append({"episode": state.episode, **line, **by_protocol})
     if val_pct > state.best_pct:

@@ -5,6 +5,7 @@ Letters: N way, m clips per class (shots and queries together), K shot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ class EpisodeLoss:
 
     loss: Tensor
     accuracy_pct: float
+    text_loss: float = math.nan
+    """What of the loss is video-text cross-entropy, before its weight; nan where there is none."""
 
 
 def episode_loss(
@@ -39,7 +42,11 @@ def episode_loss(
     text = class_text[clips.classes.to(device)] if model.reads_text else None
     clip_text = None if text is None else text[clips.labels.to(device)]
     flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
-    as_query, as_support = model.encode_roles(clips.frames.to(device, non_blocking=True), flow_px, clip_text)
+    # Clips that take turns are all support once. Else only those that were drawn as such need that role, which costs as
+    # much again from the first text level on.
+    num_support = None if rotate else clips.num_support
+    frames = clips.frames.to(device, non_blocking=True)
+    as_query, as_support = model.encode_roles(frames, flow_px, clip_text, num_support)
     shot = clips.num_support // len(clips.classes)
     turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
@@ -50,11 +57,12 @@ def episode_loss(
     logits, truth = torch.cat(logits).float(), torch.cat(truth).to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
-    if text_weight and model.reads_text:
-        similarity = model.text_similarity(as_query[clips.named], class_text)
-        truth = clips.classes[clips.labels[clips.named]].to(device)
-        loss = loss + text_weight * F.cross_entropy(similarity.float(), truth)
-    return EpisodeLoss(loss, accuracy_pct)
+    if not (text_weight and model.reads_text):
+        return EpisodeLoss(loss, accuracy_pct)
+    similarity = model.text_similarity(as_query[clips.named], class_text)
+    truth = clips.classes[clips.labels[clips.named]].to(device)
+    text_loss = F.cross_entropy(similarity.float(), truth)
+    return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())
 
 
 def _as_drawn(clips: EpisodeClips) -> Iterator[tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tmal_core.errors import DataError
+from tmal_core.viz.plots import require_columns
 from tmal_core.viz.style import ACCENT, INK, SOFT, styled
 
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#6a4c93"}
@@ -27,8 +27,8 @@ def preparation(report: pd.DataFrame, table: pd.DataFrame) -> Figure:
     Raises:
         DataError: a column is missing or there is no row.
     """
-    _require(report, "split", "class_name", "listed", "used")
-    _require(table, "split", "num_frames", "fps", "height", "width")
+    require_columns(report, "split", "class_name", "listed", "used")
+    require_columns(table, "split", "num_frames", "fps", "height", "width")
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
     _classes(above.subplots(), report)
@@ -81,10 +81,3 @@ def _frame_sizes(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(ylim=(_SIZES + 0.5, -0.5), xlabel="videos by width × height, px")
     axes.grid(axis="x")
     axes.tick_params(length=0)
-
-
-def _require(table: pd.DataFrame, *columns: str) -> None:
-    missing = [column for column in columns if column not in table]
-    if missing or table.empty:
-        got = f"a table without {', '.join(missing)}" if missing else "a table without rows"
-        raise DataError(f"a table with {', '.join(columns)}", got, "Pass the table as it was made.")

@@ -72,7 +72,7 @@ def answered_episode(answer: Answer, support: np.ndarray, query: np.ndarray, tit
         strips.axhline(edge, color="white", linewidth=3)
 
     heat = figure.add_subplot(grid[1, 1])
-    _distances(heat, answer.distances)
+    _distances(heat, answer)
     column = figure.add_subplot(grid[1, 2], sharey=heat)
     column.set_axis_off()
     for row, (guess, correct) in enumerate(zip(answer.predicted, answer.correct, strict=True)):
@@ -96,12 +96,11 @@ def _support_strips(axes: Axes, support: np.ndarray, letters: list[str]) -> None
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
 
 
-def _distances(axes: Axes, distances: np.ndarray) -> None:
+def _distances(axes: Axes, answer: Answer) -> None:
     """Numbers on colour: dark is near."""
-    lowest, highest = distances.min(1, keepdims=True), distances.max(1, keepdims=True)
-    nearness = 1 - (distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
+    nearness = answer.nearness
     picture_axes(axes).imshow(nearness, cmap="BuPu", vmin=-0.1, vmax=1.4, aspect="auto")
-    for (row, column), value in np.ndenumerate(distances):
+    for (row, column), value in np.ndenumerate(answer.distances):
         dark = nearness[row, column] > 0.75
         place = {"ha": "center", "va": "center", "fontsize": 7.5 if abs(value) < 100 else 6.5}
         axes.text(column, row, f"{value:.3f}", color="white" if dark else INK, **place)

@@ -39,7 +39,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     Raises:
         DataError: a column is missing or there is no row.
     """
-    _require(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
@@ -68,7 +68,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         table: of `difference_table`, or a study's differences: their spread over seeds is a thin line.
         titles: method -> its name in the labels.
     """
-    _require(table, "first", "second", "protocol", "points", "low", "high", "clear")
+    require_columns(table, "first", "second", "protocol", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     protocols, titles = _unique(table, "protocol"), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
@@ -97,19 +97,22 @@ def training_curves(
     chance_pct: Mapping[str, float],
     clip_norm: float | None = None,
 ) -> Figure:
-    """Loss, gradient norm, training and validation accuracy over training episodes, a line per method.
+    """Losses, gradient norm, training and validation accuracy over training episodes, a line per method.
 
     A ring marks the validation that chose the checkpoint.
 
     Args:
-        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct.
+        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct, and
+            text_loss where a method has one.
         titles: method -> its name in the legend.
         chance_pct: protocol -> chance level, drawn dashed.
         clip_norm: gradients longer than this were cut to it; drawn dotted.
     """
-    _require(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
+    require_columns(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
     by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
     panels = {"training loss": "loss", "gradient norm": "grad_norm", "training accuracy": "train_pct"}
+    if "text_loss" in history:
+        panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss", **panels}
     if len(by_protocol) > 1:
         panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
@@ -135,7 +138,7 @@ def training_curves(
         if protocol in chance_pct:
             cell.axhline(chance_pct[protocol], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
         cell.set_title(title, fontsize=9)
-        unit = {"loss": "cross-entropy", "grad_norm": "before clipping"}
+        unit = {"loss": "cross-entropy", "text_loss": "cross-entropy", "grad_norm": "before clipping"}
         cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
         cell.grid(axis="y")
         cell.tick_params(length=0)
@@ -159,7 +162,9 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
         way: number of classes of the lower row (a protocol with a way of its own keeps that).
         shot: number of examples of the upper row.
     """
-    _require(table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    require_columns(
+        table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct"
+    )
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
@@ -270,7 +275,8 @@ def _unique(table: pd.DataFrame, column: str) -> list[str]:
     return list(dict.fromkeys(table[column]))
 
 
-def _require(table: pd.DataFrame, *columns: str) -> None:
+def require_columns(table: pd.DataFrame, *columns: str) -> None:
+    """Raise DataError unless a table has these columns and a row."""
     missing = [column for column in columns if column not in table]
     if missing or table.empty:
         got = f"a table without {', '.join(missing)}" if missing else "a table without rows"

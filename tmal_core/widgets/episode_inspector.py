@@ -182,8 +182,8 @@ def _check(
         got = f"models {sorted(models)} and banks {sorted(banks)}"
         raise EpisodeError("a bank for each of at least one model", got, "Pass both under the same names.")
     for name, bank in banks.items():
-        if len(bank.query) != len(catalog):
-            got = f"{len(bank.query)} for '{name}'"
+        if bank.num_videos != len(catalog):
+            got = f"{bank.num_videos} for '{name}'"
             raise EpisodeError(f"a bank of the split's {len(catalog)} videos", got, "Use the bank of this split.")
     if protocol is not None and protocol not in known:
         raise EpisodeError(f"a protocol among {', '.join(known)}", repr(protocol), "Choose one of them.")

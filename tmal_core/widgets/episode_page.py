@@ -50,7 +50,7 @@ def episode_page(answer: Answer, catalog: Catalog, picture: Callable[[int], str]
     supports = "".join(f"<td>{clip(int(row))}</td>" for row in episode.support.flat)
     lines = [f'<tr><th class="soft">query ↓ &nbsp; support →</th>{classes}<th class="soft">answer</th></tr>']
     lines.append(f"<tr><th></th>{supports}<td></td></tr>")
-    shades = _shades(answer.distances)
+    shades = _shades(answer.nearness)
     for i, row in enumerate(episode.query.flat):
         guess = int(answer.predicted[i])
         cells = "".join(
@@ -64,10 +64,8 @@ def episode_page(answer: Answer, catalog: Catalog, picture: Callable[[int], str]
     return f'{STYLE}<table class="tmal-episode">{"".join(lines)}</table>'
 
 
-def _shades(distances: np.ndarray) -> list[list[str]]:
+def _shades(nearness: np.ndarray) -> list[list[str]]:
     """CSS of each cell: from white (the farthest of its row) to dark violet (the nearest)."""
-    lowest, highest = distances.min(1, keepdims=True), distances.max(1, keepdims=True)
-    nearness = 1 - (distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
     white, dark = np.array([245, 247, 250]), np.array([110, 52, 140])
     colours = np.rint(white + nearness[..., None] * (dark - white)).astype(int)
     return [
