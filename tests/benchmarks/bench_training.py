@@ -118,7 +118,7 @@ def _counted(settings: Settings, measured: dict[str, int], num_clips: int) -> It
     way, shot, queries = LARGE_EPISODE
     for method in ("st_adapter", "tmal", "clip_fsar"):
         asked = settings_for(method, training__memory="low")
-        counted = memory_count.whole_bytes(asked, way * (shot + queries))
+        counted = memory_count.whole_bytes(asked, way * shot, way * queries)
         name = (
             f"training.memory: low, {method}, {way}-way {shot}-shot, {queries} queries per class: counted, all in all"
         )

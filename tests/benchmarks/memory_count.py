@@ -64,18 +64,19 @@ def step_bytes(settings: Settings, num_clips: int) -> int:
         return _step_bytes(emptied(model, mode), settings, num_clips)
 
 
-def whole_bytes(settings: Settings, num_clips: int) -> int:
-    """The same with all that lies there anyway: the model, both moments of the optimiser, and the clips.
+def whole_bytes(settings: Settings, num_support: int, num_query: int) -> int:
+    """An episode's with all that lies there anyway: the model, both moments of the optimiser, and the clips.
 
     For a GPU, whose attention builds no weights.
     """
+    num_clips = num_support + num_query
     model = model_of(settings)
     held = sum(tensor.nbytes for tensor in model.state_dict().values())
     moments = 2 * sum(tensor.nbytes for tensor in model.tunable().values())
     fused = patch.object(blocks, "_attended", scaled_dot_product_attention)
     with fused, FakeTensorMode() as mode:
         clips = sum(tensor.nbytes for tensor in _clips(model, settings, num_clips) if tensor is not None)
-        return held + moments + clips + _step_bytes(emptied(model, mode), settings, num_clips)
+        return held + moments + clips + _step_bytes(emptied(model, mode), settings, num_clips, num_support)
 
 
 def emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
@@ -86,14 +87,14 @@ def emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
     return model
 
 
-def _step_bytes(model: TMAL, settings: Settings, num_clips: int) -> int:
+def _step_bytes(model: TMAL, settings: Settings, num_clips: int, num_support: int | None = None) -> int:
     model.low_memory = settings.training.memory == "low"
     model.train()
     clips = _clips(model, settings, num_clips)
     half = settings.training.precision == "bfloat16"
     with HeldBytes() as counted:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            roles = model.encode_roles(*clips)
+            roles = model.encode_roles(*clips, num_support)
         sum(tokens.float().square().sum() for tokens in set(roles)).backward()
     return counted.peak
 

@@ -112,3 +112,8 @@ def test_a_stored_study_is_what_was_saved(small, answers, tmp_path, monkeypatch)
 def test_unknown_variant(small, tmp_path):
     with pytest.raises(SettingsError, match=r"expected variants among zero_shot, .*, got magic"):
         study.run_study(small, tmp_path, ["magic"])
+
+
+def test_several_views_are_refused(small, tmp_path):
+    with pytest.raises(SettingsError, match=r"expected evaluation.views of 1 in a study, got 2"):
+        study.run_study(small.replace({"evaluation.views": 2}), tmp_path, ["otam"])

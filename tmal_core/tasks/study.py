@@ -123,8 +123,11 @@ def run_study(
         processes: how many trainings at once, each with `settings.compute.num_threads` threads.
 
     Raises:
-        SettingsError: an unknown variant.
+        SettingsError: an unknown variant, or several views: they would be other frames for each seed of training, and
+            differences would not be paired.
     """
+    if settings.evaluation.views != 1:
+        raise SettingsError("evaluation.views of 1 in a study", str(settings.evaluation.views), "Set it to 1.")
     names = list(VARIANTS) if variants is None else list(variants)
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
