@@ -258,7 +258,7 @@ def _spread(panel: Axes, height: int, middle: float, row: pd.Series) -> None:
     """A standard deviation over seeds to each side, where the row has one."""
     spread = row.get("seed_spread", float("nan"))
     if pd.notna(spread):
-        panel.plot([middle - spread, middle + spread], [height, height], color=INK, linewidth=1.3, zorder=3)
+        panel.plot([middle - spread, middle + spread], [height, height], color=INK, linewidth=1.3, zorder=5)
 
 
 def _signed(points: float) -> str:
@@ -268,7 +268,8 @@ def _signed(points: float) -> str:
 def _head(panel: Axes, title: str, note: str) -> None:
     panel.set_title(title, pad=19 if note else 8)
     if note:
-        panel.text(0, 1.03, note, transform=panel.transAxes, fontsize=7.2, color=SOFT, va="bottom")
+        above = {"xycoords": "axes fraction", "xytext": (0, 5.5), "textcoords": "offset points"}
+        panel.annotate(note, (0, 1), **above, fontsize=7.2, color=SOFT, va="bottom")
 
 
 def _unique(table: pd.DataFrame, column: str) -> list[str]:
