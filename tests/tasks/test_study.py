@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.tasks import study
 
@@ -117,3 +120,17 @@ def test_unknown_variant(small, tmp_path):
 def test_several_views_are_refused(small, tmp_path):
     with pytest.raises(SettingsError, match=r"expected evaluation.views of 1 in a study, got 2"):
         study.run_study(small.replace({"evaluation.views": 2}), tmp_path, ["otam"])
+
+
+def test_the_shipped_study_is_whole():
+    shipped = study.load_study(in_project("data/study"))
+    table = shipped.accuracy.set_index(["method", "protocol"])
+    protocols = ("appearance", "motion", "order", "semantic", "mixed")
+    assert set(table.index) == {(name, protocol) for name in study.VARIANTS for protocol in protocols}
+    trained = [name for name in study.VARIANTS if name not in ("zero_shot", "protonet", "otam")]
+    assert (table.loc[trained, "seeds"] >= 3).all() and (table["episodes"] >= 2000).all()
+    pd.testing.assert_frame_equal(shipped.goals, study.goal_table(shipped.accuracy))  # and nobody has mended them
+    asked = {(q, first) for q, (_, compared) in study.QUESTIONS.items() for first in compared}
+    assert asked == set(zip(shipped.differences["question"], shipped.differences["first"], strict=True))
+    assert table["settings"].nunique() == 1 and table["settings"].iloc[0] == shipped.facts["settings"]
+    assert re.fullmatch("[0-9a-f]{40}", shipped.facts["commit"]) and not shipped.facts["dirty"]
