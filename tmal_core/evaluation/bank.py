@@ -87,12 +87,12 @@ def encode_clips(
     """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
 
     Args:
-        words: (n, d) of each clip's class, where text joins inside the tower.
+        words: (n, d) of each clip's class, where text joins inside the tower; without it all clips are queries.
         half: encode in bfloat16.
     """
     device, num_clips = model.log_scale.device, len(clips.frames)
-    tokens = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
-    size = max(1, _TOKENS_AT_ONCE_CPU // tokens) if device.type == "cpu" else num_clips
+    tokens_of_clip = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
+    size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
     for first in range(0, num_clips, size):
         part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
         with torch.autocast(device.type, torch.bfloat16, enabled=half):

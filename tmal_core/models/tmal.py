@@ -153,7 +153,8 @@ class TMAL(nn.Module):
         """Clip tokens as query and as support; blocks before the first text level run once for both.
 
         Args:
-            frames, flow_px, text: as for `encode`, of n clips.
+            frames, flow_px: as for `encode`, of n clips.
+            text: without it clips are the same in both roles.
             num_support: encode only so many of the clips, the first ones, as support; all n by default.
 
         Returns:
@@ -167,7 +168,7 @@ class TMAL(nn.Module):
             shared = self._block(number, shared, num_frames, motion, None)
         as_query = self._to_pool(shared, first, num_frames, motion)
         query = self._clip_tokens(as_query, motion, frames.shape[:2])
-        if not self.separate_roles:
+        if not self.separate_roles or text is None:
             return query, query
         if num_support is not None and num_support < num_clips:
             shared, text = shared[: num_support * num_frames], text[:num_support]

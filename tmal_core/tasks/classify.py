@@ -24,7 +24,7 @@ from tmal_core.data.catalog import Catalog
 from tmal_core.data.folder import walk
 from tmal_core.data.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.evaluation.bank import encode
+from tmal_core.evaluation.bank import encode, encode_clips
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
 from tmal_core.files import atomic_path
 from tmal_core.models.methods import method, needs_names, resolved
@@ -252,16 +252,12 @@ def _encoded_examples(
 def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: bool) -> Tensor:
     """(Q, T + M, d) clip tokens as queries, on the CPU."""
     reader = _reader(clips, settings, model)
-    rows, device = np.arange(len(clips)), model.log_scale.device
     half = settings.evaluation.precision == "bfloat16"
-    loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, reader.settings.compute.num_workers)
-    parts = []
-    for part in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
-        flow_px = None if part.flow_px is None else part.flow_px.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            tokens = model.encode(part.frames.to(device), flow_px)
-        parts.append(tokens.float().cpu())
-    return torch.cat(parts)
+    loader = evaluation_loader(
+        reader, np.arange(len(clips)), settings.evaluation.batch_videos, reader.settings.compute.num_workers
+    )
+    batches = tqdm(loader, desc="encoding", unit="batch", disable=not progress)
+    return torch.cat([query for batch in batches for query, _ in encode_clips(model, batch, half=half)])
 
 
 def _reader(catalog: Catalog, settings: Settings, model: TMAL) -> ClipReader:
