@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tmal_core.errors import SettingsError, TmalError
+from tmal_core.errors import DataError, SettingsError, TmalError
 from tmal_core.files import full_disk_is_clear
 
 if TYPE_CHECKING:
@@ -42,18 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         with full_disk_is_clear(getattr(arguments, "out", None) or Path.cwd()):
             arguments.run(arguments)
     except TmalError as error:
-        print(f"tmal: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return _refused(error)
     except OSError as error:
         if error.errno not in _PLACES or error.filename is None:
             raise
-        words = f"{error.filename} ({error.strerror}). Choose another place, or make it readable and writable."
-        print(f"tmal: error: expected a place that can be read and written, got {words}", file=sys.stderr)
-        return 1
+        got, remedy = f"{error.filename} ({error.strerror})", "Choose another place, or make it readable and writable."
+        return _refused(DataError("a place that can be read and written", got, remedy))
     except KeyboardInterrupt:
         print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(error: TmalError) -> int:
+    """Say the error in one line; the exit code."""
+    print(f"tmal: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
