@@ -46,6 +46,19 @@ def run_code() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
+def lives() -> Callable[[int], bool]:
+    """Whether a process is there and no zombie (nobody may be there to collect it)."""
+
+    def asked(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    return asked
+
+
+@pytest.fixture(scope="session")
 def small_settings(tmp_path_factory) -> Settings:
     """The tiny preset, shrunk to what a test can wait for."""
     return load_settings(

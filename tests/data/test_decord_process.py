@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -63,7 +62,7 @@ def _interrupt(*_: object) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_it_ends_with_the_one_that_asks(tmp_path, clips):
+def test_it_ends_with_the_one_that_asks(clips, lives):
     """As a worker of a data loader: a process that just exits."""
     read, write = os.pipe()
     if not (child := os.fork()):
@@ -77,15 +76,7 @@ def test_it_ends_with_the_one_that_asks(tmp_path, clips):
     helper = int(os.read(read, 20))
     os.close(read)
     for _ in range(5000):
-        if not _lives(helper):
+        if not lives(helper):
             return
         threading.Event().wait(0.02)
     pytest.fail("it outlived its owner by 100 s")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"

@@ -179,7 +179,7 @@ SUICIDE = (
 )
 
 
-def test_a_worker_whose_parent_was_killed_at_once_does_not_stay(videos, tmp_path):
+def test_a_worker_whose_parent_was_killed_at_once_does_not_stay(videos, tmp_path, lives):
     """Killed between starting the worker and its first word, when nobody watches yet."""
     process = start(videos, tmp_path, SUICIDE, stdout=subprocess.PIPE, text=True)
     with process.stdout:
@@ -191,15 +191,6 @@ def test_a_worker_whose_parent_was_killed_at_once_does_not_stay(videos, tmp_path
     if not gone:
         os.kill(worker, 9)
     assert gone, "the worker waits for a parent that is dead"
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there and no zombie (nobody may be there to collect it)."""
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_torchrun_starts_shards_without_a_process_group(videos, undisturbed, tmp_path):
