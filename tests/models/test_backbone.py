@@ -65,7 +65,7 @@ def test_shipped_weights_know_their_pictures(tiny):
 
 def test_a_few_steps_of_pretraining_lower_the_loss_and_leave_a_whole_folder(tmp_path):
     facts = pretrain_tiny(tmp_path / "clip", Recipe(steps=100, batch_size=48, warmup=10), progress=False)
-    assert facts["colour_pct"] > 25  # chance is 12.5 %; after 70 steps it is 26 %, too near for another machine's rounding
+    assert facts["colour_pct"] > 25  # chance is 12.5 %; 70 steps reach 26 %, too near for other machines' rounding
     again = backbone.load_backbone(str(tmp_path / "clip"), "folder")
     assert retrieval(again, str(tmp_path / "clip"), pictures=960)["colour_pct"] == facts["colour_pct"]
     assert str(facts["colour_pct"]) in (tmp_path / "clip" / "README.md").read_text()
