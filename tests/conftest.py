@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tmal_core.config import Settings, load_settings
-from tmal_core.data.catalog import Catalog, save_catalog
-from tmal_core.data.sampling import grid_positions
-from tmal_core.flow.extract import extract
+from tmal_core.data.sets.catalog import Catalog, save_catalog
+from tmal_core.data.video.sampling import grid_positions
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
 from tmal_core.tasks import flow as flow_task
 from tmal_core.tasks.synthesise import synthesise

@@ -11,7 +11,7 @@ import pytest
 from tmal_core import cli
 from tmal_core.config import load_settings
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.runs import Run
+from tmal_core.runtime.run_folders import Run
 
 
 def test_help_loads_nothing_heavy():

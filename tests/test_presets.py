@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tmal_core.config import load_settings, preset_names
-from tmal_core.data.sources import SOURCES, source_markdown, source_table
+from tmal_core.data.sets.sources import SOURCES, source_markdown, source_table
 from tmal_core.errors import SettingsError
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tmal_core.errors import DataError, SettingsError, TmalError
-from tmal_core.files import full_disk_is_clear
+from tmal_core.runtime.files import full_disk_is_clear
 
 if TYPE_CHECKING:
     from tmal_core.config import Settings
@@ -294,7 +294,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _suite(arguments: argparse.Namespace) -> None:
     _settings(arguments)  # a wrong setting is told before the notebook libraries are loaded
 
-    from tmal_core.suite import run_suite
+    from tmal_core.suite.notebook_runs import run_suite
 
     run_suite(
         arguments.out,
@@ -389,7 +389,7 @@ def _train(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
     from tmal_core.models.summary import parameter_table
-    from tmal_core.runs import Run
+    from tmal_core.runtime.run_folders import Run
     from tmal_core.tasks.train import train
 
     with Run.create(arguments.out, settings, "train") as run:
@@ -422,7 +422,7 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from tmal_core.runs import Run
+    from tmal_core.runtime.run_folders import Run
 
     found = (arguments.out / "run.json").exists()
     if found and arguments.preset is None:
@@ -468,7 +468,7 @@ def _classify(arguments: argparse.Namespace) -> None:
 
 
 def _runs(arguments: argparse.Namespace) -> None:
-    from tmal_core.runs import runs
+    from tmal_core.runtime.run_folders import runs
 
     table = runs(arguments.root)
     table["commit"] = table["commit"].str[:12]

@@ -18,12 +18,13 @@ from bench_training import Step, episode_of
 from measure import device, row, seconds_of, taking_turns
 from subjects import HEIGHT, NUM_FRAMES, WIDTH, catalog_of, link_files, model_of, noise, settings_for, write_clips
 
-from tmal_core.clips import ClipReader, evaluation_loader
 from tmal_core.config import Settings
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.sampling import grid_positions
+from tmal_core.data.clips import ClipReader, evaluation_loader
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.video.sampling import grid_positions
+from tmal_core.flow.reader import flow_reader
 from tmal_core.flow.store import FlowMeta, flow_store
-from tmal_core.seeding import generator
+from tmal_core.runtime.seeding import generator
 
 VIDEOS, READ, ENCODED = 40, 20, 4
 
@@ -42,7 +43,7 @@ def made(folder: Path, settings: Settings) -> Catalog:
 
 def readers(catalog: Catalog, settings: Settings) -> dict[str, Callable[[], None]]:
     """Calls that read some clips in this process, as one worker does."""
-    plain, flow = ClipReader(catalog, settings), ClipReader(catalog, settings, with_flow=True)
+    plain, flow = ClipReader(catalog, settings), ClipReader(catalog, settings, flow=flow_reader(settings, catalog))
 
     def training(reader: ClipReader) -> None:
         for number in range(READ):

@@ -18,9 +18,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
 
-from tmal_core.clips import Clip
 from tmal_core.config import Settings
-from tmal_core.evaluation.bank import encode_clips
+from tmal_core.data.clips import Clip
+from tmal_core.evaluation.feature_bank import encode_clips
 from tmal_core.models.tmal import TMAL
 
 CLIPS_CPU, CLIPS_GPU, ROUNDS = 4, 64, 2

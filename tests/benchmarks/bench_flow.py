@@ -24,10 +24,10 @@ import pandas as pd
 import torch
 from torch.nn.functional import interpolate
 
-from tmal_core.data.sampling import grid_positions
 from tmal_core.data.video import read_frames
+from tmal_core.data.video.sampling import grid_positions
 from tmal_core.flow.estimator import build_estimator, flow_of_pairs
-from tmal_core.flow.extract import extract
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowMeta, FlowStore
 
 HEIGHT, WIDTH, NUM_FRAMES, GRID = 240, 320, 49, 32

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tmal_core.compute import machine_name
-from tmal_core.data.synthetic.known_flow import known_clips
+from tmal_core.data.diagnostic.known_flow import known_clips
 from tmal_core.errors import WeightsError
 from tmal_core.flow.correlation import correlation
 from tmal_core.flow.flownet2 import FlowNet2, load_flownet2
 from tmal_core.flow.raft import RAFT, load_raft
-from tmal_core.weights import entry_of, require
+from tmal_core.runtime.devices import machine_name
+from tmal_core.runtime.weights_files import entry_of, require
 
 CORRELATION_SHAPE = (32, 256, 48, 64)
 SIDE, PAIRS = 256, 16

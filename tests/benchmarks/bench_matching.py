@@ -17,8 +17,8 @@ from measure import device, row, seconds_of, taking_turns
 from subjects import catalog_of, model_of, settings_for
 
 from tmal_core.data.episodes import EpisodeSampler, protocols
-from tmal_core.evaluation.bank import Bank
-from tmal_core.evaluation.protocol import Episodes, evaluate
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.text import SplitText
 from tmal_core.models.tmal import TMAL
 

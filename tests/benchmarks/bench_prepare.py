@@ -21,8 +21,8 @@ import pandas as pd
 from subjects import link_files, write_clips
 
 from tmal_core.config import Settings, load_settings
-from tmal_core.data import video
-from tmal_core.data.splits import COLUMNS, save_splits
+from tmal_core.data.sets.lists import COLUMNS, save_splits
+from tmal_core.data.video import decoding as video
 from tmal_core.tasks.prepare import prepare
 
 NUM_ENTRIES, NUM_CLASSES = 100_000, 100

@@ -24,11 +24,11 @@ from matplotlib.figure import Figure
 from measure import device, row, seconds_of, taking_turns
 from subjects import catalog_of, link_files, model_of, noise, settings_for, write_clips
 
-from tmal_core.clips import ClipReader
 from tmal_core.config import Settings
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
-from tmal_core.evaluation import bank
-from tmal_core.evaluation.protocol import Episodes, Outcome, evaluate
+from tmal_core.evaluation import feature_bank as bank
+from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.models.tmal import TMAL
 from tmal_core.viz.style import ACCENT, SOFT, styled
 

@@ -21,8 +21,8 @@ import torch
 from measure import device, peak_bytes, row, taking_turns
 from subjects import model_of, noise, settings_for
 
-from tmal_core.clips import EpisodeClips
 from tmal_core.config import Settings
+from tmal_core.data.clips import EpisodeClips
 from tmal_core.models.tmal import TMAL
 from tmal_core.training.loop import _groups, _step
 

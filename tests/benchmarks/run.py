@@ -20,7 +20,7 @@ from types import ModuleType
 
 import torch
 
-from tmal_core.compute import keep_freed_memory, machine_name
+from tmal_core.runtime.devices import keep_freed_memory, machine_name
 
 HERE = Path(__file__).parent
 

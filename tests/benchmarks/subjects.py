@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tmal_core.config import Settings, load_settings
-from tmal_core.data.catalog import Catalog, save_catalog
-from tmal_core.files import file_sha256
+from tmal_core.data.sets.catalog import Catalog, save_catalog
 from tmal_core.models.methods import build
 from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.files import file_sha256
 
 HEIGHT, WIDTH, NUM_FRAMES = 240, 320, 90
 

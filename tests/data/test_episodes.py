@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tmal_core.data.catalog import SPLITS
 from tmal_core.data.episodes import MIXED, EpisodeSampler, Protocol, protocols
+from tmal_core.data.sets.catalog import SPLITS
 from tmal_core.errors import EpisodeError
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from tmal_core.clips import ClipReader, evaluation_loader
 from tmal_core.config import load_settings
-from tmal_core.data import video
-from tmal_core.data.sampling import grid_positions, train_positions
-from tmal_core.data.splits import save_splits
-from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.data.clips import ClipReader, evaluation_loader
+from tmal_core.data.sets.lists import save_splits
+from tmal_core.data.video import decoding as video
+from tmal_core.data.video.sampling import grid_positions, train_positions
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.flow.dis import DIS
-from tmal_core.seeding import generator
+from tmal_core.runtime.seeding import generator
 from tmal_core.tasks.flow import extract_flow
 from tmal_core.tasks.prepare import prepare
 

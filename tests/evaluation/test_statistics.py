@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tmal_core.data.catalog import Catalog
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.protocol import Episodes, Outcome
+from tmal_core.evaluation.scoring import Episodes, Outcome
 from tmal_core.evaluation.statistics import (
     above_chance_pct,
     accuracy_interval,
@@ -17,7 +17,7 @@ from tmal_core.evaluation.statistics import (
     holm,
     with_correction,
 )
-from tmal_core.seeding import generator
+from tmal_core.runtime.seeding import generator
 
 CLASSES, CLIPS, EPISODES = 12, 20, 1500
 CATALOG = Catalog(

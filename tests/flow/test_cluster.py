@@ -10,7 +10,7 @@ import submitit
 
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.flow.cluster import _Shard, extract_on_cluster
-from tmal_core.flow.extract import extract
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowStore
 
 

@@ -20,7 +20,7 @@ from tmal_core.errors import DataError, RunError, SettingsError, WeightsError
 from tmal_core.flow.dis import DIS, PRESETS
 from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, TorchEstimator, build_estimator, flow_batches, flow_of_pairs
 from tmal_core.flow.raft import RAFT, load_raft
-from tmal_core.weights import WEIGHTS
+from tmal_core.runtime.weights_files import WEIGHTS
 
 
 def moving_texture(height, width, velocity, num_frames=2, seed=0):

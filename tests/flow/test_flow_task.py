@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from tmal_core.config import load_settings
-from tmal_core.data.catalog import save_catalog
+from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.flow.extract import extract
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import flow_store
 from tmal_core.tasks import flow as flow_task
 from tmal_core.tasks.flow import extract_flow

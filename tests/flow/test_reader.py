@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from tmal_core.config import load_settings
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.transforms import ClipTransform
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.video.transforms import ClipTransform
 from tmal_core.errors import DataError
-from tmal_core.flow.extract import extract
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.flow_file import STEP_PX
 from tmal_core.flow.reader import FlowReader, flow_reader
 from tmal_core.flow.store import FlowMeta, FlowStore

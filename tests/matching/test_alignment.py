@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
+from tmal_core.matching import best_path, cosine_distance, otam_alignment
+from tmal_core.matching import otam_distance as otam
 
 
 def random_distances(*shape, seed=0, dtype=torch.float64):

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton come
 INTERPRETED = """
 import torch
 from tmal_core.matching import otam_triton
-from tmal_core.matching.otam import otam
+from tmal_core.matching.otam_distance import otam
 import sys
-module = sys.modules["tmal_core.matching.otam"]
+module = sys.modules["tmal_core.matching.otam_distance"]
 
 torch.set_num_threads(1)
 # Which device the launches are made on is asked of the tensors: of several GPUs it need not be the current one.
@@ -56,7 +56,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from tmal_core.matching import otam_triton as kernels
-module = sys.modules["tmal_core.matching.otam"]
+module = sys.modules["tmal_core.matching.otam_distance"]
 
 class OnGPU(SimpleNamespace):
     def __getitem__(self, _):

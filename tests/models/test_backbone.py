@@ -18,8 +18,8 @@ from tmal_core.errors import WeightsError
 from tmal_core.models import backbone
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.weights_files import WEIGHTS
 from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny, retrieval
-from tmal_core.weights import WEIGHTS
 
 TINY = in_project("data/tiny_clip")
 

@@ -13,7 +13,7 @@ from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
 from tmal_core.models.text import class_text
-from tmal_core.runs import Run
+from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.adopt import adopt
 from tmal_core.tasks.classify import trained_settings
 from tmal_core.tasks.common import load_model

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tmal_core import cli
-from tmal_core.data.catalog import save_catalog
+from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.flow import extract as extract_module
+from tmal_core.flow import extraction as extract_module
 from tmal_core.models.tmal import TMAL
-from tmal_core.runs import Run
+from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.classify import classify, trained_settings
 from tmal_core.tasks.flow import extract_flow
 from tmal_core.tasks.train import train

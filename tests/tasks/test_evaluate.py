@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.runs import Run
+from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import (
     answer,
     class_table,

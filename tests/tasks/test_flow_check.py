@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.synthetic.generate import write_clip
-from tmal_core.data.synthetic.vocabulary import DIRECTIONS
+from tmal_core.data.diagnostic.generate import write_clip
+from tmal_core.data.diagnostic.vocabulary import DIRECTIONS
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.flow.flow_file import STEP_PX
 from tmal_core.flow.store import FlowMeta, FlowStore
 from tmal_core.tasks.flow_check import CORE_PX, name_directions, spread, storage_table

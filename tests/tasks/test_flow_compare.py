@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
-from tmal_core.data.synthetic.known_flow import KnownClip, known_clips
+from tmal_core.data.diagnostic.known_flow import KnownClip, known_clips
 from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, build_estimator
 from tmal_core.flow.raft import RAFT
+from tmal_core.runtime.weights_files import WEIGHTS
 from tmal_core.tasks import flow_compare
 from tmal_core.tasks.flow_compare import error_table, estimate_all, estimators_here, speed_table
-from tmal_core.weights import WEIGHTS
 
 
 def test_estimators_without_weights_say_what_goes_where(tmp_path):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tmal_core import cli
-from tmal_core.data.sources import SOURCES
-from tmal_core.data.splits import load_splits
+from tmal_core.data.sets.lists import load_splits
+from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
 from tmal_core.tasks.splits import import_splits
 
-REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
-needs_real_lists = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
+REAL = Path(os.environ.get("TMAL_TEST_LISTS", "no folder of lists is named"))
+needs_real_lists = pytest.mark.skipif(not REAL.is_dir(), reason="TMAL_TEST_LISTS names no folder of CLIP-FSAR's lists")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ Every preset goes through import, preparation, flow, training and evaluation wit
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -12,16 +13,16 @@ import pytest
 
 from tmal_core import cli
 from tmal_core.config import load_settings
-from tmal_core.data.catalog import load_catalog
-from tmal_core.data.sources import SOURCES
-from tmal_core.data.splits import load_splits
+from tmal_core.data.sets.catalog import load_catalog
+from tmal_core.data.sets.lists import load_splits
+from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
 from tmal_core.tasks.evaluate import answer
 from tmal_core.tasks.prepare import prepare
 from tmal_core.tasks.splits import import_splits
 
-REAL = Path(__file__).parent.parent.parent.parent / "shared" / "splits"
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="CLIP-FSAR's lists are not in ../shared/splits")
+REAL = Path(os.environ.get("TMAL_TEST_LISTS", "no folder of lists is named"))
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="TMAL_TEST_LISTS names no folder of CLIP-FSAR's lists")
 SHORT = {
     "training.episodes": 2,
     "training.validate_every": 2,

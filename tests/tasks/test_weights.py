@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 from tmal_core import cli
 from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.runtime.weights_files import WEIGHTS
 from tmal_core.tasks.weights import fetch_weights, list_weights, named, record_weights
-from tmal_core.weights import WEIGHTS
 
 
 class _Quiet(SimpleHTTPRequestHandler):

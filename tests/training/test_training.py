@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tmal_core.clips import EpisodeClips
+from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.matching.dispatch import otam
 from tmal_core.models import tmal
 from tmal_core.models.methods import build
 from tmal_core.models.tmal import TMAL
-from tmal_core.runs import Run
+from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint

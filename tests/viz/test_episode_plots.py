@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from tmal_core.analysis.inspection import answer_episode, episode_table
 from tmal_core.config import ModelSettings
 from tmal_core.data.episodes import Episode, Protocol
 from tmal_core.errors import DataError
-from tmal_core.evaluation.bank import Bank
-from tmal_core.evaluation.inspection import answer_episode, episode_table
-from tmal_core.evaluation.protocol import Episodes, evaluate
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.tmal import TMAL
 from tmal_core.viz.episode_plots import answered_episode
 

@@ -8,7 +8,7 @@ import torch
 from torchvision.utils import flow_to_image
 
 from tmal_core.errors import DataError
-from tmal_core.viz.flow import color_wheel, flow_to_rgb
+from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
 
 
 def constant(dx, dy):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import DataError
-from tmal_core.viz.flow import flow_to_rgb
+from tmal_core.viz.flow_colours import flow_to_rgb
 from tmal_core.viz.flow_plots import FlowRow, error_against_time, flow_comparison
 
 

@@ -17,9 +17,9 @@ from itertools import islice
 
 import numpy as np
 
-from tmal_core.data.catalog import Catalog
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.seeding import generator
+from tmal_core.runtime.seeding import generator
 
 GROUP_WAY = 2
 MIXED = "mixed"

@@ -17,10 +17,10 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from tmal_core.data.catalog import Catalog
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.protocol import Episodes, Outcome
-from tmal_core.seeding import generator
+from tmal_core.evaluation.scoring import Episodes, Outcome
+from tmal_core.runtime.seeding import generator
 
 
 @dataclass(frozen=True)

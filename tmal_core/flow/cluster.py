@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.flow.estimator import build_estimator
-from tmal_core.flow.extract import extract
-from tmal_core.flow.report import ExtractReport, join_reports, shard_path, write_report
+from tmal_core.flow.extraction import extract
+from tmal_core.flow.extraction_report import ExtractReport, join_reports, shard_path, write_report
 from tmal_core.flow.store import FlowStore
 
 

@@ -2,7 +2,7 @@
 
 `dis` (OpenCV) needs no weights and is the default; `dis_fast` and `dis_ultrafast` are coarser and faster. `raft_small`
 and `raft_large` (torchvision) and the six variants of FlowNet2 need a weights file, which is looked for in one folder
-(`tmal_core.weights`) and never downloaded here.
+(`tmal_core.runtime.weights_files`) and never downloaded here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tmal_core.config import in_project
 from tmal_core.errors import DataError, RunError, SettingsError
-from tmal_core.weights import entry_of, require
+from tmal_core.runtime.weights_files import entry_of, require
 
 DIS_NAMES = ("dis", "dis_fast", "dis_ultrafast")
 RAFT_NAMES = ("raft_small", "raft_large")

@@ -28,7 +28,7 @@ from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.flow.estimator import check_pair
 from tmal_core.flow.flownet2_networks import FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD
 from tmal_core.flow.warping import channel_norm, warp
-from tmal_core.tensor_files import describe_content, is_state_dict, read_archive
+from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
 
 VARIANTS = ("2", "C", "S", "SD", "CS", "CSS")
 DIVISOR = 64

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 from torchvision.models import optical_flow
 
 from tmal_core.errors import WeightsError
-from tmal_core.tensor_files import describe_content, is_state_dict, read_archive
-from tmal_core.weights import entry_of
+from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
+from tmal_core.runtime.weights_files import entry_of
 
 MODELS = {
     "raft_small": optical_flow.raft_small,

@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from tmal_core.config import Settings
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.transforms import ClipTransform, CropPlan, resize_flow
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.video.transforms import ClipTransform, CropPlan, resize_flow
 from tmal_core.errors import DataError
 from tmal_core.flow.store import FlowStore, StoredFlow, flow_store
 

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from tmal_core.config import Settings, in_project
 from tmal_core.errors import DataError
-from tmal_core.files import atomic_path
 from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, quantise
+from tmal_core.runtime.files import atomic_path
 
 State = Literal["ok", "missing", "stale", "damaged"]
 

@@ -3,8 +3,8 @@
 from tmal_core.matching.alignment import best_path, otam_alignment
 from tmal_core.matching.cosine import cosine_distance, mean_distance
 from tmal_core.matching.dispatch import MATCHERS, match, match_groups
-from tmal_core.matching.otam import otam
-from tmal_core.matching.sets import bimhm
+from tmal_core.matching.hausdorff import bimhm
+from tmal_core.matching.otam_distance import otam
 
 __all__ = [
     "MATCHERS",

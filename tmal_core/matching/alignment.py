@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmal_core.matching.otam import otam
+from tmal_core.matching.otam_distance import otam
 
 
 def otam_alignment(distances: Tensor, smoothing: float = 0.5, bidirectional: bool = True) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tmal_core.errors import SettingsError
 from tmal_core.matching.cosine import cosine_distance, group_cosine_distance, in_full, mean_distance
-from tmal_core.matching.otam import otam
-from tmal_core.matching.sets import bimhm
+from tmal_core.matching.hausdorff import bimhm
+from tmal_core.matching.otam_distance import otam
 
 MATCHERS = ("otam", "bimhm", "mean")
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
-from tmal_core.files import atomic_path
-from tmal_core.models.checkpoints import load_strictly
-from tmal_core.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive
-from tmal_core.weights import WEIGHTS, WeightsFile, require, resolve, weights_folder
+from tmal_core.models.state_dicts import load_strictly
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive
+from tmal_core.runtime.weights_files import WEIGHTS, WeightsFile, require, resolve, weights_folder
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = "open_clip_model.safetensors"

@@ -19,15 +19,15 @@ from open_clip.transformer import QuickGELU
 
 from tmal_core.config import Settings
 from tmal_core.errors import WeightsError
-from tmal_core.files import file_sha256
-from tmal_core.models.checkpoints import load_strictly, read_checkpoint
 from tmal_core.models.references import STAdapterClassifier, load_clip_fsar, load_st_adapter
+from tmal_core.models.state_dicts import load_strictly, read_checkpoint
 from tmal_core.models.tmal import TMAL
-from tmal_core.runs import Run
+from tmal_core.runtime.files import file_sha256
+from tmal_core.runtime.run_folders import Run
+from tmal_core.runtime.weights_files import resolve
 from tmal_core.tasks.common import build_model, checkpoint_folder, with_method
 from tmal_core.training.checkpoint import save_checkpoint
 from tmal_core.training.loop import BEST, training_hash
-from tmal_core.weights import resolve
 
 CLIP_FSAR, ST_ADAPTER = "clip_fsar", "st_adapter"
 _PLACES = {(True, True): "both", (False, True): "ffn", (True, False): "attention"}
@@ -39,7 +39,7 @@ def adopt(settings: Settings, source: str | Path, out: str | Path) -> tuple[Run,
 
     Args:
         settings: of the data set and the CLIP that the checkpoint stands on.
-        source: the file, or its name in `tmal_core.weights`.
+        source: the file, or its name in `tmal_core.runtime.weights_files`.
         out: an empty or new folder.
 
     Returns:

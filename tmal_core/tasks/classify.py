@@ -17,21 +17,22 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tmal_core.clips import ClipReader, evaluation_loader
-from tmal_core.compute import set_up
 from tmal_core.config import Settings
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.folder import walk
-from tmal_core.data.own_videos import by_class, folders_without_videos
+from tmal_core.data.clips import ClipReader, evaluation_loader
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.sets.folder import walk
+from tmal_core.data.sets.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.evaluation.bank import encode, encode_clips
+from tmal_core.evaluation.feature_bank import encode, encode_clips
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
-from tmal_core.files import atomic_path
+from tmal_core.flow.reader import flow_reader
 from tmal_core.models.methods import method, needs_names, resolved
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
-from tmal_core.runs import Run
-from tmal_core.seeding import seed_everything
+from tmal_core.runtime.devices import set_up
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.run_folders import Run
+from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks.common import build_model, checkpoint_folder, with_method
 from tmal_core.tasks.loose_clips import flow_place, readable, workers_for
 from tmal_core.training.checkpoint import load_checkpoint
@@ -262,7 +263,7 @@ def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: 
 
 def _reader(catalog: Catalog, settings: Settings, model: TMAL) -> ClipReader:
     few = settings.replace({"compute.num_workers": workers_for(len(catalog), settings), "evaluation.views": 1})
-    return ClipReader(catalog, few, with_flow=model.reads_flow)
+    return ClipReader(catalog, few, flow=flow_reader(few, catalog) if model.reads_flow else None)
 
 
 def _table(

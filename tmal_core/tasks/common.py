@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tmal_core.clips import ClipReader
 from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import Catalog, load_catalog, require_names
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import protocols
+from tmal_core.data.sets.catalog import Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError
-from tmal_core.evaluation.bank import Bank, load_or_encode
-from tmal_core.evaluation.protocol import Episodes
+from tmal_core.evaluation.feature_bank import Bank, load_or_encode
+from tmal_core.evaluation.scoring import Episodes
+from tmal_core.flow.reader import flow_reader
 from tmal_core.models.methods import build, method, needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
@@ -91,5 +92,5 @@ def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText |
 def bank_of(settings: Settings, model: TMAL, run_dir: Path, split: str, progress: bool = True) -> Bank:
     """The clip tokens of a split by the model, kept in the run folder."""
     catalog = split_of(settings, split)
-    reader = ClipReader(catalog, settings, with_flow=model.reads_flow)
+    reader = ClipReader(catalog, settings, flow=flow_reader(settings, catalog) if model.reads_flow else None)
     return load_or_encode(run_dir / "features", model, reader, split_text(settings, model, catalog), progress)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog
 from tmal_core.data.episodes import GROUP_WAY, MIXED, EpisodeSampler, Protocol, protocols
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog
 from tmal_core.tasks.synthesise import DIAGNOSTIC, planned_data
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
-from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import GROUP_WAY, protocols
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.bank import Bank
-from tmal_core.evaluation.protocol import Episodes, Outcome, evaluate, evaluate_text
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
-from tmal_core.files import atomic_path
 from tmal_core.models.methods import METHODS
 from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.devices import set_up
+from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.episodes import evaluation_sampler
 from tmal_core.tasks.prepare import lost_videos

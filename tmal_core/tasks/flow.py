@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from tmal_core.compute import set_up
 from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import load_catalog
+from tmal_core.data.sets.catalog import load_catalog
 from tmal_core.flow.cluster import extract_on_cluster
-from tmal_core.flow.extract import extract
-from tmal_core.flow.report import ExtractReport
+from tmal_core.flow.extraction import extract
+from tmal_core.flow.extraction_report import ExtractReport
 from tmal_core.flow.store import flow_store
+from tmal_core.runtime.devices import set_up
 
 
 def extract_flow(

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tmal_core.data.catalog import Catalog
-from tmal_core.data.synthetic.families import FRAMES
-from tmal_core.data.synthetic.vocabulary import DIRECTIONS, motion_classes
-from tmal_core.data.transforms import resize_flow
+from tmal_core.data.diagnostic.families import FRAMES
+from tmal_core.data.diagnostic.vocabulary import DIRECTIONS, motion_classes
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video import read_clip
+from tmal_core.data.video.transforms import resize_flow
 from tmal_core.flow.estimator import FlowEstimator, flow_of_pairs
 from tmal_core.flow.store import FlowStore
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tmal_core.compute import machine_name
 from tmal_core.config import in_project
-from tmal_core.data.synthetic.known_flow import KnownClip, known_clips
+from tmal_core.data.diagnostic.known_flow import KnownClip, known_clips
 from tmal_core.errors import WeightsError
 from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, FlowEstimator, build_estimator, flow_of_pairs
-from tmal_core.weights import entry_of, place_of
+from tmal_core.runtime.devices import machine_name
+from tmal_core.runtime.weights_files import entry_of, place_of
 
 SIZES = ((72, 72), (256, 340))
 """Height and width of frames: those of the diagnostic videos, and 4:3 video as it is stored."""

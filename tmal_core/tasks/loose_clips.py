@@ -15,12 +15,12 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from tmal_core.config import Settings, in_project
-from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog
-from tmal_core.data.examine import Examined, examine_all
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog
+from tmal_core.data.video.examine import Examined, examine_all
 from tmal_core.errors import DataError
-from tmal_core.files import atomic_path
-from tmal_core.flow.extract import extract
+from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowStore, flow_store
+from tmal_core.runtime.files import atomic_path
 
 _WORKERS_PAY_FROM = 64  # clips: starting processes takes longer than decoding fewer
 

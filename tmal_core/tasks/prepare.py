@@ -18,15 +18,15 @@ import yaml
 from tqdm.auto import tqdm
 
 from tmal_core.config import Settings, in_project, load_settings
-from tmal_core.data.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
-from tmal_core.data.examine import Examined, Journal, examine_all
-from tmal_core.data.folder import Folder, match, walk
-from tmal_core.data.own_videos import folders_without_videos, moved_classes, own_splits
-from tmal_core.data.sources import SOURCES
-from tmal_core.data.splits import FILE_NAME as SPLITS_NAME
-from tmal_core.data.splits import check_published, load_splits, save_splits
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
+from tmal_core.data.sets.folder import Folder, match, walk
+from tmal_core.data.sets.lists import FILE_NAME as SPLITS_NAME
+from tmal_core.data.sets.lists import check_published, load_splits, save_splits
+from tmal_core.data.sets.own_videos import folders_without_videos, moved_classes, own_splits
+from tmal_core.data.sets.sources import SOURCES
+from tmal_core.data.video.examine import Examined, Journal, examine_all
 from tmal_core.errors import DataError
-from tmal_core.files import atomic_path
+from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.synthesise import DIAGNOSTIC, synthesise
 
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
@@ -118,7 +118,7 @@ def own_settings(settings: Settings, videos: Path, out: Path | None = None) -> S
 def prepare_own(
     settings: Settings, videos: str | Path, numbers: str, decode: bool = True, progress: bool = True
 ) -> tuple[Preparation, Path]:
-    """Prepare a folder with one subfolder per class; see `tmal_core.data.own_videos`.
+    """Prepare a folder with one subfolder per class; see `tmal_core.data.sets.own_videos`.
 
     Returns:
         The preparation, and the preset that was written beside the catalogue: these settings, for all later commands.

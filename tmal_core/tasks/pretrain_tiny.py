@@ -19,11 +19,11 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from tmal_core.data.synthetic.stills import FACTS, Stills, batch
-from tmal_core.data.transforms import CLIP_MEAN, CLIP_STD
-from tmal_core.files import atomic_path
+from tmal_core.data.diagnostic.stills import FACTS, Stills, batch
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.models.backbone import save_folder, tokenizer
-from tmal_core.seeding import generator, seed_everything
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.seeding import generator, seed_everything
 
 MODEL = {
     "embed_dim": 128,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tmal_core.data.catalog import SPLITS
-from tmal_core.data.class_names import LABEL_FILES, given_names, name_classes, templates
-from tmal_core.data.splits import check_published, join_lists, list_name, read_clip_fsar_list, save_splits
+from tmal_core.data.sets.catalog import SPLITS
+from tmal_core.data.sets.class_names import LABEL_FILES, given_names, name_classes, templates
+from tmal_core.data.sets.lists import check_published, join_lists, list_name, read_clip_fsar_list, save_splits
 from tmal_core.errors import DataError
 
 _PLACES = ("", "{name}", "configs/projects/CLIPFSAR/{name}", "configs/projects/*/{name}")
@@ -63,7 +63,7 @@ def import_splits(
 
     Args:
         sources: a checkout of CLIP-FSAR or another folder with the three lists, or single lists.
-        name: of the data set; those of `tmal_core.data.sources` are compared with the published numbers.
+        name: of the data set; those of `tmal_core.data.sets.sources` are compared with the published numbers.
         out: the data folder.
         labels: folder of Something-Something's label files; by default that of the lists and the data folder are tried.
         any_counts: accept lists of these classes with more or fewer videos than published.

@@ -21,17 +21,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.compute import set_up
 from tmal_core.config import Settings, settings_hash
-from tmal_core.data.catalog import Catalog
 from tmal_core.data.episodes import MIXED
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.evaluation.protocol import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import interval, with_correction
-from tmal_core.files import atomic_path
 from tmal_core.models.methods import method
-from tmal_core.processes import Pool
-from tmal_core.runs import Run, commit, environment
+from tmal_core.runtime.devices import set_up
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.processes import Pool
+from tmal_core.runtime.run_folders import Run, commit, environment
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.evaluate import save_table
 from tmal_core.tasks.train import train

@@ -7,19 +7,20 @@ from typing import Any
 
 import pandas as pd
 
-from tmal_core.clips import ClipReader, TrainingEpisodes
-from tmal_core.compute import set_up
 from tmal_core.config import Settings
+from tmal_core.data.clips import ClipReader, TrainingEpisodes
 from tmal_core.data.episodes import MIXED, protocols
 from tmal_core.errors import SettingsError
-from tmal_core.evaluation.bank import encode
-from tmal_core.evaluation.protocol import Episodes, evaluate
+from tmal_core.evaluation.feature_bank import encode
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
+from tmal_core.flow.reader import flow_reader
 from tmal_core.models.methods import method
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
-from tmal_core.runs import Run
-from tmal_core.seeding import seed_everything
+from tmal_core.runtime.devices import set_up
+from tmal_core.runtime.run_folders import Run
+from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks.common import build_model, checkpoint_folder, split_of, split_text, with_method
 from tmal_core.tasks.episodes import evaluation_sampler, training_samplers
 from tmal_core.training.loop import Progress, Validated, train_model
@@ -83,7 +84,7 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
 def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEpisodes:
     """Training episodes, evenly over the families of the data set."""
     catalog = split_of(settings, "train")
-    reader = ClipReader(catalog, settings, settings.data.cache, with_flow)
+    reader = ClipReader(catalog, settings, settings.data.cache, flow_reader(settings, catalog) if with_flow else None)
     samplers = training_samplers(settings, catalog)
     return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
 
@@ -97,7 +98,8 @@ class _Validation:
 
     def __init__(self, settings: Settings, model: TMAL) -> None:
         catalog = split_of(settings, "val")
-        self.reader = ClipReader(catalog, settings, settings.data.cache, model.reads_flow)
+        flow = flow_reader(settings, catalog) if model.reads_flow else None
+        self.reader = ClipReader(catalog, settings, settings.data.cache, flow)
         self.text = split_text(settings, model, catalog)
         self.episodes = {
             protocol.name: Episodes.draw(

@@ -1,6 +1,7 @@
 """Weights at a glance: what is there, what is missing, where it belongs; and fetching what has an address.
 
-Names are those of `tmal_core.weights`, or `<model>:<weights>` as open_clip calls them (`ViT-B-16:laion2b_s34b_b88k`).
+Names are those of `runtime.weights_files`, or `<model>:<weights>` as open_clip calls them
+(`ViT-B-16:laion2b_s34b_b88k`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from tmal_core.download import STALL_S, download
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.tensor_files import read_archive
-from tmal_core.weights import (
+from tmal_core.runtime.download import STALL_S, download
+from tmal_core.runtime.tensor_files import read_archive
+from tmal_core.runtime.weights_files import (
     ABSENT,
     RECORD,
     VARIABLE,

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from tmal_core.errors import WeightsError
-from tmal_core.files import atomic_path
 from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.files import atomic_path
 
 
 def save_checkpoint(path: Path, model: TMAL, settings_hash: str, **state: Any) -> None:

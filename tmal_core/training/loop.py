@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tmal_core.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.config import Settings, settings_hash
+from tmal_core.data.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.errors import RunError
 from tmal_core.models.tmal import TMAL
-from tmal_core.seeding import seed_everything
+from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tmal_core.clips import EpisodeClips
+from tmal_core.data.clips import EpisodeClips
 from tmal_core.models.tmal import TMAL
 
 

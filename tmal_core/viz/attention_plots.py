@@ -1,6 +1,6 @@
 """Pictures of attention over the frames of a clip, and of the alignment of two clips.
 
-All functions take arrays (`tmal_core.viz.attention`, `tmal_core.matching.alignment`) and return a matplotlib Figure.
+All functions take arrays (`analysis.attention_maps`, `matching.alignment`) and return a matplotlib Figure.
 
 Letters: T query frames, U support frames, H, W pixels, R, C rows and columns of patches, L blocks.
 """
@@ -21,7 +21,8 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from tmal_core.errors import DataError
-from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
+from tmal_core.matching import best_path, cosine_distance, otam_alignment
+from tmal_core.matching import otam_distance as otam
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, picture_axes, styled
 
 _CELL = 1.15  # inches of one frame of a strip

@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tmal_core.clips import ClipReader
+from tmal_core.analysis.inspection import Answer
+from tmal_core.data.clips import ClipReader
 from tmal_core.errors import DataError
-from tmal_core.evaluation.inspection import Answer
-from tmal_core.viz.clips import as_pictures
+from tmal_core.viz.clip_plots import as_pictures
 from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled
 
 RIGHT, WRONG = "#3a7d44", "#c8553d"

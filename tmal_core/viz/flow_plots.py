@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from tmal_core.errors import DataError
-from tmal_core.viz.flow import color_wheel, flow_to_rgb
+from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
 from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled
 
 _CELL = 1.35  # inches of one picture

@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tmal_core.files import atomic_path
+from tmal_core.runtime.files import atomic_path
 
 P = ParamSpec("P")
 

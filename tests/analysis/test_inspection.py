@@ -1,0 +1,84 @@
+"""One episode looked at: the same answer as in evaluation, and the features that were matched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tmal_core.analysis.inspection import answer_episode, matched_features
+from tmal_core.data.episodes import protocols
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.models.methods import build
+from tmal_core.models.text import SplitText
+from tmal_core.tasks.episodes import evaluation_sampler
+
+
+@pytest.fixture(params=["otam", "tmal"])
+def model(request, small_settings):
+    model = build(small_settings.replace({"model.method": request.param}).model).eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@pytest.fixture
+def val(small_data):
+    return small_data.select("val")
+
+
+@pytest.fixture
+def bank(model, val):
+    """Random clip tokens: what encoding makes is not asked here."""
+    draw = torch.Generator().manual_seed(1)
+    shape = len(val), 8 + model.reads_flow, model.joint_width
+    query = torch.randn(shape, generator=draw)
+    support = torch.randn(shape, generator=draw) if model.separate_roles else query
+    names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
+    text = SplitText(torch.randn(len(names), model.joint_width, generator=draw), class_of)
+    return Bank(query, support, "", text if model.reads_text else None)
+
+
+@pytest.fixture
+def sampler(small_settings, val):
+    return evaluation_sampler(small_settings, val, protocols(val)[0], seed=0)
+
+
+def test_answers_as_evaluation_does(model, bank, sampler):
+    outcome = evaluate(model, bank, Episodes.draw(sampler, 4))
+    for number in range(4):
+        assert np.array_equal(answer_episode(model, bank, sampler[number]).predicted, outcome.predicted[number].ravel())
+
+
+def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model, bank, small_settings, val):
+    way, shot = 3, 2
+    several = small_settings.replace({"episodes.shot": shot, "episodes.way": way})
+    sampler = evaluation_sampler(several, val, protocols(val)[0], seed=0)
+    answer, episode = answer_episode(model, bank, sampler[0]), sampler[0]
+    assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
+    shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
+    query = model.modulate(bank.query[episode.query.ravel()])
+    if model.merges_shots:
+        means = bank.support[torch.from_numpy(episode.support)].mean(1)
+        prototypes = model.modulate(means, bank.text.of_videos(episode.support[:, 0]))
+        expected = model.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
+    else:
+        expected = model.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
+    torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
+    logits = -model.log_scale.exp() * shown.mean(2)
+    torch.testing.assert_close(logits.softmax(1), torch.from_numpy(answer.probabilities), atol=1e-5, rtol=1e-4)
+
+
+def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
+    answer = answer_episode(model, bank, sampler[0])
+    queries, supports = answer.episode.query.ravel(), answer.episode.support.ravel()
+    for i, query in enumerate(queries):
+        for j, support in enumerate(supports):
+            one, other = matched_features(model, bank, int(query), int(support))
+            assert one.shape == other.shape == (8, model.joint_width)
+            distance = model.distances(one[None], other[None]).item()
+            assert distance == pytest.approx(float(answer.distances[i, j]), abs=1e-4)

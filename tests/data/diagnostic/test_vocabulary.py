@@ -1,0 +1,57 @@
+"""Classes and their splits: what the issue of leakage depends on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tmal_core.data.diagnostic.vocabulary import FAMILIES, PLACES, all_classes, order_classes
+from tmal_core.data.sets.catalog import SPLITS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes(family):
+    classes = FAMILIES[family]()
+    counts = Counter(action.split for action in classes)
+    assert 40 <= len(classes) <= 60
+    assert counts["test"] >= 8
+    assert counts["val"] >= 6
+    assert set(counts) == set(SPLITS)
+
+
+def test_names_are_unique():
+    names = [action.name for action in all_classes()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_of_held_out_names_are_seen_in_training(family):
+    words = {split: set() for split in SPLITS}
+    for action in FAMILIES[family]():
+        words[action.split].update(action.name.replace(",", "").split())
+    assert words["val"] | words["test"] <= words["train"]
+
+
+def test_order_pairs_are_opposites_in_one_split():
+    pairs = {}
+    for action in FAMILIES["order"]():
+        pairs.setdefault(action.group, []).append(action)
+    for first, last in pairs.values():
+        assert (first.parts["start"], first.parts["end"]) == (last.parts["end"], last.parts["start"])
+        assert first.split == last.split
+
+
+def test_semantic_episodes_are_possible_in_every_split():
+    groups = Counter((action.group, action.split) for action in FAMILIES["semantic"]())
+    assert all(count >= 2 for count in groups.values())
+    assert {split for _, split in groups} == set(SPLITS)
+
+
+def test_every_held_out_change_of_place_has_a_parallel_one_in_training():
+    ways = {"train": set(), "val": set(), "test": set()}
+    for action in order_classes():
+        if action.parts["kind"] == "place":
+            (x0, y0), (x1, y1) = PLACES[action.parts["start"]], PLACES[action.parts["end"]]
+            ways[action.split].add((x1 - x0, y1 - y0))
+    assert ways["val"] | ways["test"] <= ways["train"]

@@ -1,0 +1,131 @@
+"""Clips come from the videos that were prepared, and from no others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from tmal_core.data import clips
+from tmal_core.data.clips import ClipReader, TrainingEpisodes, evaluation_loader, training_loader
+from tmal_core.data.episodes import Episode, Protocol
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.errors import DataError, RunError
+
+
+@pytest.fixture
+def reader(small_settings, small_data, tmp_path) -> ClipReader:
+    """Of two videos in a folder of their own."""
+    table = small_data.table.head(2).reset_index(drop=True)
+    for path in table["path"]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(small_data.root / path, tmp_path / path)
+    return ClipReader(Catalog(tmp_path, table), small_settings)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def test_a_video_that_changed_since_it_was_prepared_is_refused(reader):
+    """By another video, of the same size and length: nothing but its hash tells."""
+    path = reader.catalog.file(0)
+    before = _hash(path)
+    shutil.copy(reader.catalog.file(1), path)
+    message = rf"expected {path} with sha256 {before}\.\.\., got {_hash(path)}\.\.\.\. It changed after"
+    for read in (lambda: reader.evaluate(0), lambda: reader.train(0, np.random.default_rng(0))):
+        with pytest.raises(DataError, match=message):
+            read()
+    reader.evaluate(1)
+
+
+def test_a_video_that_changes_while_it_is_used_is_refused(reader):
+    path = reader.catalog.file(0)
+    reader.evaluate(0)
+    shutil.copy(reader.catalog.file(1), path)
+    with pytest.raises(DataError, match="with sha256"):
+        reader.evaluate(0)
+
+
+def test_a_video_that_was_only_touched_is_read(reader):
+    first = reader.evaluate(0)
+    os.utime(reader.catalog.file(0), (1, 1))
+    assert np.array_equal(reader.evaluate(0).frames, first.frames)
+
+
+def test_a_file_is_hashed_once(reader, monkeypatch):
+    reader.evaluate(0)
+    monkeypatch.setattr(clips, "file_sha256", lambda path: pytest.fail("hashed again"))
+    reader.evaluate(0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_errors_come_through_workers_as_they_are(reader, num_workers):
+    """Real presets decode in workers, and a DataLoader makes a RuntimeError of an error that it cannot rebuild."""
+    path = reader.catalog.file(1)
+    path.write_bytes(b"another file")
+    loader = evaluation_loader(reader, np.arange(2), batch_size=2, num_workers=num_workers)
+    with pytest.raises(DataError, match=rf"{path} with sha256"):
+        list(loader)
+    samplers = [_SameRows()]
+    episodes = TrainingEpisodes(reader, samplers, num_episodes=2, seed=0)
+    with pytest.raises(DataError, match=rf"{path} with sha256"):
+        list(training_loader(episodes, num_workers))
+
+
+class _SameRows:
+    """A sampler of one episode: row 0 against row 1."""
+
+    way, protocol = 2, Protocol("all", ("appearance",), grouped=False)
+
+    def __getitem__(self, index: int) -> Episode:
+        return Episode(("a", "b"), np.array([[0], [1]]), np.array([[0], [1]]))
+
+
+def test_a_worker_that_dies_is_an_error_of_ours(reader, monkeypatch):
+    loader = evaluation_loader(reader, np.arange(2), batch_size=1, num_workers=0)
+    dead = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def killed(self):
+        raise dead
+        yield
+
+    monkeypatch.setattr(DataLoader, "__iter__", killed)
+    with pytest.raises(RunError, match=r"workers that live, got DataLoader worker \(pid 7\) .*compute\.num_workers"):
+        list(loader)
+    dead.args = ("a defect of ours",)
+    with pytest.raises(RuntimeError, match="a defect of ours"):
+        list(loader)
+
+
+def test_workers_end_when_nobody_wants_more(reader, monkeypatch):
+    """Training that stops early leaves workers that read ahead; they must not wait for the garbage collector."""
+    ended = []
+
+    class Items:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return 1
+
+        def _shutdown_workers(self):
+            ended.append(self)
+
+    monkeypatch.setattr(DataLoader, "__iter__", lambda self: Items())
+    loader = iter(evaluation_loader(reader, np.arange(2), batch_size=1, num_workers=0))
+    assert next(loader) == 1 and not ended
+    del loader
+    assert len(ended) == 1
+
+
+def test_a_video_that_is_gone_is_named(reader):
+    path = reader.catalog.file(0)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"got {path} \(no such file\)"):
+        reader.evaluate(0)

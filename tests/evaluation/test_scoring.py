@@ -1,0 +1,187 @@
+"""Episodes over a bank answer exactly as the model does one episode at a time; each video is encoded once."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tmal_core.analysis.inspection import matched_features
+from tmal_core.data.clips import Clip, ClipReader
+from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.evaluation import feature_bank as bank
+from tmal_core.evaluation import scoring as protocol
+from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
+from tmal_core.flow.reader import flow_reader
+from tmal_core.matching.dispatch import otam
+from tmal_core.models.methods import METHODS, build
+from tmal_core.models.text import SplitText
+from tmal_core.tasks.common import split_text
+
+TOLERANCE = 5e-4
+
+
+@pytest.fixture(scope="module")
+def val(small_data):
+    return small_data.select("val")
+
+
+@pytest.fixture(scope="module")
+def reader(val, small_settings):
+    return ClipReader(val, small_settings)
+
+
+def _model(settings, name):
+    return build(settings.replace({"model.method": name}).model)
+
+
+@pytest.fixture(scope="module")
+def encoded(small_settings, reader):
+    return bank.encode(_model(small_settings, "otam"), reader, progress=False)
+
+
+def _episodes(val, name="appearance", count=20, shot=1):
+    protocol = next(p for p in protocols(val) if p.name == name)
+    return Episodes.draw(EpisodeSampler(val, protocol, 5, shot, 1, 0), count)
+
+
+def _learned(model):
+    """Random weights wherever something starts as the identity: every part has its say."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.text_only])
+@pytest.mark.parametrize("text_score", [0.0, 0.4])
+def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, text_score, monkeypatch):
+    settings = small_settings.replace({"model.method": name, "model.text_score": text_score})
+    model = _learned(build(settings.model))
+    asked = val.select(family="appearance")
+    reader = ClipReader(asked, settings, flow=flow_reader(settings, asked) if model.reads_flow else None)
+    text = split_text(settings, model, asked)
+    encoded = bank.encode(model, reader, text, progress=False)
+    monkeypatch.setattr(protocol, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
+    for shot in (1, 2):
+        episodes = _episodes(asked, shot=shot, count=3)
+        alone = np.stack([_alone(model, reader, text, episodes, index) for index in range(3)])
+        second, best = np.moveaxis(np.sort(alone, axis=2)[..., -2:], 2, 0)
+        clear = best - second > TOLERANCE
+        assert clear.sum() > 7  # of 15 queries: the comparison of predictions is not empty
+        for table_over_pairs in (0, 1e9):  # by chosen pairs, and from a table of all
+            monkeypatch.setattr(protocol, "_TABLE_OVER_PAIRS", table_over_pairs)
+            outcome = evaluate(model, encoded, episodes)
+            np.testing.assert_allclose(outcome.logits, alone, atol=TOLERANCE)
+            assert np.array_equal(outcome.predicted.reshape(clear.shape)[clear], alone.argmax(2)[clear])
+
+
+@torch.no_grad()
+def _alone(model, reader, text, episodes, index):
+    """Logits of one episode whose clips are read and encoded for it, without the learned scale as in an Outcome."""
+    labels = torch.arange(episodes.way).repeat_interleave(episodes.support.shape[2])
+    words = None if text is None else text.of_videos(episodes.support[index][:, 0])
+    tokens = []
+    for rows, role_text in ((episodes.query, None), (episodes.support, words)):
+        clips = [reader.evaluate(int(row)) for row in rows[index].ravel()]
+        frames = torch.stack([clip.frames for clip in clips])
+        flow = torch.stack([clip.flow_px for clip in clips]) if model.reads_flow else None
+        role_text = role_text[labels] if role_text is not None and model.reads_text else None
+        tokens.append(model.encode(frames, flow, role_text))
+    logits = model.episode_logits(*tokens, labels, words)
+    return (logits if model.scores_text else logits / model.log_scale.exp()).numpy()
+
+
+def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val, monkeypatch):
+    """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
+    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    numbers = SplitText(torch.randn(3, 128), np.arange(len(val)) % 3)
+    for name, text_score in itertools.product(("otam", "tmal"), (0.0, 0.4)):
+        model = build(small_settings.replace({"model.method": name, "model.text_score": text_score}).model).eval()
+        episodes = _episodes(val, shot=2)
+        with FakeTensorMode(allow_non_fake_inputs=True), monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "numpy", lambda t: np.zeros(t.shape) if t.device.type == "cpu" else None)
+            model = model.to("cuda")
+            tokens = torch.randn(len(val), 8 + model.reads_flow, 128)
+            kept = bank.Bank(tokens, tokens, "", numbers)
+            for table in (0, 1e9):
+                patched.setattr(protocol, "_TABLE_OVER_PAIRS", table)
+                assert evaluate(model, kept, episodes).logits.shape == (20, 5, 5)
+            assert {part.device.type for part in matched_features(model, kept, 1, 2)} == {"cpu"}
+
+
+def test_bank_encodes_each_video_once(small_settings, val, reader, monkeypatch):
+    read = []
+    monkeypatch.setattr(reader, "evaluate", lambda row, view: read.append(row) or Clip(torch.zeros(8, 3, 64, 64)))
+    bank.encode(_model(small_settings, "otam"), reader, progress=False)
+    assert read == list(range(len(val)))
+
+
+def test_a_bank_keeps_both_roles_where_text_joins_the_tower(small_settings, small_flow, val, tmp_path):
+    settings = small_settings.replace({"model.method": "tmal"})
+    model = _learned(build(settings.model))
+    reader = ClipReader(
+        val.select(family="appearance"), settings, flow=flow_reader(settings, val.select(family="appearance"))
+    )
+    text = split_text(settings, model, reader.catalog)
+    made = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
+    kept = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
+    assert made.query.shape == (len(reader.catalog), 9, 128)
+    assert (made.query - made.support).abs().max() > 1e-3
+    assert torch.equal(kept.query, made.query) and torch.equal(kept.support, made.support)
+    words = SplitText(text.features.roll(1, 0), text.class_of)
+    assert bank.bank_key(model, reader, words) != made.key
+
+
+def test_bank_is_kept_and_shared_by_methods_with_the_same_features(
+    tmp_path, small_settings, reader, encoded, monkeypatch
+):
+    monkeypatch.setattr(bank, "encode", lambda *_: encoded)
+    bank.load_or_encode(tmp_path, _model(small_settings, "otam"), reader)
+    monkeypatch.setattr(bank, "encode", lambda *_: pytest.fail("encoded again"))
+    kept = bank.load_or_encode(tmp_path, _model(small_settings, "protonet"), reader)
+    assert torch.equal(kept.query, encoded.query) and torch.equal(kept.support, encoded.support)
+
+
+def test_bank_of_other_weights_or_positions_is_another(small_settings, val, reader):
+    model = _model(small_settings, "st_adapter")
+    key = bank.bank_key(model, reader)
+    with torch.no_grad():
+        model.log_scale += 1
+    assert bank.bank_key(model, reader) == key
+    fewer = small_settings.replace({"sampling.num_frames": 4})
+    assert bank.bank_key(model, ClipReader(val, fewer)) != key
+    with torch.no_grad():
+        next(model.adapters.parameters()).add_(1e-3)
+    assert bank.bank_key(model, reader) != key
+
+
+def test_mean_pooled_matching_is_at_chance_on_order_by_construction(small_settings, val, encoded):
+    outcome = evaluate(_model(small_settings, "protonet"), encoded, _episodes(val, "order", 100))
+    assert outcome.accuracy_pct == pytest.approx(50.0, abs=1.0)
+    # One of the twins is right and the other wrong, in every single episode.
+    assert (outcome.correct.sum((1, 2)) == 1).mean() > 0.98
+
+
+def test_frozen_clip_knows_appearance(small_settings, val, encoded):
+    outcome = evaluate(_model(small_settings, "protonet"), encoded, _episodes(val, "appearance", 100))
+    assert outcome.accuracy_pct > 80
+
+
+def test_class_names_alone_see_no_support(small_settings, val, encoded):
+    """With text features that are the classes' own mean frames, the answer is the nearest class mean."""
+    names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
+    pooled = encoded.query.mean(1)
+    text = torch.stack([pooled[torch.from_numpy(class_of == c)].mean(0) for c in range(len(names))])
+    named = dataclasses.replace(encoded, text=SplitText(text, class_of))
+    episodes, model = _episodes(val, "appearance", 50), _model(small_settings, "zero_shot")
+    outcome = evaluate_text(model, named, episodes)
+    assert outcome.accuracy_pct > 80
+    other = Episodes(episodes.name, np.roll(episodes.support, 1, axis=1), episodes.query)
+    assert np.allclose(np.roll(outcome.logits, 1, axis=2), evaluate_text(model, named, other).logits)

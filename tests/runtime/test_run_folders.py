@@ -1,0 +1,239 @@
+"""Run folders tell the truth: how a run ended, what it was run with, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from tmal_core.config import load_settings, settings_hash
+from tmal_core.errors import RunError
+from tmal_core.runtime import run_folders as runs_module
+from tmal_core.runtime.run_folders import Run, read_metrics, runs
+
+SETTINGS = load_settings("tiny")
+OTHER = load_settings("tiny", {"seed": 7})
+
+
+def test_create_writes_what_the_result_depends_on(tmp_path):
+    run = Run.create(tmp_path / "a", SETTINGS, "train")
+    record = json.loads((run.path / "run.json").read_text())
+    assert record["settings_hash"] == run.settings_hash == settings_hash(SETTINGS)
+    assert record["status"] == run.status == "running"
+    assert record["environment"]["torch"] == torch.__version__.split("+")[0]
+    assert record["environment"]["num_threads"] == torch.get_num_threads()
+    assert record["environment"]["device"] == "cpu"
+    assert {"python", "open_clip", "numpy", "platform"} <= set(record["environment"])
+    assert run.settings == SETTINGS
+    assert run.checkpoints.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "done"), (KeyboardInterrupt, "interrupted"), (ZeroDivisionError("by 0"), "failed")]
+)
+def test_status_says_how_the_run_ended(tmp_path, error, status):
+    def work():
+        with Run.create(tmp_path, SETTINGS, "train"):
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(type(error) if isinstance(error, Exception) else error):
+            work()
+    else:
+        work()
+    record = Run.open(tmp_path).record
+    assert record["status"] == status
+    assert (
+        record["error"]
+        == {"done": None, "interrupted": "KeyboardInterrupt", "failed": "ZeroDivisionError: by 0"}[status]
+    )
+
+
+def test_what_went_wrong_is_not_hidden_by_a_record_that_is_gone(tmp_path):
+    run = Run.create(tmp_path / "run", SETTINGS, "train")
+    with pytest.raises(ZeroDivisionError, match="by 0"), run:
+        (run.path / "run.json").unlink()
+        raise ZeroDivisionError("by 0")
+
+
+def test_own_folder_is_resumed_and_keeps_what_it_has(tmp_path):
+    with Run.create(tmp_path, SETTINGS, "train") as run:
+        run.update_summary(accuracy_pct=50.0)
+        run.log_metrics(episode=1, loss=2.0)
+    again = Run.create(tmp_path, SETTINGS, "train")
+    assert again.status == "running"
+    assert again.summary == {"accuracy_pct": 50.0}
+    assert [line["episode"] for line in again.metrics()] == [1]
+
+
+def test_create_refuses_a_foreign_folder(tmp_path):
+    (tmp_path / "holiday.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"holds something else\. Choose another folder"):
+        Run.create(tmp_path, SETTINGS, "train")
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"]
+    with pytest.raises(RunError, match="holds something else"):
+        Run.create(tmp_path / "holiday.txt", SETTINGS, "train")
+
+
+def test_create_refuses_other_settings_and_names_both_hashes(tmp_path):
+    Run.create(tmp_path, SETTINGS, "train")
+    with pytest.raises(RunError) as caught:
+        Run.create(tmp_path, OTHER, "train")
+    assert settings_hash(SETTINGS) in str(caught.value)
+    assert settings_hash(OTHER) in str(caught.value)
+    with pytest.raises(RunError, match="a run of kind 'train'"):
+        Run.create(tmp_path, SETTINGS, "evaluate")
+
+
+def test_a_run_goes_on_with_fewer_workers_and_says_so(tmp_path):
+    """As the error of a dead worker advises."""
+    many, few = (SETTINGS.replace({"compute.num_workers": number}) for number in (4, 1))
+    with Run.create(tmp_path, many, "train") as run:
+        run.log_metrics(episode=1)
+    again = Run.create(tmp_path, few, "train")
+    assert len(again.metrics()) == 1 and again.settings == few and again.settings_hash == settings_hash(few)
+    assert Run.join(tmp_path, many).settings == few  # who joins changes nothing
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path, few.replace({"training.episodes": 1}), "train")
+
+
+def test_a_run_that_left_nothing_makes_room_for_other_settings(tmp_path):
+    def fail(folder, *files):
+        with pytest.raises(ZeroDivisionError), Run.create(tmp_path / folder, SETTINGS, "train") as run:
+            for file in files:
+                (run.path / file).write_text("x")
+            raise ZeroDivisionError
+
+    fail("barren")
+    run = Run.create(tmp_path / "barren", OTHER, "evaluate")
+    assert (run.settings, run.record["kind"], run.status, run.record["error"]) == (OTHER, "evaluate", "running", None)
+    fail("trained", "checkpoints/best.pt")
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path / "trained", OTHER, "train")
+    Run.create(tmp_path / "running", SETTINGS, "train")
+    with pytest.raises(RunError, match="or the same settings"):
+        Run.create(tmp_path / "running", OTHER, "train")
+
+
+def test_the_suite_may_empty_its_own_folder(tmp_path):
+    Run.create(tmp_path, SETTINGS, "suite")
+    with pytest.raises(RunError, match=r"or the same settings; --fresh empties this one first\."):
+        Run.create(tmp_path, OTHER, "suite")
+    with pytest.raises(RunError, match=r"or the same settings\.$"):
+        Run.create(tmp_path, OTHER, "train")
+
+
+def test_open_names_what_is_missing_or_broken(tmp_path):
+    with pytest.raises(RunError, match=r"expected a run folder with run\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"kind": "tr')
+    with pytest.raises(RunError, match=r"expected a readable run\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"kind": "train"}')
+    with pytest.raises(RunError, match=r"without settings, settings_hash, status, summary"):
+        Run.open(tmp_path)
+
+
+def test_settings_of_another_version_are_refused(tmp_path):
+    run = Run.create(tmp_path, SETTINGS, "train")
+    (tmp_path / "run.json").write_text(json.dumps({**run.record, "settings": {"preset": "x", "gone": 1}}))
+    with pytest.raises(RunError, match="written by another version"):
+        _ = run.settings
+
+
+def test_summary_merges_what_others_wrote_meanwhile(tmp_path):
+    first = Run.create(tmp_path, SETTINGS, "suite")
+    second = Run.open(tmp_path)
+    first.update_summary(a=1)
+    second.update_summary(b=np.float64(0.5))
+    assert first.summary == {"a": 1, "b": 0.5}
+    with pytest.raises(RunError, match="got status"):
+        first.update_summary(status="fine")
+    with pytest.raises(RunError, match="expected one of running, done, failed, interrupted"):
+        first.finish("great")
+
+
+def test_metrics_take_numbers_of_numpy_and_torch(tmp_path):
+    run = Run.create(tmp_path, SETTINGS, "train")
+    run.log_metrics(episode=np.int64(3), loss=torch.tensor(0.25), curve=np.arange(2))
+    (line,) = run.metrics()
+    assert (line["episode"], line["loss"], line["curve"]) == (3, 0.25, [0, 1])
+    with pytest.raises(TypeError, match="is not a value for JSON"):
+        run.log_metrics(loss=object())
+
+
+def test_a_cut_last_line_is_left_out_reported_once_and_not_glued_to_the_next(tmp_path):
+    run = Run.create(tmp_path, SETTINGS, "train")
+    run.log_metrics(episode=1)
+    path = run.path / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"episode": 2, "lo')
+    with pytest.warns(UserWarning, match="cut off"):
+        assert [line["episode"] for line in run.metrics()] == [1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(run.metrics()) == 1, "reported a second time"
+    run.log_metrics(episode=3)
+    assert [line["episode"] for line in run.metrics()] == [1, 3]
+
+
+def test_a_broken_line_inside_is_an_error(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == []
+    path.write_text('{"a": 1}\nrubbish\n{"a": 2}\n')
+    with pytest.raises(RunError, match="line 2"):
+        read_metrics(path)
+
+
+def test_runs_gives_one_row_each(tmp_path):
+    with Run.create(tmp_path / "b", SETTINGS, "train") as run:
+        run.update_summary(order={"accuracy_pct": 91.0})
+    Run.create(tmp_path / "deep" / "a", OTHER, "evaluate")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    (tmp_path / ".partial-x").mkdir()
+    (tmp_path / ".partial-x" / "run.json").write_text("{")
+    table = runs(tmp_path).set_index("run")
+    assert list(table.index) == ["b", "deep/a", "broken"]
+    assert table.loc["b", "order.accuracy_pct"] == 91.0
+    assert table.loc["b", "status"] == "done"
+    assert table.loc["deep/a", "seed"] == 7
+    assert table.loc["broken", "status"] == "unreadable"
+    assert "run.json" in table.loc["broken", "error"]
+
+
+def test_runs_of_nothing(tmp_path):
+    assert list(runs(tmp_path).columns) == list(runs_module.COLUMNS)
+    with pytest.raises(RunError, match="expected a folder of runs"):
+        runs(tmp_path / "none")
+
+
+def test_no_commit_outside_a_checkout(monkeypatch):
+    assert set(runs_module.commit()) == {"commit", "dirty"}
+
+    def no_git(*args, **kwargs):
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", no_git)
+    assert runs_module.commit() == {"commit": None, "dirty": None}
+
+
+def test_notebooks_join_the_run_that_is_there_or_begin_one(tmp_path):
+    settings = load_settings("tiny")
+    suite = Run.create(tmp_path / "suite", settings, "suite")
+    joined = Run.join(suite.path, settings)
+    assert joined.record["kind"] == "suite" and joined.status == "running"
+    alone = Run.join(tmp_path / "alone", settings)
+    assert alone.record["kind"] == "notebooks" and alone.status == "done"
+    assert Run.join(alone.path, settings).record == alone.record
+    with pytest.raises(RunError, match=f"a run of settings .*, got {alone.path} with settings .*another run_dir"):
+        Run.join(alone.path, settings.replace({"seed": 1}))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    with pytest.raises(RunError, match="holds something else"):
+        Run.join(tmp_path / "full", settings)

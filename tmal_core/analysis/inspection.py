@@ -1,0 +1,114 @@
+"""One episode looked at closely: every distance, every probability, every answer.
+
+Of a bank with several views of each video the first one is looked at, which is what `ClipReader.evaluate` shows;
+`episode_table` alone counts answers as the protocol does, in the views that it draws.
+
+Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.models.tmal import TMAL
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method answered to one episode; clips in the order of the labels, class by class.
+
+    Attributes:
+        episode: the question.
+        distances: (N * Q, N * K) float32, every query to every support clip, or to the prototype of the clip's class
+            where the method averages shots.
+        probabilities: (N * Q, N) float32, with the learned scale.
+    """
+
+    episode: Episode
+    distances: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def nearness(self) -> np.ndarray:
+        """(N * Q, N * K) in 0..1, for colours: 1 is the nearest clip of a query's row, 0 the farthest."""
+        lowest, highest = self.distances.min(1, keepdims=True), self.distances.max(1, keepdims=True)
+        return 1 - (self.distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(N * Q,) labels."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N * Q,) the queries' own labels."""
+        way, queries = self.episode.query.shape
+        return np.arange(way).repeat(queries)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(N * Q,) bool."""
+        return self.predicted == self.labels
+
+
+@torch.no_grad()
+def answer_episode(model: TMAL, bank: Bank, episode: Episode) -> Answer:
+    """Answer one episode from the bank."""
+    device = model.log_scale.device
+    query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
+    support = bank.support[torch.from_numpy(episode.support.reshape(-1))].to(device)
+    labels = torch.arange(len(episode.support), device=device).repeat_interleave(episode.support.shape[1])
+    text = bank.text.of_videos(episode.support[:, 0]).to(device) if bank.text is not None else None
+    logits = model.episode_logits(query, support, labels, text)
+    prototypes, prototype_labels = model.prototypes(support, labels, text)
+    distances = model.distances(model.modulate(query), prototypes)
+    if len(prototype_labels) != len(labels):
+        distances = distances[:, labels]
+    return Answer(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
+
+
+@torch.no_grad()
+def matched_features(model: TMAL, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
+    """What the model matches of two clips in a 1-shot episode: modulated frame features (T, d) of either role.
+
+    On the CPU, wherever the model is.
+
+    Args:
+        query: row of the bank, read as a query.
+        support: row of the bank, read as the only support clip of its class, with its name where the model reads names.
+    """
+    device = model.log_scale.device
+    words = bank.text.of_videos(np.array([support])).to(device) if model.reads_text else None
+    as_query = model.modulate(bank.query[[query]].to(device))
+    return as_query[0].cpu(), model.modulate(bank.support[[support]].to(device), words)[0].cpu()
+
+
+def episode_table(
+    models: Mapping[str, TMAL], banks: Mapping[str, Bank], sampler: EpisodeSampler, count: int
+) -> pd.DataFrame:
+    """Which episodes are worth a look: queries answered right, in percent, by episode and method.
+
+    Args:
+        models: method -> model.
+        banks: method -> bank of the sampler's catalogue.
+        sampler: of the episodes.
+        count: episodes 0..count-1 are asked.
+
+    Returns:
+        One row per episode, a column `episode`, a column per method, and `classes`.
+    """
+    episodes = Episodes.draw(sampler, count)
+    right = {
+        name: 100.0 * evaluate(model, banks[name], episodes).correct.mean((1, 2)) for name, model in models.items()
+    }
+    classes = [" · ".join(sampler[i].classes) for i in range(count)]
+    return pd.DataFrame({"episode": np.arange(count), **right, "classes": classes})

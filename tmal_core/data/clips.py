@@ -1,0 +1,266 @@
+"""Clips as models read them: which frames, from which file, cropped how. Training and evaluation read through here.
+
+Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tmal_core.config import Settings
+from tmal_core.data.episodes import EpisodeSampler
+from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.video import read_frames
+from tmal_core.data.video.sampling import grid_positions, test_positions, train_positions
+from tmal_core.data.video.transforms import ClipTransform
+from tmal_core.errors import DataError, TmalError
+from tmal_core.runtime.devices import Loader
+from tmal_core.runtime.files import file_sha256
+from tmal_core.runtime.seeding import generator
+
+
+class Clip(NamedTuple):
+    """What a model reads of a video.
+
+    Frames (T, 3, C, C) float32, normalised; where flow is read, flow (T, 2, C, C) float32 in pixels of the crop, from
+    each frame to the next native one.
+    """
+
+    frames: Tensor
+    flow_px: Tensor | None = None
+
+
+class FlowSource(Protocol):
+    """What reads flow by row and positions: frames know nothing of where it comes from."""
+
+    def read(self, row: int, positions: np.ndarray) -> Any:
+        """Flow `flow_px` (T, 2, h, w) over the whole frame of `frame_size`."""
+
+
+class ClipReader:
+    """Reads the clips of a catalogue as the settings say. Holds no open file, so any worker may use it.
+
+    Args:
+        cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
+        flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
+    """
+
+    def __init__(
+        self, catalog: Catalog, settings: Settings, cache: bool = False, flow: FlowSource | None = None
+    ) -> None:
+        self.catalog, self.settings = catalog, settings
+        self._cache: dict[int, _Decoded] | None = {} if cache else None
+        self._test_cache: dict[tuple[int, int], _Decoded] | None = {} if cache else None
+        self._flow = flow
+        self._unchanged: dict[int, tuple[int, int]] = {}
+        sampling = settings.sampling
+        self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
+
+    @property
+    def with_flow(self) -> bool:
+        """Whether clips come with flow."""
+        return self._flow is not None
+
+    def test_positions(self, row: int, view: int = 0) -> np.ndarray:
+        """(T,) native frames that evaluation reads: the middle of each segment, or one of several random views."""
+        s = self.settings.sampling
+        if self.settings.evaluation.views == 1:
+            return test_positions(self._num_frames(row), s.num_frames, s.grid)
+        rng = generator(self.settings.seed, "view", self.catalog.table["video"].iat[row], view)
+        return train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
+
+    def frames(self, row: int, positions: np.ndarray) -> np.ndarray:
+        """(len(positions), H, W, 3) uint8, as decoded.
+
+        Raises:
+            DataError: the file cannot be read, or is another one than when the data set was prepared.
+        """
+        path = self.catalog.file(row)
+        self._require_unchanged(row, path)
+        return read_frames(path, positions, self.settings.data.decoder)
+
+    def _require_unchanged(self, row: int, path: Path) -> None:
+        """Each state of a file (size, time of change) is hashed once: about a hundredth of what decoding it takes."""
+        try:
+            stat = path.stat()
+            state = stat.st_size, stat.st_mtime_ns
+            if self._unchanged.get(row) == state:
+                return
+            found = file_sha256(path)
+        except OSError:
+            return  # reading it as a video says what is wrong
+        wanted = self.catalog.table["sha256"].iat[row]
+        if found != wanted:
+            remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
+            raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
+        self._unchanged[row] = state
+
+    def evaluate(self, row: int, view: int = 0) -> Clip:
+        """One view of a video, centre crop. The same every time."""
+        if self._test_cache is None:
+            return self._cropped(self._read(row, self.test_positions(row, view)), None)
+        if (row, view) not in self._test_cache:
+            self._test_cache[row, view] = self._read(row, self.test_positions(row, view))
+        return self._cropped(self._test_cache[row, view], None)
+
+    def train(self, row: int, rng: np.random.Generator) -> Clip:
+        """A random position in each segment, one random crop."""
+        s = self.settings.sampling
+        positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
+        decoded = self._read(row, positions) if self._cache is None else self._cached(row, positions)
+        return self._cropped(decoded, rng)
+
+    def _read(self, row: int, positions: np.ndarray) -> _Decoded:
+        frames = self.frames(row, positions)
+        if self._flow is None:
+            return _Decoded(frames)
+        stored = self._flow.read(row, positions)
+        return _Decoded(frames, stored.flow_px, stored.frame_size)
+
+    def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
+        grid = np.unique(grid_positions(self._num_frames(row), self.settings.sampling.grid))
+        if row not in self._cache:
+            whole = self._read(row, grid)
+            # Stored flow comes from eight bits a component: half precision loses nothing that was there.
+            flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
+            self._cache[row] = replace(whole, flow_px=flow)
+        whole, at = self._cache[row], np.searchsorted(grid, positions)
+        return replace(whole, frames=whole.frames[at], flow_px=None if whole.flow_px is None else whole.flow_px[at])
+
+    def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None) -> Clip:
+        plan = self.transform.plan(*decoded.frames.shape[1:3], rng)
+        frames = self.transform.apply_frames(decoded.frames, plan)
+        if decoded.flow_px is None:
+            return Clip(frames)
+        return Clip(frames, self.transform.apply_flow(decoded.flow_px, plan, decoded.frame_size))
+
+    def _num_frames(self, row: int) -> int:
+        return int(self.catalog.table["num_frames"].iat[row])
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in."""
+
+    frames: np.ndarray
+    flow_px: np.ndarray | None = None
+    frame_size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class EpisodeClips:
+    """The clips of one training episode, support first, each part class by class; n = N * (K + Q) in all.
+
+    Attributes:
+        protocol: name of the kind of episode.
+        num_support: N * K.
+        frames: (n, T, 3, C, C).
+        flow_px: (n, T, 2, C, C), or None where the model reads no flow.
+        labels: (n,) int64 in 0..N-1.
+        classes: (N,) int64, the classes' numbers among all classes of the split.
+        films: (n,) int64; versions of one film (a clip and its reversal) bear the same number.
+        named: (n,) bool, whether a clip shows all that its class's name says (a support-only file may not).
+        exchangeable: whether a query clip could be a support clip as well.
+    """
+
+    protocol: str
+    num_support: int
+    frames: Tensor
+    flow_px: Tensor | None
+    labels: Tensor
+    classes: Tensor
+    films: Tensor
+    named: Tensor
+    exchangeable: bool
+
+    def pin_memory(self) -> EpisodeClips:
+        """A copy whose clips the GPU can fetch by itself; the loader calls this."""
+        flow_px = None if self.flow_px is None else self.flow_px.pin_memory()
+        return replace(self, frames=self.frames.pin_memory(), flow_px=flow_px)
+
+
+class TrainingEpisodes(Dataset):
+    """Episode i of training, drawn evenly over the samplers: sampler i mod their number."""
+
+    def __init__(self, reader: ClipReader, samplers: list[EpisodeSampler], num_episodes: int, seed: int) -> None:
+        self.reader, self.samplers, self.num_episodes, self.seed = reader, samplers, num_episodes, seed
+        table = reader.catalog.table
+        self.class_names = sorted(table["class_name"].unique())
+        """All classes of the split; `EpisodeClips.classes` counts them."""
+        self._class_numbers = {name: number for number, name in enumerate(self.class_names)}
+        self._films = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
+        self._role = table["role"].to_numpy(str)
+
+    def __len__(self) -> int:
+        return self.num_episodes
+
+    def __getitem__(self, index: int) -> EpisodeClips:
+        sampler = self.samplers[index % len(self.samplers)]
+        episode = sampler[index]
+        clips = [
+            self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
+            for part, rows in (("support", episode.support), ("query", episode.query))
+            for slot, row in enumerate(rows.flat)
+        ]
+        rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
+        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in (episode.support, episode.query)]
+        return EpisodeClips(
+            protocol=sampler.protocol.name,
+            num_support=episode.support.size,
+            labels=torch.from_numpy(np.concatenate(labels)),
+            classes=torch.tensor([self._class_numbers[name] for name in episode.classes]),
+            films=torch.from_numpy(self._films[rows]),
+            named=torch.from_numpy(self._role[rows] != "support"),
+            exchangeable=bool((self._role[episode.query] == "both").all()),
+            **_stacked(clips)._asdict(),
+        )
+
+
+class _Evaluated(Dataset):
+    """View by view, in each the rows in their order."""
+
+    def __init__(self, reader: ClipReader, rows: np.ndarray) -> None:
+        self.reader, self.rows = reader, rows
+
+    def __len__(self) -> int:
+        return len(self.rows) * self.reader.settings.evaluation.views
+
+    def __getitem__(self, index: int) -> Clip:
+        view, at = divmod(index, len(self.rows))
+        return self.reader.evaluate(int(self.rows[at]), view)
+
+
+def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0, device: str = "cpu") -> Loader:
+    """Episodes one by one from `start`, decoded ahead by the workers; in pinned memory where they go to a GPU."""
+    order = range(start, len(dataset))
+    pin = device == "cuda"
+    return Loader(dataset, num_workers, batch_size=None, sampler=order, pin_memory=pin, **_ahead(num_workers))
+
+
+def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> Loader:
+    """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
+    dataset, pin = _Evaluated(reader, rows), reader.settings.compute.device == "cuda"
+    ahead = _ahead(num_workers)
+    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_batch, pin_memory=pin, **ahead)
+
+
+def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
+    """One batch, or the first error among its clips."""
+    return next((clip for clip in clips if isinstance(clip, TmalError)), None) or _stacked(clips)
+
+
+def _stacked(clips: list[Clip]) -> Clip:
+    flows = [clip.flow_px for clip in clips if clip.flow_px is not None]
+    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
+
+
+def _ahead(num_workers: int) -> dict[str, object]:
+    """How far workers read ahead; DataLoader takes no such options without any."""
+    return {"prefetch_factor": 4, "persistent_workers": True} if num_workers else {}

@@ -1,0 +1,162 @@
+"""Writing the diagnostic data set: mp4 files and their catalogue, in parallel, once, resumable.
+
+Each frame is compressed alone at a constant quantiser (H.264, all-intra), so the picture of a frame does not
+depend on its neighbours: reversing the frames of a clip reverses its decoded frames to the bit.
+
+A file is written under a temporary name and renamed; the catalogue comes last. Killed and started again, generation
+goes on where it stopped and ends with the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from tmal_core.data.diagnostic.families import FPS, SIDE, files, render
+from tmal_core.data.diagnostic.vocabulary import ActionClass, all_classes
+from tmal_core.data.sets.catalog import FILE_NAME, ROLES, SPLITS, Catalog, load_catalog, save_catalog
+from tmal_core.errors import DataError
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.processes import Pool
+from tmal_core.runtime.seeding import generator
+
+VERSION = 3  # raise it whenever the frames of any clip change
+_MANIFEST = "diagnostic.json"
+
+
+def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2, progress: bool = True) -> Catalog:
+    """Make the data set below `root`, or return it when it is there.
+
+    Args:
+        root: folder of the data set.
+        seed: the same seed gives the same decoded frames.
+        clips: clips per class for "train", "val" and "test".
+        num_workers: processes.
+        progress: show a progress bar.
+
+    Raises:
+        DataError: the folder holds a data set made with other numbers.
+    """
+    manifest = {"version": VERSION, "seed": seed, "clips": {split: clips[split] for split in SPLITS}}
+    _claim(root, manifest)
+    if (root / FILE_NAME).exists():
+        return load_catalog(root)
+    jobs = [(root, seed, action, twin, clip) for action, twin in _units() for clip in range(clips[action.split])]
+    with _mapper(num_workers) as make:
+        bar = tqdm(make(_make_clip, jobs), total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
+        rows = [row for made in bar for row in made]
+    return save_catalog(root, pd.DataFrame(rows).sort_values(["family", "split", "class_name", "video"]))
+
+
+def planned(root: Path, clips: dict[str, int]) -> Catalog:
+    """The catalogue that `generate` will leave, without checksums, whether or not there is a file."""
+    rows = [
+        row
+        for action, twin in _units()
+        for clip in range(clips[action.split])
+        for row in _rows(action, twin, clip).values()
+    ]
+    return Catalog(root, pd.DataFrame(rows))
+
+
+def write_clip(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
+    """Encode frames (F, H, W, 3) uint8 as all-intra H.264 at a constant quantiser, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"qp": "14", "g": "1", "preset": "ultrafast"}
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+
+
+@contextmanager
+def _mapper(num_workers: int) -> Iterator[Callable[..., Iterable]]:
+    """`map` over processes, or the plain one for a single worker."""
+    if num_workers <= 1:
+        yield map
+        return
+    with Pool(num_workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield partial(pool.map, chunksize=8)
+
+
+def _claim(root: Path, manifest: dict[str, object]) -> None:
+    """Note what the folder is being filled with, or check that it agrees."""
+    file = root / _MANIFEST
+    if file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if found != manifest:
+            remedy = f"Delete {root} or choose another data.root."
+            raise DataError(f"a data set of {manifest} in {root}", f"one of {found}", remedy)
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise DataError(
+            "an empty folder for the diagnostic data set", f"{root} with files", "Choose another data.root."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
+    """A class, or the two classes of an `order` pair, which are made from the same films."""
+    classes = all_classes()
+    for i, action in enumerate(classes):
+        direction = action.parts.get("direction")
+        if direction == "forward":
+            yield action, classes[i + 1]
+        elif direction is None:
+            yield action, None
+
+
+def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> list[dict[str, object]]:
+    """Write the files of one film and return their rows of the catalogue."""
+    root, seed, action, twin, clip = job
+    rows = _rows(action, twin, clip)
+    if not all((root / row["path"]).exists() for row in rows.values()):
+        for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+            write_clip(root / rows[role]["path"], frames)
+    return [{**row, "sha256": hashlib.sha256((root / row["path"]).read_bytes()).hexdigest()} for row in rows.values()]
+
+
+def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, object]]:
+    """Rows of the catalogue for the files of one film, by role; without their checksums."""
+    base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
+    rows = {}
+    for role, num_frames in files(action).items():
+        owner = twin if role == "backward" else action
+        suffix = f"_{role}" if role in ("support", "query") else ""
+        path = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
+        rows[role] = {
+            "video": path.with_suffix("").as_posix(),
+            "path": path.as_posix(),
+            "split": owner.split,
+            "class_name": owner.name,
+            "family": owner.family,
+            "role": role if role in ROLES else "both",
+            "group": owner.group,
+            "base": base,
+            "num_frames": num_frames,
+            "fps": float(FPS),
+            "height": SIDE,
+            "width": SIDE,
+        }
+    return rows
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")

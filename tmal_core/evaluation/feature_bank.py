@@ -1,0 +1,174 @@
+"""The feature bank: each video is encoded once, episodes are row numbers into what was encoded.
+
+A bank may hold several random views of each video. Which one an episode uses follows from the seed, the episode and the
+clip's slot in it, so every method reads the same frames in the same episode; `positions` names the frames, and paired
+comparisons refuse methods that read other ones.
+
+Letters: V videos, k views, T frames, M motion tokens per clip (1 or 0), d joint width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from tmal_core.config import settings_hash
+from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
+from tmal_core.errors import RunError
+from tmal_core.models.text import SplitText
+from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.files import atomic_path
+
+_TOKENS_AT_ONCE_CPU = 3200  # two clips of ViT-B/16: what the FFN makes of more leaves the cache
+_PACKAGE = Path(__file__).parent.parent
+_ENCODING_CODE = ("models/**/*.py", "data/clips.py", "data/video/*.py", "flow/*.py")
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Clip tokens of the rows of a catalogue.
+
+    Attributes:
+        query: (k * V, T + M, d) float32, each video as a query: view j of video v is row j V + v.
+        support: the same as support clips; the very tensor `query` where the roles do not differ.
+        key: of what made them.
+        text: class names of the catalogue, for models that read them.
+        views: k.
+        positions: hash of the frames that every view shows.
+    """
+
+    query: Tensor
+    support: Tensor
+    key: str
+    text: SplitText | None = None
+    views: int = 1
+    positions: str = ""
+
+    @property
+    def num_videos(self) -> int:
+        """V."""
+        return len(self.query) // self.views
+
+
+@torch.no_grad()
+def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True) -> Bank:
+    """Encode every view of every video of the reader's catalogue once, in both roles where they differ."""
+    settings = reader.settings
+    rows, views = np.arange(len(reader.catalog)), settings.evaluation.views
+    loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, settings.compute.num_workers)
+    half = settings.evaluation.precision == "bfloat16"
+    model.eval()
+    parts: list[tuple[Tensor, Tensor]] = []
+    done = 0
+    for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
+        chosen = np.arange(done, done + len(clips.frames)) % len(rows)
+        done += len(chosen)
+        words = text.of_videos(chosen) if model.separate_roles else None
+        parts += encode_clips(model, clips, words, half)
+    query, support = (torch.cat(side) for side in zip(*parts, strict=True))
+    support = support if model.separate_roles else query
+    return Bank(query, support, bank_key(model, reader, text), text, views, positions_hash(reader))
+
+
+def encode_clips(
+    model: TMAL, clips: Clip, words: Tensor | None = None, half: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
+
+    Args:
+        words: (n, d) of each clip's class, where text joins inside the tower; without it all clips are queries.
+        half: encode in bfloat16.
+    """
+    device, num_clips = model.log_scale.device, len(clips.frames)
+    tokens_of_clip = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
+    size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
+    for first in range(0, num_clips, size):
+        part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            roles = model.encode_roles(*part)
+        yield tuple(tokens.float().cpu() for tokens in roles)
+
+
+def load_or_encode(
+    folder: Path, model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True
+) -> Bank:
+    """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
+
+    Methods that share their tokens (frozen CLIP under different matchers) share one file.
+
+    Raises:
+        RunError: the kept file is damaged.
+    """
+    key = bank_key(model, reader, text)
+    path = folder / f"{key}.safetensors"
+    if path.is_file():
+        kept, views = _kept(path), reader.settings.evaluation.views
+        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, views, positions_hash(reader))
+    bank = encode(model, reader, text, progress)
+    tensors = {"query": bank.query.contiguous()}
+    if model.separate_roles:
+        tensors["support"] = bank.support.contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)
+    return bank
+
+
+def _kept(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError("a whole file of clip tokens", f"{path} ({error})", "Remove it: it is made again.") from error
+
+
+def positions_hash(reader: ClipReader) -> str:
+    """Names the frames that evaluation reads: every view's positions in every video of the reader's catalogue."""
+    digest = hashlib.sha256()
+    for row, video in enumerate(reader.catalog.table["video"]):
+        for view in range(reader.settings.evaluation.views):
+            digest.update(f"{video} {reader.test_positions(row, view).tolist()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def code_version() -> str:
+    """Names the code that makes clip tokens: the package's source of reading, transforming and encoding, and torch."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for pattern in _ENCODING_CODE:
+        for path in sorted(_PACKAGE.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None) -> str:
+    """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
+    the videos, and flow and text if read.
+
+    What comes after encoding (matching, prototype modulation, scales) is left out.
+    """
+    settings = reader.settings
+    sections = ("sampling", "data", "flow") if reader.with_flow else ("sampling", "data")
+    digest = hashlib.sha256(settings_hash(settings, *sections).encode())
+    asked = settings.evaluation
+    drawn = (settings.seed, asked.views) if asked.views > 1 else ()
+    digest.update(json.dumps([code_version(), asked.precision, *drawn]).encode())
+    digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
+    if model.separate_roles:
+        digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())
+    for name, tensor in model.state_dict().items():
+        if name.startswith(("log_", "modulation.")):
+            continue
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,183 @@
+"""Episodes over a feature bank as index arrays: all of them are matched together, some at a time.
+
+Letters: V videos, k views, E episodes, N way, K shot, Q queries per class, U prototypes; in one episode q = N * Q
+queries and u prototypes (N, or N * K where shots are not averaged).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.models.tmal import TMAL, class_logits
+
+_PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
+_PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
+_CLIPS_AT_ONCE = 1024
+_TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """E drawn episodes of one protocol as index arrays; all methods are compared on the same ones.
+
+    Attributes:
+        name: of the protocol.
+        support: (E, N, K) rows of the split.
+        query: (E, N, Q) rows of the split.
+        seed: of the stream that they are the first E of.
+    """
+
+    name: str
+    support: np.ndarray
+    query: np.ndarray
+    seed: int = 0
+
+    @classmethod
+    def draw(cls, sampler: EpisodeSampler, count: int) -> Episodes:
+        """Episodes 0..count-1 of the sampler."""
+        drawn: list[Episode] = [sampler[i] for i in range(count)]
+        support, query = (np.stack([getattr(e, part) for e in drawn]) for part in ("support", "query"))
+        return cls(sampler.protocol.name, support, query, sampler.seed)
+
+    @property
+    def way(self) -> int:
+        return self.support.shape[1]
+
+    def views(self, num_views: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which view each slot uses, (E, N, K) and (E, N, Q) in 0..num_views-1: by (seed, episode, slot) alone."""
+        shots = self.support[0].size
+        slots = shots + self.query[0].size
+        counter = np.arange(len(self.support), dtype=np.uint64)[:, None] * np.uint64(1 << 20)
+        mixed = _scrambled(counter + np.arange(slots, dtype=np.uint64) + _scrambled(np.uint64(self.seed)))
+        drawn = (mixed % np.uint64(num_views)).astype(np.int64)
+        return drawn[:, :shots].reshape(self.support.shape), drawn[:, shots:].reshape(self.query.shape)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method answered: one row per query, in the order of the episodes.
+
+    Attributes:
+        episodes: the questions.
+        logits: (E, N * Q, N) float32, minus mean distances, or similarities to class names (no learned scale: it
+            changes no answer), or the log of both scores combined.
+        positions: hash of the frames that the clips showed; two methods are compared on the same ones.
+    """
+
+    episodes: Episodes
+    logits: np.ndarray
+    positions: str = ""
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(E, N, Q) labels."""
+        return self.logits.argmax(2).reshape(self.episodes.query.shape)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(E, N, Q) bool."""
+        return self.predicted == np.arange(self.episodes.way)[None, :, None]
+
+    @property
+    def accuracy_pct(self) -> float:
+        return 100.0 * float(self.correct.mean())
+
+
+@torch.no_grad()
+def evaluate(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
+    """Answer the episodes from a bank; the same logits as the model's own, one episode at a time.
+
+    The bank lies on the CPU, and the model where it will. A query's modulation and a prototype of the same support
+    clips are computed once for all episodes.
+    """
+    device = model.log_scale.device
+    support, query = _rows(bank, episodes)
+    queries, query_at = np.unique(query, return_inverse=True)
+    query_at = torch.from_numpy(query_at.reshape(len(query), -1)).to(device)
+    prototypes, prototype_at, labels = _prototypes(model, bank, support)
+    tokens = bank.query[torch.from_numpy(queries)].to(device)
+    modulated = torch.cat([model.modulate(part) for part in tokens.split(_CLIPS_AT_ONCE)])
+    distances = _distances(model, modulated, prototypes, query_at, prototype_at)
+    visual = class_logits(distances.flatten(0, 1), labels, episodes.way).unflatten(0, query_at.shape)
+    if not model.scores_text:
+        return Outcome(episodes, visual.cpu().numpy(), bank.positions)
+    similarity = model.text_similarity(tokens, bank.text.features.to(device))
+    asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]]).to(device)
+    text_logits = similarity[query_at[:, :, None], asked[:, None, :]]
+    return Outcome(episodes, model.score(visual, text_logits).cpu().numpy(), bank.positions)
+
+
+def _rows(bank: Bank, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the bank for the episodes' support (E, N, K) and queries (E, N, Q)."""
+    if bank.views == 1:
+        return episodes.support, episodes.query
+    support, query = episodes.views(bank.views)
+    return support * bank.num_videos + episodes.support, query * bank.num_videos + episodes.query
+
+
+def _scrambled(word: np.ndarray | np.uint64) -> np.ndarray:
+    """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): neighbouring uint64 become unrelated ones."""
+    word = np.atleast_1d(word) + np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+def _prototypes(model: TMAL, bank: Bank, support: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows.
+
+    All on the model's device.
+    """
+    device = model.log_scale.device
+    num_episodes, way, shot = support.shape
+    labels = torch.arange(way, device=device)
+    if not model.merges_shots:
+        rows, at = np.unique(support, return_inverse=True)
+        at = torch.from_numpy(at.reshape(num_episodes, -1)).to(device)
+        return bank.support[torch.from_numpy(rows)].to(device), at, labels.repeat_interleave(shot)
+    # The order of a class's shots does not matter: the same clips are the same prototype.
+    sets, at = np.unique(np.sort(support.reshape(-1, shot), 1), axis=0, return_inverse=True)
+    words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if model.reads_text else None
+    parts = []
+    for first in range(0, len(sets), _CLIPS_AT_ONCE):
+        chosen = slice(first, first + _CLIPS_AT_ONCE)
+        means = bank.support[torch.from_numpy(sets[chosen])].to(device).mean(1)
+        parts.append(model.modulate(means, None if words is None else words[chosen].to(device)))
+    return torch.cat(parts), torch.from_numpy(at.reshape(num_episodes, way)).to(device), labels
+
+
+@torch.no_grad()
+def evaluate_text(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
+    """Answer the episodes from class names alone; the support clips only say which classes are asked for."""
+    pooled = torch.nn.functional.normalize(model.frame_features(bank.query).mean(1), dim=-1)
+    similarity = (pooled @ torch.nn.functional.normalize(bank.text.features, dim=-1).T).numpy()
+    asked = bank.text.class_of[episodes.support[:, :, 0]]
+    rows = _rows(bank, episodes)[1].reshape(len(asked), -1)
+    return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]], bank.positions)
+
+
+def _distances(model: TMAL, query: Tensor, prototypes: Tensor, query_at: Tensor, prototype_at: Tensor) -> Tensor:
+    """Distances (E, q, u) of the episodes' queries (E, q) to their prototypes (E, u), some at a time.
+
+    Few pairs of many are found episode by episode, and a clip is copied out once for all of its episode's pairs; where
+    the episodes ask for most pairs there are, a table of all comes first.
+    """
+    in_episode = query_at.shape[1] * prototype_at.shape[1]
+    if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * in_episode * len(query_at):
+        rows = max(1, _PAIRS_AT_ONCE // len(prototypes))
+        table = torch.cat([model.distances(part, prototypes) for part in query.split(rows)])
+        return table[query_at[:, :, None], prototype_at[:, None, :]]
+    size = max(1, (_PAIRS_AT_ONCE_CPU if query.device.type == "cpu" else _PAIRS_AT_ONCE) // in_episode)
+    parts = zip(query_at.split(size), prototype_at.split(size), strict=True)
+    return torch.cat([model.group_distances(_chosen(query, one), _chosen(prototypes, other)) for one, other in parts])
+
+
+def _chosen(clips: Tensor, at: Tensor) -> Tensor:
+    """`clips[at]`, several times as fast on a CPU: whole clips are copied, not numbers one by one."""
+    return clips.index_select(0, at.flatten()).unflatten(0, at.shape)

@@ -1,0 +1,1 @@
+"""What lies under everything: files, processes, devices, random streams, run folders, weights files."""

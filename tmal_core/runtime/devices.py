@@ -1,0 +1,168 @@
+"""Where and with how many threads torch computes, and the workers that read for it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tmal_core.config import Settings
+from tmal_core.errors import RunError, SettingsError, TmalError
+from tmal_core.runtime.processes import interrupts_held
+
+# Of a folder: what the system allows for the path of a socket, less what Python appends.
+_LONGEST_SOCKET_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+
+
+def set_up(settings: Settings) -> torch.device:
+    """Set torch's threads as asked and return the device.
+
+    Raises:
+        SettingsError: a GPU was asked for and there is none.
+    """
+    torch.set_num_threads(settings.compute.num_threads)
+    keep_freed_memory()
+    if settings.compute.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "a CUDA GPU (compute.device: cuda)", "none that torch can use", "Set compute.device to cpu."
+        )
+    return torch.device(settings.compute.device)
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep what tensors give back, for the next step's tensors of the same sizes.
+
+    Left alone, glibc returns every freed block of some megabytes to the system and asks for it again a moment later,
+    and each of its pages is then cleared and mapped anew when it is first written: about a tenth of a training step of
+    the tiny preset.
+
+    Returns:
+        Whether the C library could be told (glibc can).
+    """
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another system
+        return False
+    return bool(tell(_TRIM_THRESHOLD, 2**31 - 1)) and bool(tell(_MMAP_THRESHOLD, 2**30))
+
+
+class Loader(DataLoader):
+    """A DataLoader whose workers are spawned: OpenMP, CUDA and decoders do not survive a fork of what has used them.
+
+    Errors are the project's own with workers too. A DataLoader rebuilds a worker's exception from one text, and ours
+    have three parts: so they travel as values, and are raised here.
+
+    Args:
+        dataset: picklable.
+        num_workers: processes beside this one; 0 does everything here.
+        options: further arguments of DataLoader. A `collate_fn` meets errors among its items.
+
+    Raises:
+        RunError: while it is read, a worker died.
+    """
+
+    def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
+        if num_workers:
+            options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
+        super().__init__(_Told(dataset), num_workers=num_workers, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        with interrupts_held():
+            return _raised(super().__iter__())
+
+
+class _Told(Dataset):
+    """A dataset that returns errors of ours as values."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except TmalError as error:
+            return error
+
+
+def _raised(items: Iterator[Any]) -> Iterator[Any]:
+    """The items; what of them is an error of ours is raised, and so is the death of a worker."""
+    try:
+        for item in items:
+            if isinstance(item, TmalError):
+                _end(items)
+                raise item
+            yield item
+    except GeneratorExit:  # who read them wants no more: training that stops early
+        _end(items)
+        raise
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        remedy = "Run the same command again: it goes on where it stopped. "
+        remedy += "If memory ran out, use fewer workers (compute.num_workers)."
+        raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
+
+
+def _end(items: Iterator[Any]) -> None:
+    """End the workers of a DataLoader's iterator now, not when it is collected.
+
+    It stands in a cycle: the collector takes its semaphores away before it calls it, and a worker that is still
+    starting meets that with a traceback.
+    """
+    end = getattr(items, "_shutdown_workers", None)  # without workers there is none
+    if end is not None:
+        end()
+
+
+def _start_worker(parent: int, index: int) -> None:
+    """What every worker of a Loader begins with.
+
+    Args:
+        parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
+            up: for a parent that was killed before, the worker would wait forever, so it ends here.
+        index: of the worker, as the loader passes it.
+    """
+    if os.getppid() != parent:
+        raise SystemExit(1)
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_SOCKET_FOLDER:
+        # Tensors are handed over through a socket in this folder. Where its name has no room the worker says nothing
+        # at all, and the loader waits for ever.
+        tempfile.tempdir = _short_temporary_folder()
+    cv2.setNumThreads(1)  # the workers are the parallelism
+    torch.set_num_threads(1)
+
+
+def _short_temporary_folder() -> str:
+    """The first folder of the system for temporary files that can be written."""
+    return next((name for name in ("/tmp", "/var/tmp", "/dev/shm") if os.access(name, os.W_OK | os.X_OK)), "/tmp")
+
+
+def machine_name(*devices: str) -> str:
+    """What measures time here, in words: the processor, torch's threads, and the GPU if it is among the devices.
+
+    Args:
+        devices: those that are used, as torch writes them.
+    """
+    words = [_processor(), f"{torch.get_num_threads()} threads"]
+    words += [torch.cuda.get_device_name(device) for device in devices if torch.device(device).type == "cuda"]
+    return ", ".join(words)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,0 +1,357 @@
+"""Runs: one folder per run, readable with any JSON tool, and files that are either whole or absent.
+
+A run folder holds `run.json` (settings, their hash, commit, environment, status, summary), `metrics.jsonl` (one JSON
+object per line) and `checkpoints/`. `runs(root)` turns any number of them into one table.
+
+`atomic_path` and `atomic_folder` of `runtime.files` are offered here too: they write what a later run trusts.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+import warnings
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tmal_core.config import Settings, settings_hash
+from tmal_core.errors import RunError
+from tmal_core.runtime.files import PARTIAL, atomic_folder, atomic_path, full_disk_is_clear, is_occupied
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "atomic_folder", "atomic_path", "environment", "full_disk_is_clear", "read_metrics", "runs"]
+
+STATUSES = ("running", "done", "failed", "interrupted")
+COLUMNS = ("run", "kind", "status", "created", "seconds", "preset", "seed", "settings_hash", "commit", "dirty", "error")
+_reported: set[Path] = set()
+
+
+class Run:
+    """One run folder. Use it as a context manager, so that its status tells the truth however the run ends.
+
+    Another process may add to the same folder (notebooks write into the suite's run): every change re-reads
+    `run.json`, changes its own keys and writes the file again in one step.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        _read_record(self.path)
+
+    @classmethod
+    def create(cls, out: str | Path, settings: Settings, kind: str) -> Run:
+        """Start a run in an empty or new folder, or go on with the run of the same settings that is there.
+
+        Only the section `compute` may differ: a run that workers or threads brought down goes on with fewer. Its record
+        then says what it goes on with. A run that ended before it left anything (a wrong setting is found at the start)
+        makes room for the next one.
+
+        Args:
+            out: the run folder.
+            settings: what the run depends on.
+            kind: what is run, one word ("train", "evaluate", "suite").
+
+        Raises:
+            RunError: the folder holds something else, or a run of other settings.
+        """
+        path = Path(out)
+        if (path / "run.json").exists() and not _left_nothing(path):
+            run = cls(path)
+            remedy = "Choose another folder, or the same settings"
+            remedy += "; --fresh empties this one first." if kind == run.record["kind"] == "suite" else "."
+            run._require_same(settings, remedy)
+            if run.record["kind"] != kind:
+                got = f"{path}, a run of kind {run.record['kind']!r}"
+                raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
+            run._change(status="running", error=None, **_begun_with(settings))
+            return run
+        if is_occupied(path) and not (path / "run.json").exists():
+            got = f"{path}, which holds something else"
+            raise RunError("an empty or new folder, or a run of the same settings", got, "Choose another folder.")
+        record = {
+            "kind": kind,
+            "status": "running",
+            "created": _now(),
+            "updated": _now(),
+            "seconds": 0.0,
+            **_begun_with(settings),
+            "summary": {},
+            "error": None,
+        }
+        _write_record(path, record)
+        (path / "checkpoints").mkdir(exist_ok=True)
+        return cls(path)
+
+    @classmethod
+    def join(cls, out: str | Path, settings: Settings) -> Run:
+        """The run of these settings that lies in `out`, whatever its kind; a new one of kind "notebooks" if none does.
+
+        Notebooks call this: in the suite they add to its run, by hand they share one folder. Such a folder has no
+        process of its own to wait for, so its status is "done" from the start.
+
+        Raises:
+            RunError: the folder holds something else, or a run of other settings.
+        """
+        path = Path(out)
+        if (path / "run.json").exists():
+            run = cls(path)
+            run._require_same(settings, "Choose another run_dir, or the same settings.")
+            return run
+        run = cls.create(path, settings, "notebooks")
+        run.finish("done")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run that lies in `path`; RunError if there is none or its `run.json` is broken."""
+        return cls(Path(path))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `run.json` says now."""
+        return _read_record(self.path)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings the run was started with."""
+        try:
+            return Settings.model_validate(self.record["settings"])
+        except ValueError as error:  # pydantic's ValidationError is one
+            got = f"{self.path}, written by another version"
+            raise RunError("settings of this version of the package", got, "Run again in a new folder.") from error
+
+    @property
+    def settings_hash(self) -> str:
+        return self.record["settings_hash"]
+
+    @property
+    def status(self) -> str:
+        return self.record["status"]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self.record["summary"]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints."""
+        return self.path / "checkpoints"
+
+    def log_metrics(self, **values: Any) -> None:
+        """Append one line to `metrics.jsonl`; numpy and torch scalars are welcome."""
+        line = json.dumps({"time": _now(), **values}, default=_plain) + "\n"
+        path = self.path / "metrics.jsonl"
+        with full_disk_is_clear(path):
+            _drop_partial_line(path)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of `metrics.jsonl`, oldest first."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    def update_summary(self, **values: Any) -> None:
+        """Set keys of the summary, which becomes the run's row in `runs()`; nested dicts are flattened there."""
+        taken = set(values) & set(COLUMNS)
+        if taken:
+            remedy = "Rename these keys of the summary."
+            raise RunError("keys that are no columns of every run", ", ".join(sorted(taken)), remedy)
+        self._change(summary={**self.summary, **values})
+
+    def finish(self, status: str = "done", error: str | None = None) -> None:
+        """Set the final status: done, failed or interrupted."""
+        if status not in STATUSES:
+            raise RunError(f"one of {', '.join(STATUSES)}", repr(status), "Correct the status.")
+        self._change(status=status, error=error)
+
+    def __enter__(self) -> Run:
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        took = time.monotonic() - self._started
+        if kind is None:
+            # A run that has set its own final status keeps it.
+            status = "done" if self.status == "running" else self.status
+            self._change(status=status, seconds=round(self.record["seconds"] + took, 1))
+            return
+        status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        # On a full disk, or where somebody removed the record, the status cannot be written; the first error is shown.
+        with suppress(OSError, RunError):
+            seconds = round(self.record["seconds"] + took, 1)
+            self._change(status=status, seconds=seconds, error=f"{kind.__name__}: {error}".rstrip(": "))
+
+    def _require_same(self, settings: Settings, remedy: str) -> None:
+        """Refuse settings that lead to other results than the run's."""
+        if _decisive(self.settings) != _decisive(settings):
+            got = f"{self.path} with settings {self.settings_hash}"
+            raise RunError(f"a run of settings {settings_hash(settings)}", got, remedy)
+
+    def _change(self, **values: Any) -> None:
+        _write_record(self.path, {**self.record, **values, "updated": _now()})
+
+
+def runs(root: str | Path) -> pd.DataFrame:
+    """All runs below a folder, one row each, oldest first.
+
+    Columns: `COLUMNS`, then the summary's keys (nested ones dotted). A run whose `run.json` cannot be read is a row
+    with status "unreadable" and the reason under `error`.
+    """
+    import pandas as pd  # half a second that writers of files need not spend
+
+    root = Path(root)
+    if not root.is_dir():
+        raise RunError("a folder of runs", str(root), "Correct the path, or start a run first.")
+    rows = []
+    for path in sorted(root.rglob("run.json")):
+        name = path.parent.relative_to(root)
+        if any(part.startswith(PARTIAL) for part in name.parts):
+            continue
+        try:
+            record = _read_record(path.parent)
+        except RunError as error:
+            rows.append({"run": str(name), "status": "unreadable", "error": error.got})
+            continue
+        settings = record["settings"]
+        row = {"run": str(name), **{key: record.get(key) for key in COLUMNS if key in record}}
+        rows.append(
+            {**row, "preset": settings.get("preset"), "seed": settings.get("seed"), **_flatten(record["summary"])}
+        )
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *sorted({key for row in rows for key in row} - set(COLUMNS))])
+    return table.sort_values(["created", "run"], ignore_index=True)
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Lines of a `metrics.jsonl`, oldest first; none if there is no file.
+
+    A last line without its end is what a killed process leaves: it is left out, with one warning per file. A broken
+    line elsewhere is a RunError.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    whole, _, partial = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
+    if partial and path not in _reported:
+        _reported.add(path)
+        warnings.warn(f"{path}: the last line is cut off (a killed run) and left out", stacklevel=2)
+    records = []
+    for number, line in enumerate(whole.split("\n") if whole else [], start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RunError("one JSON object per line", f"{path}, line {number}", "Remove that line.") from error
+    return records
+
+
+def environment(settings: Settings) -> dict[str, Any]:
+    """Versions, machine, threads and device: what a result depends on beside settings and code."""
+    import torch  # a second that `tmal runs` need not spend
+
+    distributions = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
+    device = settings.compute.device
+    return {
+        "python": platform.python_version(),
+        **{name: _version(distribution) for name, distribution in distributions.items()},
+        "platform": platform.platform(),
+        "num_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
+    }
+
+
+def _begun_with(settings: Settings) -> dict[str, Any]:
+    """What of a record says with which settings and code, and where, the run computes."""
+    settings_and_hash = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
+    return {**settings_and_hash, **commit(), "environment": environment(settings)}
+
+
+def _decisive(settings: Settings) -> str:
+    """Names what decides the result: all but the devices, threads and workers that compute it."""
+    return settings_hash(settings, *(set(type(settings).model_fields) - {"compute"}))
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    file = path / "run.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError("a run folder with run.json", str(path), "Correct the path, or start the run.") from error
+    except (OSError, ValueError) as error:
+        got = f"{file}: {' '.join(str(error).split())}"
+        raise RunError("a readable run.json", got, "Remove the run folder and run again.") from error
+    needed = {"kind", "status", "settings", "settings_hash", "summary"}
+    if not isinstance(record, dict) or not needed <= set(record):
+        got = f"{file} without {', '.join(sorted(needed - set(record if isinstance(record, dict) else ())))}"
+        raise RunError("a run.json of this package", got, "Remove the run folder and run again.")
+    return record
+
+
+def _left_nothing(path: Path) -> bool:
+    """Whether a run has failed or was interrupted and its folder holds no file but its record."""
+    files = [file.name for file in path.rglob("*") if file.is_file()]
+    return files == ["run.json"] and _read_record(path)["status"] in ("failed", "interrupted")
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    with atomic_path(path / "run.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2, default=_plain) + "\n", encoding="utf-8")
+
+
+def _drop_partial_line(path: Path) -> None:
+    """Cut off what a killed process left after the last line end, or the next line would be glued to it."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        whole = file.read(1) == b"\n"
+    if not whole:
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def commit() -> dict[str, Any]:
+    """Commit and state of the checkout the package runs from; both null outside one."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        # A package installed below somebody else's checkout must not borrow its commit.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return {"commit": None, "dirty": None}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not a value for JSON")
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

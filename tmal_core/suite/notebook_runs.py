@@ -1,0 +1,285 @@
+"""The suite: every notebook in order, headless, checked before anything runs, with a report at the end.
+
+Papermill executes copies; the notebooks themselves are never changed. What papermill leaves open is closed here:
+unknown parameters and missing `parameters` cells are errors, the kernel is the running interpreter whatever kernels
+the user has installed, a dead kernel is an error and no hang (papermill issues 125, 478), and a suite that was stopped
+goes on behind the last finished notebook (issue 824).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+
+from tmal_core.config import Settings, load_settings, settings_hash
+from tmal_core.errors import RunError
+from tmal_core.runtime.files import atomic_path, full_disk_is_clear, is_occupied
+from tmal_core.runtime.run_folders import Run
+from tmal_core.suite.report import write_report
+from tmal_core.tasks.episodes import require_episodes
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NOTEBOOKS = PACKAGE.parent / "notebooks"
+PATTERN = "[0-9][0-9]_*.ipynb"
+COMMON = ("preset", "overrides", "run_dir", "seed")
+"""Parameters of every notebook."""
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A source notebook that passed the checks."""
+
+    path: Path
+    parameters: tuple[str, ...]
+    """Names its parameters cell assigns."""
+    digest: str
+    """Hash of the file."""
+
+
+def run_suite(
+    out: str | Path,
+    preset: str | Path = "tiny",
+    overrides: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    notebooks: Path = NOTEBOOKS,
+    fresh: bool = False,
+    cell_timeout_s: int | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Run all notebooks of a folder in order into one run folder.
+
+    Args:
+        out: the run folder; notebooks executed there under the same settings, sources and package code are kept.
+        preset, overrides: the settings, as for `load_settings`.
+        parameters: further notebook parameters; each goes to the notebooks that know it.
+        notebooks: folder of the source notebooks, which is also the kernels' working directory.
+        fresh: empty the run folder first, if it is one of the suite's.
+        cell_timeout_s: longest time for one cell; None waits for as long as its kernel lives.
+        say: takes one line per notebook.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        SettingsError: a wrong preset or override, before anything runs.
+        EpisodeError: episodes that the data set cannot give, before anything runs.
+        RunError: notebooks that fail the checks, before anything runs; a folder of something else; a failed notebook.
+    """
+    settings = load_settings(preset, overrides)
+    extra = dict(parameters or {})
+    plan = check_notebooks(notebooks, extra)
+    require_episodes(settings)
+    out = Path(out).resolve()
+    if fresh:
+        _empty(out)
+    run = Run.create(out, settings, "suite")
+    preset_value = str(Path(preset).resolve()) if str(preset).endswith((".yaml", ".yml")) else str(preset)
+    common = {"preset": preset_value, "overrides": dict(overrides or {}), "run_dir": str(out), "seed": settings.seed}
+    with run, full_disk_is_clear(out):
+        (out / "report.html").unlink(missing_ok=True)  # the report of an earlier try must not outlive this one
+        started = time.monotonic()
+        kept, seconds = _run_all(plan, out, settings, common, extra, cell_timeout_s, say)
+        report = write_report(out, settings, seconds)
+        run.update_summary(notebooks=len(plan), kept=kept)
+    say(f"report: {report} ({report.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s)")
+    return report
+
+
+def check_notebooks(folder: Path, extra: Collection[str] = ()) -> list[Notebook]:
+    """Read every notebook of a folder and check its parameters cell; nothing is executed.
+
+    Raises:
+        RunError: no notebooks, an unreadable one, one without exactly one `parameters` cell or without the common
+            parameters, or an extra parameter that none of them knows.
+    """
+    paths = sorted(Path(folder).glob(PATTERN))
+    if not paths:
+        raise RunError(f"notebooks named {PATTERN}", f"none in {folder}", "Correct the folder of the notebooks.")
+    plan = [_read_notebook(path) for path in paths]
+    known = sorted({name for notebook in plan for name in notebook.parameters})
+    unknown = sorted(set(extra) - set(known))
+    if unknown:
+        raise RunError(f"parameters among {', '.join(known)}", ", ".join(unknown), "Correct the names.")
+    reserved = sorted(set(extra) & set(COMMON))
+    if reserved:
+        remedy = "Use --preset, --set and --out for these."
+        raise RunError("parameters that the suite does not set itself", ", ".join(reserved), remedy)
+    return plan
+
+
+def _read_notebook(path: Path) -> Notebook:
+    content = path.read_bytes()
+    try:
+        notebook = nbformat.reads(content.decode(), as_version=4)
+    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
+        what = str(error).split("\n")[0]
+        raise RunError("a readable notebook", f"{path}: {what}", "Repair or remove the file.") from error
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1 or cells[0].cell_type != "code":
+        got = f"{len(cells)} in {path}"
+        raise RunError("exactly one code cell tagged 'parameters'", got, "Tag the cell in the notebook.")
+    names = _assigned(cells[0].source, path)
+    missing = [name for name in COMMON if name not in names]
+    if missing:
+        got = f"{path} without {', '.join(missing)}"
+        raise RunError(f"a parameters cell with {', '.join(COMMON)}", got, "Add them to the cell.")
+    return Notebook(path, names, hashlib.sha256(content).hexdigest())
+
+
+def _assigned(source: str, path: Path) -> tuple[str, ...]:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        got = f"{path}: {error.msg} in line {error.lineno}"
+        raise RunError("a parameters cell of plain Python", got, "Correct the cell.") from error
+    targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    return tuple(target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _run_all(
+    plan: list[Notebook],
+    out: Path,
+    settings: Settings,
+    common: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    cell_timeout_s: int | None,
+    say: Callable[[str], None],
+) -> tuple[int, dict[Path, float]]:
+    """Execute what is not done yet; the number kept, and the seconds of each executed copy."""
+    copies = out / "notebooks"
+    ledger_path = copies / "executed.json"
+    ledger = _read_ledger(ledger_path)
+    kept, seconds = 0, {}
+    code = package_hash()
+    if ledger and all(entry["code"] != code for entry in ledger.values()):
+        say("the package changed since this folder was written: notebooks run again, models in it stay (or --fresh)")
+    # Each key contains the one before: a notebook that runs again makes all later ones run again.
+    key = f"{settings_hash(settings)} {json.dumps(dict(extra), sort_keys=True, default=str)} {code}"
+    for notebook in plan:
+        key = hashlib.sha256(f"{key} {notebook.digest}".encode()).hexdigest()
+        name, copy = notebook.path.stem, copies / notebook.path.name
+        entry = ledger.get(name)
+        if entry and entry["key"] == key and copy.exists():
+            kept, seconds[copy] = kept + 1, entry["seconds"]
+            say(f"{name}: kept")
+            continue
+        ledger.pop(name, None)
+        _write_ledger(ledger_path, ledger)
+        values = {**common, **{name: value for name, value in extra.items() if name in notebook.parameters}}
+        started = time.monotonic()
+        _execute(notebook, copy, values, settings, cell_timeout_s)
+        seconds[copy] = round(time.monotonic() - started, 1)
+        ledger[name] = {"key": key, "code": code, "seconds": seconds[copy]}
+        _write_ledger(ledger_path, ledger)
+        say(f"{name}: {seconds[copy]:.0f} s")
+    return kept, seconds
+
+
+def _execute(
+    notebook: Notebook, copy: Path, values: Mapping[str, Any], settings: Settings, cell_timeout_s: int | None
+) -> None:
+    name = notebook.path.name
+    remedy = f"Look at the executed copy: {copy}"
+    try:
+        papermill.execute_notebook(
+            notebook.path,
+            copy,
+            parameters=dict(values),
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=notebook.path.parent,
+            start_timeout=120,
+            execution_timeout=cell_timeout_s,
+            iopub_timeout=60,  # papermill's own 4 s are too short on a busy machine
+            coalesce_streams=True,
+            kernel_manager_class=_kernel_manager(settings),
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RunError(f"{name} to run", f"cell [{error.exec_count}]: {_last_line(error)}", remedy) from error
+    except CellTimeoutError as error:
+        raise RunError(f"cells of {name} within {cell_timeout_s} s", "one that takes longer", remedy) from error
+    except (DeadKernelError, RuntimeError) as error:
+        # A kernel that dies while it starts is reported as a bare RuntimeError.
+        if isinstance(error, RuntimeError) and not isinstance(error, DeadKernelError) and "ernel" not in str(error):
+            raise
+        got = "a kernel that died (often: out of memory)"
+        raise RunError(f"{name} to run", got, remedy) from error
+
+
+def _kernel_manager(settings: Settings) -> type[AsyncKernelManager]:
+    """A manager that starts the running interpreter, whatever kernel the user has installed as `python3`."""
+    threads = str(settings.compute.num_threads)
+    spec = KernelSpec(
+        # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.
+        **get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]),
+        env={
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "TQDM_DISABLE": "1",  # bars of worker processes; the report leaves out those of notebooks
+        },
+    )
+
+    class ThisInterpreter(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return spec
+
+    class Manager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**{**options, "kernel_spec_manager": ThisInterpreter()})
+
+    return Manager
+
+
+def package_hash() -> str:
+    """Hash of the package's code and presets: what an executed notebook depends on beside its own source."""
+    digest = hashlib.sha256()
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.yaml")]):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+def _empty(out: Path) -> None:
+    """Remove the suite's own run folder; a folder of anything else is an error."""
+    if not is_occupied(out):
+        return
+    if not (out / "run.json").exists() or Run.open(out).record["kind"] != "suite":
+        remedy = "Choose another folder, or remove it yourself."
+        raise RunError("a run folder of the suite to start afresh", str(out), remedy)
+    shutil.rmtree(out)
+
+
+def _last_line(error: papermill.PapermillExecutionError) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}".strip())
+    return text.splitlines()[-1].rstrip(".")
+
+
+def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}  # without it every notebook runs again, which is always right
+
+
+def _write_ledger(path: Path, ledger: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(ledger, indent=2) + "\n")

@@ -1,0 +1,206 @@
+"""The report: one page with the result tables, the figures, every executed notebook and the settings.
+
+The page needs no network and no other file, so it can be mailed or opened with `file://`. Tables come from
+`<run>/tables/*.csv`, figures from `<run>/figures/*.png`. Widgets need a kernel: the page says so in their place.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
+
+from tmal_core.config import Settings, settings_hash
+from tmal_core.errors import RunError
+from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.run_folders import Run
+
+MAX_ROWS = 200
+RESULT = "results"
+"""Name of the table that the report opens with."""
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
+
+STYLE = """
+:root { --ink: #1d2733; --soft: #66717f; --line: #e3e7ec; --tint: #f6f8fa; --accent: #1f6f8b; }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: #fff; font: 16px/1.6 system-ui, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 6rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; }
+h2 { font-size: 1.35rem; margin: 3.2rem 0 1rem; padding-bottom: .35rem; border-bottom: 2px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.8rem 0 .6rem; }
+a { color: var(--accent); }
+nav a { margin-right: 1.2rem; }
+.lead, .note, figcaption, .seconds { color: var(--soft); font-size: .9rem; }
+.scroll { overflow-x: auto; }
+.scroll td { white-space: nowrap; }
+table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 1rem; border: 0; }
+th, td { padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top; border: 0; }
+tr { border-bottom: 1px solid var(--line); }
+thead tr { border-bottom: 2px solid var(--ink); }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding: .35rem .4rem .35rem 1.2rem; }
+figure { margin: 1.5rem 0; }
+img, video { max-width: 100%; height: auto; }
+.columns { columns: 2 19rem; column-gap: 2.5rem; }
+.columns div { break-inside: avoid; padding-top: .1rem; }
+.columns table { width: 100%; }
+.columns td:last-child { text-align: right; overflow-wrap: anywhere; padding-right: 0; }
+.dataframe th, .dataframe td { text-align: right; padding: .35rem .4rem .35rem 1.2rem; }
+details.notebook { border: 1px solid var(--line); border-radius: 8px; margin: .7rem 0; }
+details.notebook > summary { cursor: pointer; padding: .8rem 1.1rem; font-weight: 600; }
+details.notebook[open] > summary { border-bottom: 1px solid var(--line); background: var(--tint); }
+details.notebook .seconds { float: right; font-weight: 400; }
+.pages { padding: .6rem 1.6rem 1.6rem; }
+.pages h1 { font-size: 1.5rem; margin-top: 1.2rem; }
+.pages h2 { font-size: 1.2rem; border: 0; margin: 2rem 0 .6rem; }
+.pages .prompt { display: none; }
+.pages .input_area, .pages pre { margin: .6rem 0; }
+.highlight { background: var(--tint); border-left: 3px solid var(--line); padding: .5rem .9rem; overflow-x: auto; }
+pre { font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-x: auto; }
+.highlight pre { margin: 0; overflow: visible; }
+.output_stderr pre { color: var(--soft); }
+code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+p code, li code { background: var(--tint); padding: 0 .25em; }
+label.toggle { color: var(--soft); font-size: .9rem; cursor: pointer; }
+body:has(#code:not(:checked)) .code_cell .input { display: none; }
+@media print { details.notebook, label.toggle { break-inside: auto; } label.toggle { display: none; } }
+"""
+
+
+def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -> Path:
+    """Write `<out>/report.html` from what the run folder holds.
+
+    Args:
+        out: the suite's run folder.
+        settings: the settings of the suite.
+        seconds: the executed copies in order, with the time each took.
+
+    Raises:
+        RunError: a table that cannot be read.
+    """
+    record = Run.open(out).record
+    notebooks = [_notebook(path, duration) for path, duration in seconds.items()]
+    # The result first and open; what the other notebooks left, folded behind it.
+    paths = sorted((out / "tables").glob("*.csv"), key=lambda path: (path.stem != RESULT, path.name))
+    tables = "".join(_table_section(path) for path in paths)
+    figures = "".join(_figure(path) for path in sorted((out / "figures").glob("*.png")))
+    commit = (record["commit"] or "no checkout")[:12] + (", with changes" if record["dirty"] else "")
+    lead = (
+        f"preset <b>{html.escape(settings.preset)}</b> · seed <b>{settings.seed}</b> · "
+        f"settings <code>{settings_hash(settings)}</code> · commit <code>{commit}</code> · "
+        f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks"
+    )
+    body = f"""
+<h1>Few-shot action recognition: suite report</h1>
+<p class="lead">{lead}</p>
+<nav><a href="#results">Results</a><a href="#notebooks">Notebooks</a><a href="#settings">Settings</a></nav>
+<h2 id="results">Results</h2>
+{tables or "<p class='note'>No notebook left a table.</p>"}
+{figures}
+<h2 id="notebooks">Notebooks</h2>
+<p class="note">As executed, in order.
+<label class="toggle"><input type="checkbox" id="code" checked> show code</label></p>
+{"".join(notebooks)}
+<h2 id="settings">Settings</h2>
+{_settings(settings)}
+<h3>Environment</h3>
+{_pairs(record["environment"])}
+"""
+    title = f"Suite report, {html.escape(settings.preset)}, seed {settings.seed}"
+    style = STYLE + HtmlFormatter(style="default").get_style_defs(".highlight").replace("background: #f8f8f8;", "")
+    page = (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+    with atomic_path(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return out / "report.html"
+
+
+def _notebook(path: Path, seconds: float) -> str:
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if not _is_progress_bar(output)]
+        for output in cell.outputs:
+            data = output.get("data", {})
+            data.pop("application/javascript", None)
+            if data.pop(WIDGET, None):
+                data["text/html"] = data.get("text/html", WIDGET_NOTE)
+    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
+    page, _ = exporter.from_notebook_node(notebook)
+    # Headings of seven notebooks share one page: their ids would clash with each other and with the page's own.
+    page = re.sub(r'(<h[1-6]) id="[^"]*"', r"\1", page)
+    title = html.escape(f"{path.stem[:2]} · {path.stem[3:].replace('_', ' ').capitalize()}")
+    return (
+        f"<details class='notebook' id='{path.stem}'><summary>{title}"
+        f"<span class='seconds'>{_duration(seconds)}</span></summary><div class='pages'>{page}</div></details>\n"
+    )
+
+
+def _is_progress_bar(output: Mapping) -> bool:
+    """An executed copy holds a bar as it was when it appeared, at zero: worse than none."""
+    data = output.get("data", {})
+    return WIDGET in data and re.search(r"\d+%\||\d+it \[", data.get("text/plain", "")) is not None
+
+
+def _table_section(path: Path) -> str:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        got = f"{path}: {' '.join(str(error).split())}"
+        raise RunError("a readable CSV table", got, "Remove the file, or run its notebook again.") from error
+    head, columns = "", []
+    for name in table:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        kind = " class='number'" if len(table) and numbers.notna().all() else ""
+        texts = _shortened(table[name].tolist(), numbers.abs().max()) if kind else table[name].map(html.escape)
+        head += f"<th{kind}>{html.escape(name)}</th>"
+        columns.append([f"<td{kind}>{text}</td>" for text in texts[:MAX_ROWS]])
+    rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
+    more = f"<p class='note'>The first {MAX_ROWS} of {len(table)} rows.</p>" if len(table) > MAX_ROWS else ""
+    shown = " open" if path.stem == RESULT else ""
+    return (
+        f"<details{shown}><summary>{html.escape(path.name)}</summary><div class='scroll'><table>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}</details>\n"
+    )
+
+
+def _shortened(texts: list[str], largest: float) -> list[str]:
+    """Long fractions are shortened for the eye, all of a column alike; the CSV keeps every digit."""
+    if all(len(text.partition(".")[2]) <= 4 for text in texts):
+        return [html.escape(text) for text in texts]
+    return [f"{float(text):.2f}" if largest >= 1 else f"{float(text):.4g}" for text in texts]
+
+
+def _figure(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    name = html.escape(path.name)
+    return f"<figure><img alt='{name}' src='data:image/png;base64,{data}'><figcaption>{name}</figcaption></figure>\n"
+
+
+def _settings(settings: Settings) -> str:
+    tree = settings.model_dump(mode="json")
+    loose = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    sections = {"general": loose, **{key: value for key, value in tree.items() if isinstance(value, dict)}}
+    blocks = "".join(f"<div><h3>{html.escape(name)}</h3>{_pairs(pairs)}</div>" for name, pairs in sections.items())
+    return f"<div class='columns'>{blocks}</div>"
+
+
+def _pairs(pairs: Mapping[str, object]) -> str:
+    rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in pairs.items())
+    return f"<table><tbody>{rows}</tbody></table>"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
