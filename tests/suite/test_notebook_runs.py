@@ -19,7 +19,7 @@ from tmal_core.config import load_settings
 from tmal_core.errors import EpisodeError, RunError, SettingsError
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite import notebook_runs as suite
-from tmal_core.suite.notebook_runs import report as report_module
+from tmal_core.suite import report as report_module
 
 PARAMETERS = 'preset: str = "tiny"\noverrides: dict = {}\nrun_dir: str = "runs/interactive"\nseed: int = 0\n'
 
