@@ -19,6 +19,8 @@ from tmal_core.runtime.files import full_disk_is_clear
 
 if TYPE_CHECKING:
     from tmal_core.config import Settings
+    from tmal_core.experiment import Experiment
+    from tmal_core.runtime.run_folders import Run
 
 EXAMPLES = """examples:
   tmal suite --preset tiny --set training.episodes=500 --set seed=3 --out runs/x
@@ -219,8 +221,14 @@ def _evaluate_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        default=Path("runs/train"),
-        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train)",
+        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train; "
+        "with --checkpoint runs/evaluate)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="PATH",
+        help="a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read",
     )
     parser.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
@@ -291,6 +299,16 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return load_settings(arguments.preset, parse_overrides(arguments.set))
 
 
+def _experiment(arguments: argparse.Namespace, run_dir: Path | None = None, **more: Any) -> Experiment:
+    """What preset and --set say, with what further options of the command say."""
+    overrides = parse_overrides(arguments.set) | more
+    _settings(arguments)  # a wrong setting is told before anything heavy is loaded
+
+    from tmal_core.experiment import Experiment
+
+    return Experiment.of(arguments.preset, overrides, run_dir=run_dir)
+
+
 def _suite(arguments: argparse.Namespace) -> None:
     _settings(arguments)  # a wrong setting is told before the notebook libraries are loaded
 
@@ -310,11 +328,11 @@ def _suite(arguments: argparse.Namespace) -> None:
 def _synthesise(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
 
-    from tmal_core.tasks.synthesise import synthesise
+    from tmal_core.tasks.synthesise import make_diagnostic
 
     if arguments.out:
         settings = settings.replace({"data.root": str(arguments.out.resolve())})
-    catalog = synthesise(settings)
+    catalog = make_diagnostic(settings.data, settings.compute.num_threads)
     print(f"{len(catalog.table)} clips in {arguments.out or settings.data.root}")
 
 
@@ -327,13 +345,13 @@ def _pretrain_tiny(arguments: argparse.Namespace) -> None:
 
 
 def _import_splits(arguments: argparse.Namespace) -> None:
-    from tmal_core.config import in_project, load_settings
+    from tmal_core.config import load_settings
 
     data = load_settings(arguments.preset).data
 
     from tmal_core.tasks.splits import import_splits
 
-    out = arguments.out or in_project(data.root)
+    out = arguments.out or data.folder
     print(import_splits(arguments.sources, data.name, out, arguments.labels, arguments.any_counts))
 
 
@@ -349,7 +367,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
     arguments.preset, arguments.set = arguments.preset or "kinetics100", [*near, *arguments.set]
     settings = _settings(arguments)
 
-    from tmal_core.tasks.prepare import own_settings, prepare, prepare_own
+    from tmal_core.tasks.prepare import own_settings, prepare_data_set, prepare_own
 
     if own:
         settings = own_settings(settings, arguments.videos, arguments.out)
@@ -358,12 +376,12 @@ def _prepare(arguments: argparse.Namespace) -> None:
         return
     if arguments.out:
         settings = settings.replace({"data.root": str(arguments.out.resolve())})
-    print(prepare(settings, arguments.videos, decode=not arguments.check))
+    print(prepare_data_set(settings, arguments.videos, decode=not arguments.check))
 
 
 def _flow(arguments: argparse.Namespace) -> None:
     changes = {"data.root": arguments.out and str(arguments.out.resolve()), "flow.estimator": arguments.estimator}
-    settings = _settings(arguments).replace({key: value for key, value in changes.items() if value})
+    experiment = _experiment(arguments, **{key: value for key, value in changes.items() if value})
     job = parse_overrides(arguments.job)
     if (job or arguments.num_shards > 1) and arguments.cluster is None:
         remedy = "Add --cluster slurm, or leave out --num-shards and --job."
@@ -371,7 +389,7 @@ def _flow(arguments: argparse.Namespace) -> None:
 
     from tmal_core.tasks.flow import extract_flow
 
-    print(extract_flow(settings, arguments.cluster, arguments.num_shards, job or None))
+    print(extract_flow(experiment, arguments.cluster, arguments.num_shards, job or None))
 
 
 def _weights(arguments: argparse.Namespace) -> None:
@@ -386,34 +404,35 @@ def _weights(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+    experiment = _experiment(arguments, arguments.out.resolve())
 
     from tmal_core.models.summary import parameter_table
     from tmal_core.runtime.run_folders import Run
-    from tmal_core.tasks.train import train
+    from tmal_core.tasks.train import train_method
 
-    with Run.create(arguments.out, settings, "train") as run:
-        model, state = train(settings, run)
+    with Run.create(arguments.out, experiment.settings, "train", experiment.set_by_user) as run:
+        model, state = train_method(experiment, run)
     print(parameter_table(model).to_string(index=False))
-    print(f"{settings.model.method}: best on val {state.best_pct:.2f} %, in {arguments.out}")
+    print(f"{experiment.name}: best on val {state.best_pct:.2f} %, in {arguments.out}")
 
 
 def _adopt(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+    experiment = _experiment(arguments, arguments.out.resolve())
 
-    from tmal_core.tasks.adopt import adopt
+    from tmal_core.tasks.adopt import adopt_checkpoint
 
-    run, settings = adopt(settings, arguments.source, arguments.out)
-    print(f"{settings.model.method} in {run.path}: tmal evaluate --out {run.path}")
+    run, adopted = adopt_checkpoint(experiment, arguments.source)
+    print(f"{adopted.name} in {run.path}: tmal evaluate --out {run.path}")
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+    experiment = _experiment(arguments)
 
     from tmal_core.tasks.study import run_study, save_study
 
-    answers = run_study(settings, arguments.out, arguments.variant, range(arguments.seeds), arguments.processes)
-    tables = save_study(settings, answers, arguments.out)
+    out = arguments.out.resolve()
+    answers = run_study(experiment, out, arguments.variant, range(arguments.seeds), arguments.processes)
+    tables = save_study(experiment, answers, out)
     mean = tables.accuracy.pivot(index="title", columns="protocol", values="accuracy_pct")
     print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
     if tables.goals is not None:
@@ -422,47 +441,66 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from tmal_core.runtime.run_folders import Run
+    experiment, run = _evaluated(arguments)
 
-    found = (arguments.out / "run.json").exists()
-    if found and arguments.preset is None:
-        run = Run.open(arguments.out)
-        settings = run.settings.replace(parse_overrides(arguments.set))
-    else:
-        arguments.preset = arguments.preset or "tiny"
-        settings = _settings(arguments)
-        run = Run.open(arguments.out) if found else Run.create(arguments.out, settings, "evaluate")
+    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
-    from tmal_core.tasks.evaluate import answer, result_table, save_table
-
-    outcomes = answer(settings, run.path, arguments.method or [settings.model.method], arguments.split)
-    table = result_table(settings, outcomes, arguments.split)
+    experiments = experiment.of_methods(arguments.method) if arguments.method else {experiment.name: experiment}
+    outcomes = evaluate_methods(experiments, arguments.split)
+    table = result_table(experiments, outcomes, arguments.split)
     path = save_table(table, run.path, f"evaluate-{arguments.split}")
     print(
         table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]].round(2).to_string(index=False)
     )
+    for name, one in experiments.items():
+        if one.trained_with:
+            print(f"{name}: {one.trained_in_words}")
     print(f"every digit: {path}")
     lost = int(table["lost_videos"].iloc[0])
     if lost:
         print(f"{lost} listed videos of {arguments.split} are lost: {path.parent / f'lost-{arguments.split}.csv'}")
 
 
+def _evaluated(arguments: argparse.Namespace) -> tuple[Experiment, Run]:
+    """What is evaluated, and the run that takes its tables: never the one that a checkpoint is read from."""
+    overrides = parse_overrides(arguments.set)
+
+    from tmal_core.experiment import Experiment
+    from tmal_core.runtime.run_folders import Run
+
+    read, preset = arguments.checkpoint, arguments.preset
+    out = (arguments.out or Path("runs/evaluate" if read else "runs/train")).resolve()
+    found = (out / "run.json").exists()
+    if read:
+        if out == read.resolve() or out in read.resolve().parents:
+            remedy = "Name another folder for the tables: --out."
+            raise SettingsError("a folder other than the run that is read", str(out), remedy)
+        experiment = Experiment.of_checkpoint(read, preset, overrides, (arguments.method or [None])[0], out)
+    elif found and preset is None:
+        experiment = Experiment.of_run(out, overrides)
+        return experiment, Run.open(out)
+    else:
+        experiment = Experiment.of(preset or "tiny", overrides, run_dir=out)
+    if found and not read:
+        return experiment, Run.open(out)
+    return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
+
+
 def _classify(arguments: argparse.Namespace) -> None:
-    checkpoint, changes = arguments.checkpoint, parse_overrides(arguments.set)
+    checkpoint, overrides = arguments.checkpoint, parse_overrides(arguments.set)
     if checkpoint and arguments.preset:
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
 
-    from tmal_core.tasks.classify import UNSURE_BELOW, classify, save_classified, trained_settings
+    from tmal_core.experiment import Experiment
+    from tmal_core.tasks.classify import UNSURE_BELOW, classify_clips, save_classified
 
     if checkpoint:
-        settings, checkpoint = trained_settings(checkpoint, arguments.method)
-        settings = settings.replace(changes)
+        experiment = Experiment.of_checkpoint(checkpoint, None, overrides, arguments.method)
     else:
-        arguments.preset = arguments.preset or "kinetics100"
-        settings = _settings(arguments).replace({"model.method": arguments.method or "otam"})
+        experiment = Experiment.of(arguments.preset or "kinetics100", overrides, arguments.method or "otam")
     below = UNSURE_BELOW if arguments.unsure_below is None else arguments.unsure_below
     places = arguments.support, arguments.queries
-    found = classify(settings, *places, checkpoint, below, arguments.flow_folder, arguments.force)
+    found = classify_clips(experiment, *places, below, arguments.flow_folder, arguments.force)
     save_classified(found, arguments.out)
     print(f"{found}\n{arguments.out}")
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -62,6 +63,16 @@ class DataSettings(Section):
     """Generated clips per class in validation (diagnostic data set only)."""
     clips_test: Count = 24
     """Generated clips per class in test (diagnostic data set only)."""
+
+    @property
+    def folder(self) -> Path:
+        """`root` as an absolute path."""
+        return in_project(self.root)
+
+    @property
+    def clips(self) -> dict[str, int]:
+        """Generated clips per class by split."""
+        return {"train": self.clips_train, "val": self.clips_val, "test": self.clips_test}
 
 
 class PrepareSettings(Section):
@@ -194,6 +205,10 @@ class TrainingSettings(Section):
 class EvaluationSettings(Section):
     episodes: Count = 10_000
     """Test episodes per family."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Which episodes, and which random views: the same for every seed of training, so that differences are paired."""
+    resampling_seed: Annotated[int, Field(ge=0)] = 0
+    """Of the resamples behind an interval."""
     bootstrap: Count = 1000
     """Resamples behind an interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -228,6 +243,7 @@ class Settings(Section):
 
     preset: str
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of training: first weights, episodes of training and validation, dropout."""
     data: DataSettings = DataSettings()
     prepare: PrepareSettings = PrepareSettings()
     sampling: SamplingSettings = SamplingSettings()
@@ -238,12 +254,15 @@ class Settings(Section):
     flow: FlowSettings = FlowSettings()
     compute: ComputeSettings = ComputeSettings()
     methods: dict[str, dict[str, Any]] = {}
-    """Method -> dotted settings of a preset that hold for it alone. What a user overrides holds for every method."""
+    """Method -> dotted settings that hold for it alone; empty once a method is chosen. What a user sets for every
+    method (`model.adapters`) goes before a preset's block, what a user sets for one (`methods.tmal.model.adapters`)
+    before both."""
 
-    def for_method(self, name: str) -> Settings:
-        """These settings for one method, with what they hold for it alone. Asked twice, it is the same."""
-        tree = _apply(self.model_dump(mode="json"), {"model.method": name, **self.methods.get(name, {})})
-        return _validate(tree, source=f"methods.{name}")
+    def for_method(self, name: str, fixed: Mapping[str, Any] = MappingProxyType({})) -> Settings:
+        """These settings for one method: what holds for it alone, and the switches that it fixes. Asked twice, the
+        same."""
+        chosen = {"model.method": name, **self.methods.get(name, {}), **fixed, "methods": {}}
+        return _validate(_apply(self.model_dump(mode="json"), chosen), source=f"methods.{name}")
 
     def to_flat(self) -> dict[str, Any]:
         """The tree as one dict of dotted keys and plain values."""
@@ -298,8 +317,10 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
-    """12 hex digits that name the settings, or only the named sections of them; without what changes no number."""
-    tree = settings.model_dump(mode="json", include=set(sections) or None, exclude={"training": {"memory"}})
+    """12 hex digits that name the settings, or only the named sections of them; without what changes no number: how
+    much memory training takes, and where the data lie."""
+    without = {"training": {"memory"}, "data": {"root", "cache"}}
+    tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=without)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -315,12 +336,19 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
 
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply what a user asked for, which no method's own settings may undo."""
-    methods = tree.get("methods")
+    """Apply what a user asked for, for every method or (`methods.<name>.<key>`) for one, which no preset may undo."""
+    methods = tree.setdefault("methods", {})
+    for_all = {str(key): value for key, value in overrides.items() if not str(key).startswith("methods.")}
     for own in methods.values() if isinstance(methods, dict) else ():
-        for key in overrides if isinstance(own, dict) else ():
+        for key in for_all if isinstance(own, dict) else ():
             own.pop(key, None)
-    return _apply(tree, overrides)
+    for key in overrides.keys() - for_all.keys():
+        _, name, rest = [*str(key).split(".", 2), ""][:3]
+        if not rest:
+            remedy = "Write for example methods.tmal.model.adapters=ffn."
+            raise SettingsError("methods.<name>.<key>", repr(key), remedy)
+        methods.setdefault(name, {})[rest] = overrides[key]
+    return _apply(tree, for_all)
 
 
 def _apply(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tmal_core.tasks.episodes import evaluation_sampler
 
 from tmal_core.analysis.inspection import answer_episode, matched_features
 from tmal_core.data.episodes import protocols
@@ -12,7 +13,6 @@ from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.methods import build
 from tmal_core.models.text import SplitText
-from tmal_core.tasks.episodes import evaluation_sampler
 
 
 @pytest.fixture(params=["otam", "tmal"])

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from tmal_core.tasks.common import split_text
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.analysis.inspection import matched_features
@@ -20,7 +21,6 @@ from tmal_core.flow.reader import flow_reader
 from tmal_core.matching.dispatch import otam
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.text import SplitText
-from tmal_core.tasks.common import split_text
 
 TOLERANCE = 5e-4
 

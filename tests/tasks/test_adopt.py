@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from tmal_core.tasks.common import load_model
 
 from tmal_core import cli
 from tmal_core.errors import WeightsError
@@ -16,7 +17,6 @@ from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.adopt import adopt
 from tmal_core.tasks.classify import trained_settings
-from tmal_core.tasks.common import load_model
 
 WIDTH, FRAMES = 128, 8
 

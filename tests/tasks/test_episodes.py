@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tmal_core.tasks.episodes import require_episodes
 
 from tmal_core.errors import EpisodeError
-from tmal_core.tasks.episodes import require_episodes
 
 
 @pytest.mark.parametrize("prepared", [False, True])

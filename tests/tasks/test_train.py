@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tmal_core.tasks.common import load_model, with_method
 
 from tmal_core import cli
 from tmal_core.config import load_settings
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.run_folders import Run
-from tmal_core.tasks.common import load_model, with_method
 from tmal_core.tasks.evaluate import answer
 from tmal_core.tasks.train import train
 

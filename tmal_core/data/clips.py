@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tmal_core.config import Settings
+from tmal_core.config import SamplingSettings
 from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video import read_frames
@@ -40,27 +40,42 @@ class Clip(NamedTuple):
 class FlowSource(Protocol):
     """What reads flow by row and positions: frames know nothing of where it comes from."""
 
+    estimator: str
+
     def read(self, row: int, positions: np.ndarray) -> Any:
         """Flow `flow_px` (T, 2, h, w) over the whole frame of `frame_size`."""
 
 
 class ClipReader:
-    """Reads the clips of a catalogue as the settings say. Holds no open file, so any worker may use it.
+    """Reads the clips of a catalogue. Holds no open file, so any worker may use it.
 
     Args:
+        catalog: the videos.
+        sampling: which frames of them, cropped how.
+        decoder: as for `read_frames`.
         cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
         flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
+        views: samples of a video in evaluation: 1 is the middle of each segment, more are random.
+        seed: of random views.
     """
 
     def __init__(
-        self, catalog: Catalog, settings: Settings, cache: bool = False, flow: FlowSource | None = None
+        self,
+        catalog: Catalog,
+        sampling: SamplingSettings,
+        decoder: str = "auto",
+        *,
+        cache: bool = False,
+        flow: FlowSource | None = None,
+        views: int = 1,
+        seed: int = 0,
     ) -> None:
-        self.catalog, self.settings = catalog, settings
+        self.catalog, self.sampling, self.decoder = catalog, sampling, decoder
+        self.views, self.seed = views, seed
         self._cache: dict[int, _Decoded] | None = {} if cache else None
         self._test_cache: dict[tuple[int, int], _Decoded] | None = {} if cache else None
         self._flow = flow
         self._unchanged: dict[int, tuple[int, int]] = {}
-        sampling = settings.sampling
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
 
     @property
@@ -68,12 +83,17 @@ class ClipReader:
         """Whether clips come with flow."""
         return self._flow is not None
 
+    @property
+    def flow_origin(self) -> str | None:
+        """The estimator of the clips' flow."""
+        return None if self._flow is None else self._flow.estimator
+
     def test_positions(self, row: int, view: int = 0) -> np.ndarray:
         """(T,) native frames that evaluation reads: the middle of each segment, or one of several random views."""
-        s = self.settings.sampling
-        if self.settings.evaluation.views == 1:
+        s = self.sampling
+        if self.views == 1:
             return test_positions(self._num_frames(row), s.num_frames, s.grid)
-        rng = generator(self.settings.seed, "view", self.catalog.table["video"].iat[row], view)
+        rng = generator(self.seed, "view", self.catalog.table["video"].iat[row], view)
         return train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
 
     def frames(self, row: int, positions: np.ndarray) -> np.ndarray:
@@ -84,7 +104,7 @@ class ClipReader:
         """
         path = self.catalog.file(row)
         self._require_unchanged(row, path)
-        return read_frames(path, positions, self.settings.data.decoder)
+        return read_frames(path, positions, self.decoder)
 
     def _require_unchanged(self, row: int, path: Path) -> None:
         """Each state of a file (size, time of change) is hashed once: about a hundredth of what decoding it takes."""
@@ -112,7 +132,7 @@ class ClipReader:
 
     def train(self, row: int, rng: np.random.Generator) -> Clip:
         """A random position in each segment, one random crop."""
-        s = self.settings.sampling
+        s = self.sampling
         positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
         decoded = self._read(row, positions) if self._cache is None else self._cached(row, positions)
         return self._cropped(decoded, rng)
@@ -125,7 +145,7 @@ class ClipReader:
         return _Decoded(frames, stored.flow_px, stored.frame_size)
 
     def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
-        grid = np.unique(grid_positions(self._num_frames(row), self.settings.sampling.grid))
+        grid = np.unique(grid_positions(self._num_frames(row), self.sampling.grid))
         if row not in self._cache:
             whole = self._read(row, grid)
             # Stored flow comes from eight bits a component: half precision loses nothing that was there.
@@ -230,7 +250,7 @@ class _Evaluated(Dataset):
         self.reader, self.rows = reader, rows
 
     def __len__(self) -> int:
-        return len(self.rows) * self.reader.settings.evaluation.views
+        return len(self.rows) * self.reader.views
 
     def __getitem__(self, index: int) -> Clip:
         view, at = divmod(index, len(self.rows))
@@ -244,9 +264,11 @@ def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0,
     return Loader(dataset, num_workers, batch_size=None, sampler=order, pin_memory=pin, **_ahead(num_workers))
 
 
-def evaluation_loader(reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int) -> Loader:
+def evaluation_loader(
+    reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int, device: str = "cpu"
+) -> Loader:
     """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
-    dataset, pin = _Evaluated(reader, rows), reader.settings.compute.device == "cuda"
+    dataset, pin = _Evaluated(reader, rows), device == "cuda"
     ahead = _ahead(num_workers)
     return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_batch, pin_memory=pin, **ahead)
 

@@ -17,6 +17,7 @@ from itertools import islice
 
 import numpy as np
 
+from tmal_core.config import EpisodeSettings
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.runtime.seeding import generator
@@ -129,6 +130,33 @@ class EpisodeSampler:
     def _sharers(self) -> int:
         """The largest number of classes made from one film."""
         return max(Counter(base for films in self._films.values() for base in films).values())
+
+
+def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) -> list[EpisodeSampler]:
+    """One per family of the training split.
+
+    Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
+
+    Raises:
+        EpisodeError: too few classes, or too few clips in a class.
+    """
+    e, samplers = episodes, []
+    for protocol in protocols(catalog):
+        if protocol.name != MIXED:
+            way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
+            queries = e.way * e.queries_train // way
+            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, seed))
+    return samplers
+
+
+def evaluation_sampler(catalog: Catalog, protocol: Protocol, episodes: EpisodeSettings, seed: int) -> EpisodeSampler:
+    """Episodes as evaluation draws them from a split.
+
+    Raises:
+        EpisodeError: too few classes, or too few clips in a class.
+    """
+    e = episodes
+    return EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_eval, seed)
 
 
 @dataclass(frozen=True)

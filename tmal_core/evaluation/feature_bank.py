@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tmal_core.config import settings_hash
+from tmal_core.config import ComputeSettings, EvaluationSettings
 from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.errors import RunError
 from tmal_core.models.text import SplitText
@@ -62,12 +62,18 @@ class Bank:
 
 
 @torch.no_grad()
-def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True) -> Bank:
+def encode(
+    model: TMAL,
+    reader: ClipReader,
+    text: SplitText | None = None,
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    compute: ComputeSettings = ComputeSettings(),
+    progress: bool = True,
+) -> Bank:
     """Encode every view of every video of the reader's catalogue once, in both roles where they differ."""
-    settings = reader.settings
-    rows, views = np.arange(len(reader.catalog)), settings.evaluation.views
-    loader = evaluation_loader(reader, rows, settings.evaluation.batch_videos, settings.compute.num_workers)
-    half = settings.evaluation.precision == "bfloat16"
+    rows = np.arange(len(reader.catalog))
+    loader = evaluation_loader(reader, rows, evaluation.batch_videos, compute.num_workers, compute.device)
+    half = evaluation.precision == "bfloat16"
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
     done = 0
@@ -78,7 +84,8 @@ def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progr
         parts += encode_clips(model, clips, words, half)
     query, support = (torch.cat(side) for side in zip(*parts, strict=True))
     support = support if model.separate_roles else query
-    return Bank(query, support, bank_key(model, reader, text), text, views, positions_hash(reader))
+    key = bank_key(model, reader, text, evaluation.precision)
+    return Bank(query, support, key, text, reader.views, positions_hash(reader))
 
 
 def encode_clips(
@@ -101,7 +108,13 @@ def encode_clips(
 
 
 def load_or_encode(
-    folder: Path, model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True
+    folder: Path,
+    model: TMAL,
+    reader: ClipReader,
+    text: SplitText | None = None,
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    compute: ComputeSettings = ComputeSettings(),
+    progress: bool = True,
 ) -> Bank:
     """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
 
@@ -110,12 +123,12 @@ def load_or_encode(
     Raises:
         RunError: the kept file is damaged.
     """
-    key = bank_key(model, reader, text)
+    key = bank_key(model, reader, text, evaluation.precision)
     path = folder / f"{key}.safetensors"
     if path.is_file():
-        kept, views = _kept(path), reader.settings.evaluation.views
-        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, views, positions_hash(reader))
-    bank = encode(model, reader, text, progress)
+        kept = _kept(path)
+        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, reader.views, positions_hash(reader))
+    bank = encode(model, reader, text, evaluation, compute, progress)
     tensors = {"query": bank.query.contiguous()}
     if model.separate_roles:
         tensors["support"] = bank.support.contiguous()
@@ -136,7 +149,7 @@ def positions_hash(reader: ClipReader) -> str:
     """Names the frames that evaluation reads: every view's positions in every video of the reader's catalogue."""
     digest = hashlib.sha256()
     for row, video in enumerate(reader.catalog.table["video"]):
-        for view in range(reader.settings.evaluation.views):
+        for view in range(reader.views):
             digest.update(f"{video} {reader.test_positions(row, view).tolist()}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -151,18 +164,15 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None) -> str:
+def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
     """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
     the videos, and flow and text if read.
 
     What comes after encoding (matching, prototype modulation, scales) is left out.
     """
-    settings = reader.settings
-    sections = ("sampling", "data", "flow") if reader.with_flow else ("sampling", "data")
-    digest = hashlib.sha256(settings_hash(settings, *sections).encode())
-    asked = settings.evaluation
-    drawn = (settings.seed, asked.views) if asked.views > 1 else ()
-    digest.update(json.dumps([code_version(), asked.precision, *drawn]).encode())
+    drawn = (reader.seed, reader.views) if reader.views > 1 else ()
+    facts = [code_version(), precision, reader.sampling.model_dump(), reader.decoder, reader.flow_origin, *drawn]
+    digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
     if model.separate_roles:
         digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())

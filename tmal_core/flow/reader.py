@@ -1,6 +1,6 @@
 """Stored flow as models read it: by row of the catalogue, at the positions of its frames, cropped as they are.
 
-    reader = FlowReader(catalog, flow_store(settings), settings.flow.estimator)
+    reader = FlowReader(catalog, flow_store(folder, settings.flow), settings.flow.estimator)
     stored = reader.read(row, positions)
     frames, flow = transform.apply(frames, stored.flow_px, plan, stored.frame_size)
 
@@ -15,11 +15,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from tmal_core.config import Settings
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video.transforms import ClipTransform, CropPlan, resize_flow
 from tmal_core.errors import DataError
-from tmal_core.flow.store import FlowStore, StoredFlow, flow_store
+from tmal_core.flow.store import FlowStore, StoredFlow
 
 
 class FlowReader:
@@ -64,11 +63,6 @@ class FlowReader:
         """(T, 2, crop / flow_stride, crop / flow_stride) float32: what the plan cuts from the frames, cut from flow."""
         stored = self.read(row, positions)
         return transform.apply_flow(stored.flow_px, plan, stored.frame_size)
-
-
-def flow_reader(settings: Settings, catalog: Catalog) -> FlowReader:
-    """The reader of the settings' data set and estimator."""
-    return FlowReader(catalog, flow_store(settings), settings.flow.estimator)
 
 
 def _remedy(reader: FlowReader) -> str:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from torch import Tensor
 
-from tmal_core.config import Settings, in_project
+from tmal_core.config import FlowSettings
 from tmal_core.errors import DataError
 from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, quantise
 from tmal_core.runtime.files import atomic_path
@@ -155,10 +155,9 @@ class FlowStore:
             return "damaged"
 
 
-def flow_store(settings: Settings) -> FlowStore:
-    """The store of the settings' data set and estimator: `<data.root>/flow/<estimator>`."""
-    root = in_project(settings.data.root) / "flow" / settings.flow.estimator
-    return FlowStore(root, compact=settings.flow.compact)
+def flow_store(data_folder: Path, flow: FlowSettings) -> FlowStore:
+    """The store of a data set and an estimator: `<data folder>/flow/<estimator>`."""
+    return FlowStore(data_folder / "flow" / flow.estimator, compact=flow.compact)
 
 
 def _meta(record: dict) -> FlowMeta:

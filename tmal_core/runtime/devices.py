@@ -15,7 +15,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tmal_core.config import Settings
+from tmal_core.config import ComputeSettings
 from tmal_core.errors import RunError, SettingsError, TmalError
 from tmal_core.runtime.processes import interrupts_held
 
@@ -24,19 +24,19 @@ _LONGEST_SOCKET_FOLDER = 107 - len("/pymp-12345678/listener-12345678")
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 
 
-def set_up(settings: Settings) -> torch.device:
+def set_up(compute: ComputeSettings) -> torch.device:
     """Set torch's threads as asked and return the device.
 
     Raises:
         SettingsError: a GPU was asked for and there is none.
     """
-    torch.set_num_threads(settings.compute.num_threads)
+    torch.set_num_threads(compute.num_threads)
     keep_freed_memory()
-    if settings.compute.device == "cuda" and not torch.cuda.is_available():
+    if compute.device == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
             "a CUDA GPU (compute.device: cuda)", "none that torch can use", "Set compute.device to cpu."
         )
-    return torch.device(settings.compute.device)
+    return torch.device(compute.device)
 
 
 def keep_freed_memory() -> bool:

@@ -15,12 +15,14 @@ import platform
 import subprocess
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tmal_core.config import Settings, settings_hash
+from tmal_core.config import ComputeSettings, Settings, settings_hash
 from tmal_core.errors import RunError
 from tmal_core.runtime.files import PARTIAL, atomic_folder, atomic_path, full_disk_is_clear, is_occupied
 
@@ -46,7 +48,9 @@ class Run:
         _read_record(self.path)
 
     @classmethod
-    def create(cls, out: str | Path, settings: Settings, kind: str) -> Run:
+    def create(
+        cls, out: str | Path, settings: Settings, kind: str, set_by_user: Mapping[str, Any] = MappingProxyType({})
+    ) -> Run:
         """Start a run in an empty or new folder, or go on with the run of the same settings that is there.
 
         Only the section `compute` may differ: a run that workers or threads brought down goes on with fewer. Its record
@@ -57,6 +61,7 @@ class Run:
             out: the run folder.
             settings: what the run depends on.
             kind: what is run, one word ("train", "evaluate", "suite").
+            set_by_user: dotted settings that are not the preset's, for the record.
 
         Raises:
             RunError: the folder holds something else, or a run of other settings.
@@ -70,7 +75,7 @@ class Run:
             if run.record["kind"] != kind:
                 got = f"{path}, a run of kind {run.record['kind']!r}"
                 raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
-            run._change(status="running", error=None, **_begun_with(settings))
+            run._change(status="running", error=None, **_begun_with(settings, set_by_user))
             return run
         if is_occupied(path) and not (path / "run.json").exists():
             got = f"{path}, which holds something else"
@@ -81,7 +86,7 @@ class Run:
             "created": _now(),
             "updated": _now(),
             "seconds": 0.0,
-            **_begun_with(settings),
+            **_begun_with(settings, set_by_user),
             "summary": {},
             "error": None,
         }
@@ -90,7 +95,7 @@ class Run:
         return cls(path)
 
     @classmethod
-    def join(cls, out: str | Path, settings: Settings) -> Run:
+    def join(cls, out: str | Path, settings: Settings, set_by_user: Mapping[str, Any] = MappingProxyType({})) -> Run:
         """The run of these settings that lies in `out`, whatever its kind; a new one of kind "notebooks" if none does.
 
         Notebooks call this: in the suite they add to its run, by hand they share one folder. Such a folder has no
@@ -104,7 +109,7 @@ class Run:
             run = cls(path)
             run._require_same(settings, "Choose another run_dir, or the same settings.")
             return run
-        run = cls.create(path, settings, "notebooks")
+        run = cls.create(path, settings, "notebooks", set_by_user)
         run.finish("done")
         return run
 
@@ -126,6 +131,11 @@ class Run:
         except ValueError as error:  # pydantic's ValidationError is one
             got = f"{self.path}, written by another version"
             raise RunError("settings of this version of the package", got, "Run again in a new folder.") from error
+
+    @property
+    def set_by_user(self) -> dict[str, Any]:
+        """Dotted settings of the run that a user set."""
+        return self.record.get("set_by_user", {})
 
     @property
     def settings_hash(self) -> str:
@@ -250,12 +260,12 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     return records
 
 
-def environment(settings: Settings) -> dict[str, Any]:
+def environment(compute: ComputeSettings) -> dict[str, Any]:
     """Versions, machine, threads and device: what a result depends on beside settings and code."""
     import torch  # a second that `tmal runs` need not spend
 
     distributions = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
-    device = settings.compute.device
+    device = compute.device
     return {
         "python": platform.python_version(),
         **{name: _version(distribution) for name, distribution in distributions.items()},
@@ -265,10 +275,10 @@ def environment(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _begun_with(settings: Settings) -> dict[str, Any]:
+def _begun_with(settings: Settings, set_by_user: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record says with which settings and code, and where, the run computes."""
-    settings_and_hash = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
-    return {**settings_and_hash, **commit(), "environment": environment(settings)}
+    tree = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
+    return {**tree, "set_by_user": dict(set_by_user), **commit(), "environment": environment(settings.compute)}
 
 
 def _decisive(settings: Settings) -> str:

@@ -26,18 +26,20 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-from tmal_core.config import Settings, load_settings, settings_hash
+from tmal_core.config import Settings, settings_hash
 from tmal_core.errors import RunError
+from tmal_core.experiment import Experiment
 from tmal_core.runtime.files import atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite.report import write_report
-from tmal_core.tasks.episodes import require_episodes
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 PATTERN = "[0-9][0-9]_*.ipynb"
 COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
+METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
+"""Methods that the notebooks train and compare."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,16 @@ def run_suite(
         EpisodeError: episodes that the data set cannot give, before anything runs.
         RunError: notebooks that fail the checks, before anything runs; a folder of something else; a failed notebook.
     """
-    settings = load_settings(preset, overrides)
+    experiment = Experiment.of(preset, overrides)
+    experiment.of_methods(METHODS)
+    settings = experiment.common
     extra = dict(parameters or {})
     plan = check_notebooks(notebooks, extra)
-    require_episodes(settings)
+    experiment.require_episodes()
     out = Path(out).resolve()
     if fresh:
         _empty(out)
-    run = Run.create(out, settings, "suite")
+    run = Run.create(out, settings, "suite", experiment.set_by_user)
     preset_value = str(Path(preset).resolve()) if str(preset).endswith((".yaml", ".yml")) else str(preset)
     common = {"preset": preset_value, "overrides": dict(overrides or {}), "run_dir": str(out), "seed": settings.seed}
     with run, full_disk_is_clear(out):

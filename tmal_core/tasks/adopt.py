@@ -17,33 +17,31 @@ from typing import Any
 import torch
 from open_clip.transformer import QuickGELU
 
-from tmal_core.config import Settings
+from tmal_core.config import ModelSettings
 from tmal_core.errors import WeightsError
+from tmal_core.experiment import Experiment
 from tmal_core.models.references import STAdapterClassifier, load_clip_fsar, load_st_adapter
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint
 from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.weights_files import resolve
-from tmal_core.tasks.common import build_model, checkpoint_folder, with_method
-from tmal_core.training.checkpoint import save_checkpoint
-from tmal_core.training.loop import BEST, training_hash
+from tmal_core.training.checkpoint import Origin, save_checkpoint
 
 CLIP_FSAR, ST_ADAPTER = "clip_fsar", "st_adapter"
 _PLACES = {(True, True): "both", (False, True): "ffn", (True, False): "attention"}
 _NAMES = {"attention": "adapter_pre_attn", "ffn": "adapter_pre_mlp"}
 
 
-def adopt(settings: Settings, source: str | Path, out: str | Path) -> tuple[Run, Settings]:
-    """Write a run folder with the checkpoint in it.
+def adopt_checkpoint(experiment: Experiment, source: str | Path) -> tuple[Run, Experiment]:
+    """Write a run folder with the checkpoint in it: the experiment's, empty or new.
 
     Args:
-        settings: of the data set and the CLIP that the checkpoint stands on.
+        experiment: of the data set and the CLIP that the checkpoint stands on.
         source: the file, or its name in `tmal_core.runtime.weights_files`.
-        out: an empty or new folder.
 
     Returns:
-        The run, and its settings with the method and what the file told of it.
+        The run, and the experiment with the method and what the file told of it.
 
     Raises:
         WeightsError: neither of the two kinds, damaged, or of another CLIP than the settings'.
@@ -51,37 +49,38 @@ def adopt(settings: Settings, source: str | Path, out: str | Path) -> tuple[Run,
     """
     content = read_checkpoint(source)
     fill = _clip_fsar if isinstance(content, dict) and "model_state" in content else _st_adapter
-    model, settings = fill(settings, source)
+    model, adopted = fill(experiment, source)
     path = Path(source) if Path(source).is_file() else resolve(source)
-    with Run.create(out, settings, "adopt") as run:
-        name = settings.model.method
-        save_checkpoint(checkpoint_folder(run.path, name) / BEST, model, training_hash(settings))
+    with Run.create(adopted.run_dir, adopted.settings, "adopt", adopted.set_by_user) as run:
+        origin = Origin(adopted.origin.digest, {"adopted_from": path.name})
+        save_checkpoint(adopted.checkpoint, model, origin)
         run.update_summary(adopted=str(path), sha256=file_sha256(path))
-    return run, settings
+    return run, adopted
 
 
-def _clip_fsar(settings: Settings, source: str | Path) -> tuple[TMAL, Settings]:
+def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[TMAL, Experiment]:
     found = load_clip_fsar(source)
     mlp_width = found.head.context2.layers[0][1].net[0].out_features
-    model, settings = _built(settings, CLIP_FSAR, {"model.mlp_width": mlp_width})
+    model, adopted = _built(experiment, CLIP_FSAR, {"model.mlp_width": mlp_width})
+    backbone = adopted.settings.model.backbone
     if not isinstance(model.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
-        got = f"{settings.model.backbone}, which computes something else with them"
+        got = f"{backbone}, which computes something else with them"
         raise WeightsError("a model with QuickGELU for CLIP-FSAR's weights", got, "Use a -quickgelu model.")
     if not found.head.scale > 0:
         got = f"{float(found.head.scale.detach()):g} in {source}"
         raise WeightsError("a scale over 0", got, "Take a checkpoint that CLIP-FSAR wrote.")
-    where = f"{source}, for {settings.model.backbone}"
+    where = f"{source}, for {backbone}"
     load_strictly(model.clip.visual, found.backbone.state_dict(), where)
     load_strictly(model.modulation.context2, found.head.context2.state_dict(), where)
     with torch.no_grad():
         model.log_text_scale.copy_(found.head.scale.log().squeeze())
-    return model, settings
+    return model, adopted
 
 
-def _st_adapter(settings: Settings, source: str | Path) -> tuple[TMAL, Settings]:
-    clip, _ = _built(settings, "otam", {})
+def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[TMAL, Experiment]:
+    clip, _ = _built(experiment, "otam", {})
     found = load_st_adapter(source, clip.clip.visual)
-    _require_same_clip(found, clip, settings, source)
+    _require_same_clip(found, clip, experiment.settings.model, source)
     blocks = found.transformer.resblocks
     here = [tuple(getattr(block, name) is not None for name in _NAMES.values()) for block in blocks]
     kernels = {module.conv.kernel_size for block in blocks for module in _adapters(block).values()}
@@ -90,16 +89,16 @@ def _st_adapter(settings: Settings, source: str | Path) -> tuple[TMAL, Settings]
         raise WeightsError("adapters of 3x1x1 in every block", got, "Take one of ST-Adapter's own configurations.")
     bottleneck = next(iter(_adapters(blocks[0]).values())).fc1.out_features
     told = {"model.adapters": _PLACES[here[0]], "model.bottleneck": bottleneck}
-    model, settings = _built(settings, ST_ADAPTER, told)
+    model, adopted = _built(experiment, ST_ADAPTER, told)
     for place, modules in model.adapters.items():
         for mine, block in zip(modules, blocks, strict=True):
             mine.load_state_dict(_adapters(block)[place].state_dict())
-    return model, settings
+    return model, adopted
 
 
-def _built(settings: Settings, name: str, told: dict[str, Any]) -> tuple[TMAL, Settings]:
-    settings = with_method(settings.replace({"model.method": name, **told}), name)
-    return build_model(settings).eval(), settings
+def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[TMAL, Experiment]:
+    adopted = experiment.changed(told, name)
+    return adopted.build().eval(), adopted
 
 
 def _adapters(block: torch.nn.Module) -> dict[str, torch.nn.Module]:
@@ -107,11 +106,11 @@ def _adapters(block: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {place: getattr(block, name) for place, name in _NAMES.items() if getattr(block, name) is not None}
 
 
-def _require_same_clip(found: STAdapterClassifier, model: TMAL, settings: Settings, source: str | Path) -> None:
+def _require_same_clip(found: STAdapterClassifier, model: TMAL, parts: ModelSettings, source: str | Path) -> None:
     """What the file holds of the frozen CLIP must be that of the settings: adapters fit no other."""
     theirs = found.state_dict()
     for name, mine in model.clip.visual.state_dict().items():
         if name != "proj" and (theirs[name].shape != mine.shape or not torch.allclose(theirs[name], mine, atol=1e-3)):
             got = f"{source} with another {name}"
             remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."
-            raise WeightsError(f"adapters of {settings.model.backbone} ({settings.model.pretrained})", got, remedy)
+            raise WeightsError(f"adapters of {parts.backbone} ({parts.pretrained})", got, remedy)

@@ -22,21 +22,18 @@ from tmal_core.data.clips import ClipReader, evaluation_loader
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.sets.folder import walk
 from tmal_core.data.sets.own_videos import by_class, folders_without_videos
-from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import encode, encode_clips
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
-from tmal_core.flow.reader import flow_reader
-from tmal_core.models.methods import method, needs_names, resolved
+from tmal_core.experiment import Experiment
+from tmal_core.flow.reader import FlowReader
+from tmal_core.flow.store import FlowStore
+from tmal_core.models.methods import method, needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.models.tmal import TMAL
-from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.files import atomic_path
-from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.seeding import seed_everything
-from tmal_core.tasks.common import build_model, checkpoint_folder, with_method
-from tmal_core.tasks.loose_clips import flow_place, readable, workers_for
-from tmal_core.training.checkpoint import load_checkpoint
-from tmal_core.training.loop import BEST, training_hash
+from tmal_core.tasks.loose_clips import few_workers, flow_place, readable
 
 UNSURE = "unsure"
 UNSURE_BELOW = 0.6
@@ -81,45 +78,10 @@ class Classified:
         return "\n".join([*lines, *self.notes])
 
 
-def trained_settings(checkpoint: Path, name: str | None = None) -> tuple[Settings, Path | None]:
-    """What a checkpoint was trained with.
-
-    Args:
-        checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
-        name: of the method, where the run trained others than its `model.method`.
-
-    Returns:
-        The run's settings for the method, and the file; None for a method that is not trained.
-
-    Raises:
-        WeightsError: no such file or folder, a file of another method, or one that no run made.
-        RunError: the folder is no run.
-    """
-    path = checkpoint.resolve()
-    if not path.exists():
-        remedy = "Train first (`tmal train`), or correct the path."
-        raise WeightsError("a run folder, or a checkpoint in one", f"{checkpoint}, which is not there", remedy)
-    if path.is_dir():
-        settings = Run.open(path).settings
-        name = name or settings.model.method
-        file = checkpoint_folder(path, name) / BEST if method(name).trained else None
-        return with_method(settings, name), file
-    found, home = path.parent.name, path.parents[min(2, len(path.parents) - 1)]
-    if not (home / "run.json").exists():
-        remedy = "Name the run folder. A checkpoint of other code becomes a run by `tmal adopt`."
-        raise WeightsError("a run folder, or a checkpoint in its checkpoints/<method>/", str(checkpoint), remedy)
-    settings = Run.open(home).settings
-    if name not in (None, found):
-        remedy = "Name the method that it was trained for, or leave the method out."
-        raise WeightsError(f"a checkpoint of {name}", f"{checkpoint} of {found}", remedy)
-    return with_method(settings, found), path
-
-
-def classify(
-    settings: Settings,
+def classify_clips(
+    experiment: Experiment,
     support: str | Path,
     queries: str | Path,
-    checkpoint: Path | None = None,
     unsure_below: float = UNSURE_BELOW,
     flow_folder: Path | None = None,
     force: bool = False,
@@ -128,10 +90,10 @@ def classify(
     """Name every clip of `queries` with one of the classes of `support`.
 
     Args:
-        settings: of the method `model.method`; for a checkpoint those that it was trained with (`trained_settings`).
+        experiment: the method; one of a checkpoint (`Experiment.of_checkpoint`) takes its trained weights, others CLIP
+            as it is.
         support: folder with one subfolder per class.
         queries: a folder of new clips, at any depth, or one video file.
-        checkpoint: trained weights; None takes the method untrained, which for all but CLIP-FSAR means plain CLIP.
         unsure_below: the least probability of an answer, 0..1.
         flow_folder: where computed flow is kept for the next time; None throws it away. Flow of the data set that the
             settings name is used in any case.
@@ -144,16 +106,17 @@ def classify(
     """
     if not 0 <= unsure_below <= 1:
         raise SettingsError("a probability from 0 to 1 below which a clip is unsure", f"{unsure_below}", "Change it.")
-    settings = with_method(settings, settings.model.method)
+    settings = experiment.settings
     listed = _listed_examples(Path(support))
     root, paths, refused = _new_clips(Path(queries))
-    model = _model(settings, checkpoint, force)
-    with flow_place(settings, model.reads_flow, flow_folder) as place:
-        examples, broken = readable(Path(support).resolve(), list(listed), settings, place, progress)
+    model = _model(experiment, force)
+    with flow_place(model.reads_flow, flow_folder, settings.flow) as store:
+        examples, broken = readable(Path(support).resolve(), list(listed), experiment, store, progress)
         names = _class_names(listed, examples, broken)
-        clips, lost = readable(root, paths, settings, place, progress)
-        known = _encoded_examples(place, model, examples, [listed[path] for path in examples.table["path"]], progress)
-        tokens = _encoded_queries(place, model, clips, progress) if len(clips) else None
+        clips, lost = readable(root, paths, experiment, store, progress)
+        classes = [listed[path] for path in examples.table["path"]]
+        known = _encoded_examples(settings, model, _reader(settings, examples, store), classes, progress)
+        tokens = _encoded_queries(settings, model, _reader(settings, clips, store), progress) if len(clips) else None
     checked = check(model, known)
     probabilities = np.empty((0, len(names)))
     if tokens is not None:
@@ -201,24 +164,23 @@ def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
     return found.root, found.paths(), found.refused
 
 
-def _model(settings: Settings, checkpoint: Path | None, force: bool) -> TMAL:
+def _model(experiment: Experiment, force: bool) -> TMAL:
     """The method, ready to answer; refused where its answers would mean nothing."""
-    name, parts = settings.model.method, resolved(settings.model)
-    if checkpoint is None and parts.fusion != "none" and not parts.gated:
+    name, parts, pretrained = experiment.name, experiment.settings.model, experiment.settings.model.pretrained
+    untrained = not experiment.has_checkpoint
+    if untrained and parts.fusion != "none" and not parts.gated:
         remedy = "Pass --checkpoint, or choose otam, which needs none."
         raise SettingsError(f"a checkpoint for {name}, whose prototypes begin at random", "none", remedy)
-    device = set_up(settings)
-    seed_everything(settings.seed)
-    model = build_model(settings, device).eval()
+    experiment.device  # noqa: B018 - threads are set before anything is made
+    seed_everything(experiment.settings.seed)
+    model = experiment.build().eval() if untrained else experiment.model
     side = model.clip.visual.image_size[0]
-    if not force and (side < _PHOTOGRAPH or settings.model.pretrained == "random"):
-        what = "random weights" if settings.model.pretrained == "random" else f"{side}-pixel pictures"
+    if not force and (side < _PHOTOGRAPH or pretrained == "random"):
+        what = "random weights" if pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
-        raise SettingsError("a backbone that has seen photographs", f"{settings.model.backbone} with {what}", remedy)
-    if checkpoint is None:
-        use_untrained(model, settings.sampling.num_frames)
-    else:
-        load_checkpoint(checkpoint, model, training_hash(settings))
+        raise SettingsError("a backbone that has seen photographs", f"{parts.backbone} with {what}", remedy)
+    if untrained:
+        use_untrained(model, experiment.settings.sampling.num_frames)
     return model
 
 
@@ -237,33 +199,34 @@ def _class_names(listed: dict[str, str], examples: Catalog, broken: dict[str, st
 
 
 def _encoded_examples(
-    settings: Settings, model: TMAL, examples: Catalog, classes: Sequence[str], progress: bool
+    settings: Settings, model: TMAL, reader: ClipReader, classes: Sequence[str], progress: bool
 ) -> Examples:
     names, class_of = np.unique(np.array(classes), return_inverse=True)
     text = None
     if needs_names(settings.model):
         text = SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
-    bank = encode(model, _reader(examples, settings, model), text, progress)
+    compute = few_workers(settings.compute, len(reader.catalog))
+    bank = encode(model, reader, text, settings.evaluation, compute, progress)
     features = None if text is None else text.features
     names_alone = method(settings.model.method).text_only
     return Examples(bank.query, bank.support, torch.from_numpy(class_of), features, names_alone)
 
 
 @torch.no_grad()
-def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: bool) -> Tensor:
+def _encoded_queries(settings: Settings, model: TMAL, reader: ClipReader, progress: bool) -> Tensor:
     """(Q, T + M, d) clip tokens as queries, on the CPU."""
-    reader = _reader(clips, settings, model)
-    half = settings.evaluation.precision == "bfloat16"
-    loader = evaluation_loader(
-        reader, np.arange(len(clips)), settings.evaluation.batch_videos, reader.settings.compute.num_workers
-    )
+    e, compute = settings.evaluation, few_workers(settings.compute, len(reader.catalog))
+    rows = np.arange(len(reader.catalog))
+    loader = evaluation_loader(reader, rows, e.batch_videos, compute.num_workers, compute.device)
     batches = tqdm(loader, desc="encoding", unit="batch", disable=not progress)
+    half = e.precision == "bfloat16"
     return torch.cat([query for batch in batches for query, _ in encode_clips(model, batch, half=half)])
 
 
-def _reader(catalog: Catalog, settings: Settings, model: TMAL) -> ClipReader:
-    few = settings.replace({"compute.num_workers": workers_for(len(catalog), settings), "evaluation.views": 1})
-    return ClipReader(catalog, few, flow=flow_reader(few, catalog) if model.reads_flow else None)
+def _reader(settings: Settings, catalog: Catalog, store: FlowStore | None) -> ClipReader:
+    """One view of each clip, with the flow of the store where there is one."""
+    flow = None if store is None else FlowReader(catalog, store, settings.flow.estimator)
+    return ClipReader(catalog, settings.sampling, settings.data.decoder, flow=flow)
 
 
 def _table(

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tmal_core.config import Settings, settings_hash
-from tmal_core.data.episodes import GROUP_WAY, protocols
+from tmal_core.config import EvaluationSettings
+from tmal_core.data.episodes import GROUP_WAY, evaluation_sampler, protocols
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
-from tmal_core.models.methods import METHODS
-from tmal_core.models.tmal import TMAL
-from tmal_core.runtime.devices import set_up
+from tmal_core.experiment import Experiment
 from tmal_core.runtime.files import atomic_path
-from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
-from tmal_core.tasks.episodes import evaluation_sampler
 from tmal_core.tasks.prepare import lost_videos
 
+Experiments = Mapping[str, Experiment]
+"""One per method, alike in all but the method (`Experiment.of_methods`)."""
 Outcomes = dict[str, dict[str, Outcome]]
 """method -> protocol -> answers."""
 
 
-def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, progress: bool = True) -> Outcomes:
+def evaluate_methods(experiments: Experiments, split: str, progress: bool = True) -> Outcomes:
     """Every method's answers to the same episodes of a split; trained ones are read from the run folder.
 
     Listed videos of the split that the catalogue lacks are named in the run's `tables/lost-<split>.csv`.
@@ -35,32 +32,18 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     Raises:
         DataError: a method reads class names and the split has classes without one.
     """
-    catalog = split_of(settings, split)
-    if catalog.lost(split):
-        save_table(lost_videos(settings, split), run_dir, f"lost-{split}")
-    episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
-    outcomes: Outcomes = {}
-    for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
-        by = evaluate_text if METHODS[name].text_only else evaluate
-        outcomes[name] = {protocol: by(model, bank, drawn) for protocol, drawn in episodes.items()}
-    return outcomes
-
-
-def _encoded(
-    settings: Settings, run_dir: Path, methods: list[str], split: str, progress: bool
-) -> Iterator[tuple[str, TMAL, Bank]]:
-    """Each method by name, its trained model, and its bank of the split from the run folder."""
-    device = set_up(settings)
-    for name in methods:
-        chosen = with_method(settings, name)
-        model = load_model(chosen, run_dir, device)
-        yield name, model, bank_of(chosen, model, run_dir, split, progress)
+    first = next(iter(experiments.values()))
+    if first.catalog.lost(split):
+        save_table(lost_videos(first.settings.data.folder, split), first.run_dir, f"lost-{split}")
+    episodes = first.episodes(split)
+    return {
+        name: {protocol: _ask(experiment, split, drawn, progress) for protocol, drawn in episodes.items()}
+        for name, experiment in experiments.items()
+    }
 
 
 def way_shot_table(
-    settings: Settings,
-    run_dir: Path,
-    methods: list[str],
+    experiments: Experiments,
     split: str,
     ways: Sequence[int],
     shots: Sequence[int],
@@ -75,76 +58,93 @@ def way_shot_table(
         One row per method, protocol, way and shot that the split offers; where it does not, `accuracy_pct` is empty and
         `left_out` says why.
     """
-    catalog, e = split_of(settings, split), settings.evaluation
-    cells, rows = _cells(settings, catalog, ways, shots, episodes), []
-    for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
-        by = evaluate_text if METHODS[name].text_only else evaluate
+    first = next(iter(experiments.values()))
+    catalog, e = first.split(split), first.settings.evaluation
+    cells, rows = _cells(first, catalog, ways, shots, episodes), []
+    for name, experiment in experiments.items():
         for (protocol, way, shot), drawn in cells.items():
-            row = {"method": name, "title": METHODS[name].title, "protocol": protocol, "way": way, "shot": shot}
+            row = {"method": name, "title": experiment.method.title, "protocol": protocol, "way": way, "shot": shot}
             row["chance_pct"] = 100.0 / way
             if isinstance(drawn, EpisodeError):
                 rows.append({**row, "left_out": str(drawn)})
                 continue
-            interval = accuracy_interval(by(model, bank, drawn), catalog, settings.seed, e.bootstrap, e.confidence)
-            found = {"accuracy_pct": interval.mean, "low_pct": interval.low, "high_pct": interval.high}
-            rows.append({**row, **found, "episodes": episodes, "seed": settings.seed, "left_out": ""})
+            found = _percent(_ask(experiment, split, drawn, progress), catalog, e)
+            rows.append({**row, **found, "episodes": episodes, "seed": e.seed, "left_out": ""})
     return pd.DataFrame(rows)
 
 
+def _ask(experiment: Experiment, split: str, episodes: Episodes, progress: bool) -> Outcome:
+    """One method's answers to episodes of a split."""
+    by = evaluate_text if experiment.method.text_only else evaluate
+    return by(experiment.model, experiment.bank(split, progress), episodes)
+
+
+def _percent(outcome: Outcome, catalog: Catalog, e: EvaluationSettings) -> dict[str, float]:
+    found = accuracy_interval(outcome, catalog, e.resampling_seed, e.bootstrap, e.confidence)
+    return {"accuracy_pct": found.mean, "low_pct": found.low, "high_pct": found.high}
+
+
 def _cells(
-    settings: Settings, catalog: Catalog, ways: Sequence[int], shots: Sequence[int], count: int
+    experiment: Experiment, catalog: Catalog, ways: Sequence[int], shots: Sequence[int], count: int
 ) -> dict[tuple[str, int, int], Episodes | EpisodeError]:
     """Episodes of each (protocol, way, shot), or why there are none."""
     cells: dict[tuple[str, int, int], Episodes | EpisodeError] = {}
+    e, seed = experiment.settings.episodes, experiment.settings.evaluation.seed
     for protocol in protocols(catalog):
         for way in dict.fromkeys(min(way, GROUP_WAY) if protocol.grouped else way for way in ways):
             for shot in shots:
-                asked = settings.replace({"episodes.way": way, "episodes.shot": shot})
+                asked = e.model_copy(update={"way": way, "shot": shot})
                 try:
-                    sampler = evaluation_sampler(asked, catalog, protocol, settings.seed)
+                    sampler = evaluation_sampler(catalog, protocol, asked, seed)
                     cells[protocol.name, way, shot] = Episodes.draw(sampler, count)
                 except EpisodeError as error:
                     cells[protocol.name, way, shot] = error
     return cells
 
 
-def result_table(settings: Settings, outcomes: Outcomes, split: str) -> pd.DataFrame:
-    """One row per method and protocol: mean, intervals, episodes, seed, settings hash. In percent."""
-    catalog, e = split_of(settings, split), settings.evaluation
+def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd.DataFrame:
+    """One row per method and protocol: mean, intervals, episodes, seeds, settings hash, and what trained weights were
+    trained with. In percent."""
     rows = []
     for name, by_protocol in outcomes.items():
+        experiment = experiments[name]
+        s, catalog = experiment.settings, experiment.split(split)
+        trained = experiment.trained_with
+        origin = {"trained_on": trained.get("data.name", ""), "trained_shot": trained.get("episodes.shot", "")}
         for protocol, outcome in by_protocol.items():
-            interval = accuracy_interval(outcome, catalog, settings.seed, e.bootstrap, e.confidence)
             rows.append(
                 {
                     "method": name,
-                    "title": METHODS[name].title,
+                    "title": experiment.method.title,
                     "split": split,
                     "protocol": protocol,
                     "way": outcome.episodes.way,
-                    "shot": settings.episodes.shot,
+                    "shot": s.episodes.shot,
                     "chance_pct": 100.0 / outcome.episodes.way,
-                    "accuracy_pct": interval.mean,
-                    "low_pct": interval.low,
-                    "high_pct": interval.high,
-                    "episode_half_width": episode_interval(outcome, e.confidence).half_width,
+                    **_percent(outcome, catalog, s.evaluation),
+                    "episode_half_width": episode_interval(outcome, s.evaluation.confidence).half_width,
                     "episodes": len(outcome.correct),
                     "lost_videos": catalog.lost(split),
-                    "seed": settings.seed,
-                    "settings": settings_hash(settings),
+                    "seed": s.evaluation.seed,
+                    **origin,
+                    "trained_seed": trained.get("seed", ""),
+                    "settings": experiment.hash,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def difference_table(settings: Settings, outcomes: Outcomes, split: str, pairs: list[tuple[str, str]]) -> pd.DataFrame:
+def difference_table(
+    experiments: Experiments, outcomes: Outcomes, split: str, pairs: list[tuple[str, str]]
+) -> pd.DataFrame:
     """First method minus second in points, paired on the same episodes, with its interval."""
-    catalog, e = split_of(settings, split), settings.evaluation
+    first_of_all = next(iter(experiments.values()))
+    catalog, e = first_of_all.split(split), first_of_all.settings.evaluation
     rows = []
     for first, second in pairs:
         for protocol in outcomes[first]:
             sides = outcomes[first][protocol], outcomes[second][protocol]
-            interval = difference_interval(*sides, catalog, settings.seed, e.bootstrap, e.confidence)
+            interval = difference_interval(*sides, catalog, e.resampling_seed, e.bootstrap, e.confidence)
             row = {"first": first, "second": second, "protocol": protocol, "points": interval.mean}
             rows.append({**row, "low": interval.low, "high": interval.high, "p": interval.p_value})
     return with_correction(pd.DataFrame(rows), e.confidence)

@@ -6,17 +6,14 @@ from typing import Any
 
 import torch
 
-from tmal_core.config import Settings, in_project
-from tmal_core.data.sets.catalog import load_catalog
+from tmal_core.experiment import Experiment
 from tmal_core.flow.cluster import extract_on_cluster
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.extraction_report import ExtractReport
-from tmal_core.flow.store import flow_store
-from tmal_core.runtime.devices import set_up
 
 
 def extract_flow(
-    settings: Settings,
+    experiment: Experiment,
     cluster: str | None = None,
     num_shards: int = 1,
     parameters: dict[str, Any] | None = None,
@@ -35,9 +32,8 @@ def extract_flow(
         RunError: the disk is full, or a worker or job failed.
     """
     # Jobs run on other machines: the one that queues them need not have their GPU.
-    device = torch.device(settings.compute.device) if cluster == "slurm" else set_up(settings)
-    catalog = load_catalog(in_project(settings.data.root))
-    store = flow_store(settings)
+    settings, catalog, store = experiment.settings, experiment.catalog, experiment.flow_store
+    device = torch.device(settings.compute.device) if cluster == "slurm" else experiment.device
     arguments = {
         "catalog_table": catalog.table,
         "root": catalog.root,

@@ -14,10 +14,11 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import Settings, in_project
-from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog
+from tmal_core.config import ComputeSettings, FlowSettings, Settings
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog
 from tmal_core.data.video.examine import Examined, examine_all
 from tmal_core.errors import DataError
+from tmal_core.experiment import Experiment
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowStore, flow_store
 from tmal_core.runtime.files import atomic_path
@@ -26,24 +27,25 @@ _WORKERS_PAY_FROM = 64  # clips: starting processes takes longer than decoding f
 
 
 @contextmanager
-def flow_place(settings: Settings, reads_flow: bool, folder: Path | None) -> Iterator[Settings]:
-    """The settings with a data folder of flow for these clips, or as they are where the model reads none."""
+def flow_place(reads_flow: bool, folder: Path | None, flow: FlowSettings) -> Iterator[FlowStore | None]:
+    """A store for the flow of these clips; None where the model reads none."""
     if not reads_flow:
-        yield settings
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="tmal-") as name:
-        yield settings.replace({"data.root": str((folder or Path(name)).resolve())})
+        yield flow_store((folder or Path(name)).resolve(), flow)
 
 
 def readable(
-    root: Path, paths: Sequence[str], settings: Settings, place: Settings, progress: bool = True
+    root: Path, paths: Sequence[str], experiment: Experiment, store: FlowStore | None, progress: bool = True
 ) -> tuple[Catalog, dict[str, str]]:
     """A catalogue of the clips that can be read, and path -> reason of the others.
 
     Args:
         root: folder that the paths start from.
-        place: what `flow_place` gave; where flow is read, it is there afterwards.
+        store: what `flow_place` gave; the clips' flow is in it afterwards.
     """
+    settings = experiment.settings
     found = _examined(root, paths, settings, progress)
     lost = {one.path: one.reason for one in found if one.reason}
     least = settings.prepare.min_frames
@@ -53,37 +55,36 @@ def readable(
     rows = [[getattr(one, name) for name in columns] for one in found if one.path not in lost]
     table = pd.DataFrame(rows, columns=columns)
     table["video"] = table["sha256"]
-    if place is not settings and len(table):
-        without = _computed_flow(Catalog(root, table), settings, place, progress)
+    if store is not None and len(table):
+        _borrow(set(table["sha256"]), experiment, store)
+        without = _computed_flow(Catalog(root, table), settings, store, progress)
         lost |= {path: without[sha] for path, sha in zip(table["path"], table["sha256"], strict=True) if sha in without}
         table = table[~table["sha256"].isin(without)].reset_index(drop=True)
     return Catalog(root, table), lost
 
 
-def workers_for(num_clips: int, settings: Settings) -> int:
-    """Processes for so many clips: none beside this one where they are few."""
-    return settings.compute.num_workers if num_clips >= _WORKERS_PAY_FROM else 0
+def few_workers(compute: ComputeSettings, num_clips: int) -> ComputeSettings:
+    """No processes beside this one where clips are few."""
+    return compute if num_clips >= _WORKERS_PAY_FROM else compute.model_copy(update={"num_workers": 0})
 
 
 def _examined(root: Path, paths: Sequence[str], settings: Settings, progress: bool) -> list[Examined]:
     """What is in the files, in their order; too few frames are a reason as well."""
-    num_workers = workers_for(len(paths), settings)
+    num_workers = few_workers(settings.compute, len(paths)).num_workers
     done = examine_all(root, paths, settings.data.decoder, num_workers)
     found = {one.path: one for one in tqdm(done, total=len(paths), desc="examining", disable=not progress)}
     return [found[path] for path in paths]
 
 
-def _computed_flow(catalog: Catalog, settings: Settings, place: Settings, progress: bool) -> dict[str, str]:
-    """Bring flow of every clip into its place; hash -> reason of those that have none."""
-    store = flow_store(place)
-    _borrow(catalog, settings, store)
+def _computed_flow(catalog: Catalog, settings: Settings, store: FlowStore, progress: bool) -> dict[str, str]:
+    """Bring flow of every clip into the store; hash -> reason of those that have none."""
     report = extract(
         catalog.table.drop_duplicates("video"),
         catalog.root,
         store,
         settings.flow.estimator,
         settings.sampling.grid,
-        workers_for(len(catalog), settings),
+        few_workers(settings.compute, len(catalog)).num_workers,
         device=settings.compute.device,
         decoder=settings.data.decoder,
         progress=progress,
@@ -91,16 +92,15 @@ def _computed_flow(catalog: Catalog, settings: Settings, place: Settings, progre
     return {outcome.video: outcome.reason for outcome in report.broken}
 
 
-def _borrow(catalog: Catalog, settings: Settings, store: FlowStore) -> None:
+def _borrow(digests: set[str], experiment: Experiment, store: FlowStore) -> None:
     """Copy what `tmal flow` has stored of the same files; extraction makes anew what does not fit."""
-    root = in_project(settings.data.root)
-    if not (root / FILE_NAME).is_file():
+    if not (experiment.settings.data.folder / FILE_NAME).is_file():
         return
     with suppress(DataError):  # a data set that has moved away: its flow is computed again
-        known = load_catalog(root).table
+        known = experiment.catalog.table
         ids = dict(zip(known["sha256"], known["video"], strict=True))
-        for digest in set(catalog.table["sha256"]) & set(ids):
-            source, target = flow_store(settings).path(ids[digest]), store.path(digest)
+        for digest in digests & set(ids):
+            source, target = experiment.flow_store.path(ids[digest]), store.path(digest)
             if source.is_file() and not target.exists():
                 with atomic_path(target) as temporary:
                     shutil.copyfile(source, temporary)

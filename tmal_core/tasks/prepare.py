@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from tmal_core.config import Settings, in_project, load_settings
+from tmal_core.config import EpisodeSettings, Settings, load_settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
 from tmal_core.data.sets.folder import Folder, match, walk
 from tmal_core.data.sets.lists import FILE_NAME as SPLITS_NAME
@@ -27,7 +27,6 @@ from tmal_core.data.sets.sources import SOURCES
 from tmal_core.data.video.examine import Examined, Journal, examine_all
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path
-from tmal_core.tasks.synthesise import DIAGNOSTIC, synthesise
 
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
 STATUSES = ("used", "missing", "undecodable", "too short")
@@ -71,7 +70,7 @@ class Preparation:
         return "\n".join([*lines, *self.notes])
 
 
-def prepare(
+def prepare_data_set(
     settings: Settings, videos: str | Path | None = None, decode: bool = True, progress: bool = True
 ) -> Preparation:
     """Examine every listed video and write the catalogue.
@@ -85,14 +84,16 @@ def prepare(
     Raises:
         DataError: no splits, no videos, more lost ones than `prepare.max_lost`, or a class without any.
     """
-    root = in_project(settings.data.root)
+    root = settings.data.folder
     table = load_splits(root)
     check_published(table, settings.data.name, any_counts=True)
     folder = _walk(root, _videos_folder(root, videos))
     found = match(table, folder)
     listed = table.join(found)
     if decode:
-        examined = _examine(root, folder.root, found["file"], settings, progress)
+        examined = _examine(
+            root, folder.root, found["file"], settings.data.decoder, settings.compute.num_workers, progress
+        )
         listed = listed.join(pd.DataFrame([_figures(examined.get(file)) for file in found["file"]], index=table.index))
         listed["status"], listed["reason"] = _judge(listed, settings.prepare.min_frames)
     else:
@@ -101,8 +102,8 @@ def prepare(
     extra = sorted(set(folder.paths()) - set(found["file"]))
     _write(root / REPORT, report)
     _write(root / PROBLEMS, _problems(listed, folder, extra))
-    _check(listed, folder, root, settings)
-    notes = _notes(listed, settings)
+    _check(listed, folder, root, settings.prepare.max_lost)
+    notes = _notes(listed, settings.episodes)
     catalog = _save(root, folder.root, listed) if decode else None
     return Preparation(settings.data.name, root, listed, report, len(extra), catalog, notes)
 
@@ -126,7 +127,7 @@ def prepare_own(
     Raises:
         SettingsError, DataError: as `own_splits` and `prepare` do; or classes that were dealt out otherwise before.
     """
-    root = in_project(settings.data.root)
+    root = settings.data.folder
     folder = _walk(root, Path(videos))
     table = own_splits(folder, numbers, settings.seed, settings.episodes.way)
     if (root / SPLITS_NAME).is_file():
@@ -137,7 +138,7 @@ def prepare_own(
             remedy = f"Use the old numbers and seed, or remove {root / SPLITS_NAME} to deal all classes out anew."
             raise DataError(f"classes in the splits of {root / SPLITS_NAME}", got, remedy)
     save_splits(root, table)
-    prepared = prepare(settings, videos, decode, progress)
+    prepared = prepare_data_set(settings, videos, decode, progress)
     empty = [name for name in folders_without_videos(folder) if not (name == "flow" and folder.root == root.resolve())]
     if empty:
         prepared.notes.append(f"{len(empty)} folders without videos are no classes: {', '.join(empty)}")
@@ -178,33 +179,22 @@ def class_report(listed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def data_set(settings: Settings, progress: bool = True) -> Catalog:
-    """The catalogue that the settings name: of the diagnostic data set, made where it is missing, or of a prepared one.
-
-    Raises:
-        DataError: it is not there; what to run is said.
-    """
-    if settings.data.name == DIAGNOSTIC:
-        return synthesise(settings, progress)
-    return load_catalog(in_project(settings.data.root))
-
-
-def load_report(settings: Settings) -> pd.DataFrame:
-    """`prepare_report.csv` of the data set: one row per class.
+def load_report(folder: Path) -> pd.DataFrame:
+    """`prepare_report.csv` of the data set in a folder: one row per class.
 
     Raises:
         DataError: the file is gone or damaged.
     """
-    return _read(in_project(settings.data.root) / REPORT)
+    return _read(folder / REPORT)
 
 
-def lost_videos(settings: Settings, split: str) -> pd.DataFrame:
+def lost_videos(folder: Path, split: str) -> pd.DataFrame:
     """The rows of `prepare_problems.csv` for listed videos of a split that are not used.
 
     Raises:
         DataError: the file is gone or damaged.
     """
-    table = _read(in_project(settings.data.root) / PROBLEMS)
+    table = _read(folder / PROBLEMS)
     return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
 
 
@@ -219,16 +209,18 @@ def _walk(root: Path, videos: Path) -> Folder:
     return walk(videos, leave_out=("flow",) if videos.resolve() == root.resolve() else ())
 
 
-def _examine(root: Path, videos: Path, files: pd.Series, settings: Settings, progress: bool) -> Mapping[str, Examined]:
+def _examine(
+    root: Path, videos: Path, files: pd.Series, decoder: str, num_workers: int, progress: bool
+) -> Mapping[str, Examined]:
     """File -> what is in it; from the journal where it has not changed since."""
     wanted = [file for file in files if file]
-    with Journal(root, settings.data.decoder) as journal:
+    with Journal(root, decoder) as journal:
         found = {file: known for file in wanted if (known := journal.recall(videos, file)) is not None}
         left = [file for file in wanted if file not in found]
         bar = tqdm(total=len(wanted), initial=len(found), desc="videos", unit="video", disable=not progress)
         broken = 0
         with bar:
-            for examined in examine_all(videos, left, settings.data.decoder, settings.compute.num_workers):
+            for examined in examine_all(videos, left, decoder, num_workers):
                 found[examined.path] = examined
                 journal.add(examined)
                 bar.update()
@@ -275,10 +267,9 @@ def _problems(listed: pd.DataFrame, folder: Folder, extra: list[str]) -> pd.Data
     return pd.DataFrame(rows, columns=columns)
 
 
-def _check(listed: pd.DataFrame, folder: Folder, root: Path, settings: Settings) -> None:
+def _check(listed: pd.DataFrame, folder: Folder, root: Path, limit: float) -> None:
     good = listed["status"].isin(["used", _UNCHECKED])
     lost = listed[~good]
-    limit = settings.prepare.max_lost
     if len(lost) > limit * len(listed):
         first = lost.iloc[0]
         share = f"{len(lost):,} of {len(listed):,} ({100 * len(lost) / len(listed):.1f} %)"
@@ -295,14 +286,13 @@ def _check(listed: pd.DataFrame, folder: Folder, root: Path, settings: Settings)
         raise DataError("videos for every class", got, "Add them and run the same command again.")
 
 
-def _notes(listed: pd.DataFrame, settings: Settings) -> list[str]:
+def _notes(listed: pd.DataFrame, e: EpisodeSettings) -> list[str]:
     """What a user should know and nothing is wrong with."""
     notes = []
     pairs = listed[["split", "class_id", "class_name"]].drop_duplicates().itertuples(index=False)
     nameless = [name for split, class_id, name in pairs if name == unnamed(split, class_id)]
     if nameless:
         notes.append(f"{len(nameless)} classes are unnamed: methods that read class names need their label files")
-    e = settings.episodes
     good = listed[listed["status"].isin(["used", _UNCHECKED])]
     for split, queries in (("train", e.queries_train), ("val", e.queries_eval), ("test", e.queries_eval)):
         sizes = good.loc[good["split"] == split, "class_name"].value_counts()

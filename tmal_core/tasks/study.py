@@ -21,20 +21,18 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import Settings, settings_hash
+from tmal_core.config import EvaluationSettings, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
-from tmal_core.evaluation.statistics import interval, with_correction
-from tmal_core.models.methods import method
-from tmal_core.runtime.devices import set_up
+from tmal_core.evaluation.statistics import Interval, interval, with_correction
+from tmal_core.experiment import Experiment
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.run_folders import Run, commit, environment
-from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
 from tmal_core.tasks.evaluate import save_table
-from tmal_core.tasks.train import train
+from tmal_core.tasks.train import train_method
 
 SPLIT = "test"
 SEEDS = (0, 1, 2)
@@ -107,7 +105,7 @@ class Answers:
 
 
 def run_study(
-    settings: Settings,
+    experiment: Experiment,
     out: Path,
     variants: Iterable[str] | None = None,
     seeds: Iterable[int] = SEEDS,
@@ -117,58 +115,60 @@ def run_study(
     """Train and ask what is not there yet; seed by seed, so that a stopped study has whole seeds.
 
     Args:
+        experiment: what all variants share; its own method is not asked.
         out: folder of the study; one run folder per variant and seed, and the answers.
         variants: names in `VARIANTS`; all by default.
-        seeds: of training. Episodes are always those of `settings.seed`.
-        processes: how many trainings at once, each with `settings.compute.num_threads` threads.
+        seeds: of training. Episodes are always those of `evaluation.seed`.
+        processes: how many trainings at once, each with `compute.num_threads` threads.
 
     Raises:
-        SettingsError: an unknown variant, or several views: they would be other frames for each seed of training, and
-            differences would not be paired.
+        SettingsError: an unknown variant, or a setting of the user's that a variant sets to another value.
     """
-    if settings.evaluation.views != 1:
-        raise SettingsError("evaluation.views of 1 in a study", str(settings.evaluation.views), "Set it to 1.")
     names = list(VARIANTS) if variants is None else list(variants)
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         raise SettingsError(f"variants among {', '.join(VARIANTS)}", ", ".join(unknown), "Correct their names.")
-    units = [(name, seed) for seed in seeds for name in names if seed == min(seeds) or _learns(settings, name)]
-    missing = [unit for unit in units if not _answers_file(out, settings, *unit).exists()]
+    _require_free(experiment, names)
+    units = _units(experiment, out, names, sorted(seeds))
+    missing = [unit for unit in units if not unit.file.exists()]
     bar = tqdm(total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress)
     if processes <= 1:
         for unit in missing:
-            _answer(settings, out, *unit)
+            _evaluate_unit(unit)
             bar.update()
     elif missing:
         with Pool(processes, max_tasks_per_child=1) as pool:
             try:
-                for done in as_completed([pool.submit(_answer, settings, out, *unit) for unit in missing]):
+                for done in as_completed([pool.submit(_evaluate_unit, unit) for unit in missing]):
                     done.result()
                     bar.update()
             except BaseException:
                 pool.abandon()  # a training takes minutes, and goes on from its last validation the next time
                 raise
     bar.close()
-    return _read(settings, out, units)
+    return _read(experiment, units)
 
 
-def accuracy_table(settings: Settings, answers: Answers) -> pd.DataFrame:
-    """One row per variant and protocol: mean over seeds, interval over classes and clips, spread over seeds."""
+def accuracy_table(answers: Answers, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
+    """One row per variant and protocol: mean over seeds, interval over classes and clips, spread over seeds.
+
+    Args:
+        settings: hash of the study's, for the table.
+    """
     rows = []
     for name, by_seed in answers.right.items():
         for protocol, episodes in answers.episodes.items():
             values = answers.by_seed(name, protocol)
-            found = _interval(settings, answers, values.mean(0), protocol)
+            found = _interval(answers, values.mean(0), protocol, evaluation)
             per_seed = values.mean((1, 2, 3))
             row = {"method": name, "title": VARIANTS[name].title, "protocol": protocol}
             row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
             row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": _spread(per_seed)}
-            row |= {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings_hash(settings)}
-            rows.append(row)
+            rows.append(row | {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings})
     return pd.DataFrame(rows)
 
 
-def difference_table(settings: Settings, answers: Answers) -> pd.DataFrame:
+def difference_table(answers: Answers, evaluation: EvaluationSettings) -> pd.DataFrame:
     """One row per question, variant and protocol: points over the reference, paired on episodes and seeds."""
     rows = []
     for question, (reference, compared) in QUESTIONS.items():
@@ -177,11 +177,11 @@ def difference_table(settings: Settings, answers: Answers) -> pd.DataFrame:
                 continue
             for protocol in answers.episodes:
                 values = answers.by_seed(name, protocol) - answers.by_seed(reference, protocol)
-                found = _interval(settings, answers, values.mean(0), protocol)
+                found = _interval(answers, values.mean(0), protocol, evaluation)
                 row = {"question": question, "first": name, "second": reference, "protocol": protocol}
                 row |= {"points": found.mean, "low": found.low, "high": found.high}
                 rows.append(row | {"seed_spread": _spread(values.mean((1, 2, 3))), "p": found.p_value})
-    return with_correction(pd.DataFrame(rows), settings.evaluation.confidence)
+    return with_correction(pd.DataFrame(rows), evaluation.confidence)
 
 
 def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:
@@ -215,16 +215,17 @@ class StudyTables(NamedTuple):
     goals: pd.DataFrame | None
 
 
-def save_study(settings: Settings, answers: Answers, out: Path) -> StudyTables:
+def save_study(experiment: Experiment, answers: Answers, out: Path) -> StudyTables:
     """Make the tables and write them to `out/tables` as CSV, every digit kept, with `study.json` on where from."""
-    accuracy = accuracy_table(settings, answers)
+    evaluation = experiment.settings.evaluation
+    accuracy = accuracy_table(answers, evaluation, experiment.hash)
     on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(answers.episodes)
     whole = on_diagnostic and set(VARIANTS) <= set(answers.right)
-    tables = StudyTables(accuracy, difference_table(settings, answers), goal_table(accuracy) if whole else None)
+    tables = StudyTables(accuracy, difference_table(answers, evaluation), goal_table(accuracy) if whole else None)
     for name, table in tables._asdict().items():
         if table is not None:
             save_table(table, out, f"study_{name}")
-    facts = {"settings": settings_hash(settings), **commit(), **environment(settings)}
+    facts = {"settings": experiment.hash, **commit(), **environment(experiment.settings.compute)}
     with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables
@@ -257,61 +258,64 @@ def load_study(folder: Path) -> StoredStudy:
     return StoredStudy(**tables, facts=facts)
 
 
-def _learns(settings: Settings, name: str) -> bool:
-    return method(settings.replace(VARIANTS[name].overrides).model.method).trained
+class _Unit(NamedTuple):
+    """One variant with one seed of training, and the file of its answers: named by all that they depend on."""
+
+    name: str
+    seed: int
+    experiment: Experiment
+    file: Path
 
 
-def _answer(settings: Settings, out: Path, name: str, seed: int) -> None:
+def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]) -> list[_Unit]:
+    """Seed by seed; what learns nothing has the first seed alone."""
+    units = []
+    sections = ("data", "sampling", "episodes", "model", "training", "flow", "evaluation")
+    for seed in seeds:
+        for name in names:
+            own = {**VARIANTS[name].overrides, "seed": seed}
+            varied = experiment.changed(own, own["model.method"], out / name / f"seed{seed}")
+            if seed == seeds[0] or varied.method.trained:
+                digest = settings_hash(varied.settings, *sections)
+                units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
+    return units
+
+
+def _require_free(experiment: Experiment, names: list[str]) -> None:
+    """Refuse a setting of the user's that a variant sets to another value."""
+    for name in names:
+        for key, value in VARIANTS[name].overrides.items():
+            if key != "model.method" and experiment.set_by_user.get(key, value) != value:
+                got = f"{key}={experiment.set_by_user[key]}, but variant {name} has {value}"
+                raise SettingsError("settings that no variant sets otherwise", got, "Leave it out, or the variant.")
+
+
+def _evaluate_unit(unit: _Unit) -> None:
     """Train one variant with one seed where it learns, ask it, and keep its answers."""
-    chosen = _chosen(settings, name, seed)
-    device = set_up(chosen)
-    folder = out / name / f"seed{seed}"
-    with Run.create(folder, chosen, "study") as run:
-        if _learns(settings, name):
-            train(chosen, run, progress=False)
-        model = load_model(chosen, folder, device)
-        bank = bank_of(chosen, model, folder, SPLIT, progress=False)
-        ask = evaluate_text if method(chosen.model.method).text_only else evaluate
-        catalog = split_of(settings, SPLIT)
-        right = {
-            protocol: ask(model, bank, episodes).correct for protocol, episodes in _episodes(settings, catalog).items()
-        }
+    experiment = unit.experiment.changed({})  # what it makes goes when it is done
+    with Run.create(experiment.run_dir, experiment.settings, "study", experiment.set_by_user) as run:
+        if experiment.method.trained:
+            train_method(experiment, run, progress=False)
+        bank = experiment.bank(SPLIT, progress=False)
+        ask = evaluate_text if experiment.method.text_only else evaluate
+        drawn = experiment.episodes(SPLIT)
+        right = {protocol: ask(experiment.model, bank, episodes).correct for protocol, episodes in drawn.items()}
         run.update_summary(test_pct={protocol: 100.0 * float(found.mean()) for protocol, found in right.items()})
-    file = _answers_file(out, settings, name, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(file) as temporary, temporary.open("wb") as stream:
+    unit.file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(unit.file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **right)
 
 
-def _chosen(settings: Settings, name: str, seed: int) -> Settings:
-    varied = settings.replace({**VARIANTS[name].overrides, "seed": seed})
-    return with_method(varied, varied.model.method)
-
-
-def _episodes(settings: Settings, catalog: Catalog) -> dict[str, Episodes]:
-    return draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
-
-
-def _answers_file(out: Path, settings: Settings, name: str, seed: int) -> Path:
-    """Answers are named by everything that they depend on: other settings find no file."""
-    chosen = _chosen(settings, name, seed)
-    digest = settings_hash(chosen, "data", "sampling", "episodes", "model", "training", "flow", "evaluation")
-    return out / "answers" / f"{name}-seed{seed}-{settings.seed}-{digest}.npz"
-
-
-def _read(settings: Settings, out: Path, units: list[tuple[str, int]]) -> Answers:
-    catalog = split_of(settings, SPLIT)
+def _read(experiment: Experiment, units: list[_Unit]) -> Answers:
     right: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-    for name, seed in units:
-        with np.load(_answers_file(out, settings, name, seed)) as file:
-            right.setdefault(name, {})[seed] = dict(file)
-    return Answers(right, _episodes(settings, catalog), catalog)
+    for unit in units:
+        with np.load(unit.file) as file:
+            right.setdefault(unit.name, {})[unit.seed] = dict(file)
+    return Answers(right, experiment.episodes(SPLIT), experiment.split(SPLIT))
 
 
-def _interval(settings: Settings, answers: Answers, values: np.ndarray, protocol: str):
-    e = settings.evaluation
-    episodes = answers.episodes[protocol]
-    return interval(values, episodes, answers.catalog, settings.seed, e.bootstrap, e.confidence)
+def _interval(answers: Answers, values: np.ndarray, protocol: str, e: EvaluationSettings) -> Interval:
+    return interval(values, answers.episodes[protocol], answers.catalog, e.resampling_seed, e.bootstrap, e.confidence)
 
 
 def _spread(values: np.ndarray) -> float:

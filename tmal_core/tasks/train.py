@@ -7,31 +7,26 @@ from typing import Any
 
 import pandas as pd
 
-from tmal_core.config import Settings
-from tmal_core.data.clips import ClipReader, TrainingEpisodes
-from tmal_core.data.episodes import MIXED, protocols
+from tmal_core.data.episodes import MIXED
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import encode
-from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.evaluation.scoring import evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
-from tmal_core.flow.reader import flow_reader
-from tmal_core.models.methods import method
+from tmal_core.experiment import Experiment
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
-from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.seeding import seed_everything
-from tmal_core.tasks.common import build_model, checkpoint_folder, split_of, split_text, with_method
-from tmal_core.tasks.episodes import evaluation_sampler, training_samplers
 from tmal_core.training.loop import Progress, Validated, train_model
 
 
-def train(
-    settings: Settings, run: Run, progress: bool = True, on_validation: Callable[[], None] = lambda: None
+def train_method(
+    experiment: Experiment, run: Run, progress: bool = True, on_validation: Callable[[], None] = lambda: None
 ) -> tuple[TMAL, Progress]:
-    """Train `settings.model.method`; goes on where a stopped training of the same settings left off.
+    """Train the experiment's method; goes on where a stopped training of the same settings left off.
 
     Args:
+        run: takes the metrics; its folder is the experiment's.
         on_validation: called after every validation, when the run's metrics have its line.
 
     Returns:
@@ -40,15 +35,14 @@ def train(
     Raises:
         SettingsError: the method has nothing to train.
     """
-    name = settings.model.method
-    settings = with_method(settings, name)
-    if not method(name).trained:
+    name, s = experiment.name, experiment.settings
+    if not experiment.method.trained:
         raise SettingsError("a method that is trained", f"{name}, which is not", "Evaluate it as it is.")
-    device = set_up(settings)
-    seed_everything(settings.seed)
-    model = build_model(settings, device)
-    episodes = training_episodes(settings, model.reads_flow)
-    text = class_text(model.clip, settings.model, episodes.class_names) if model.reads_text else None
+    experiment.device  # noqa: B018 - threads and the memory allocator are set before anything is made
+    seed_everything(s.seed)
+    model = experiment.build()
+    episodes = experiment.training_episodes()
+    text = class_text(model.clip, s.model, episodes.class_names) if model.reads_text else None
 
     def log(**values: Any) -> None:
         run.log_metrics(kind="train", method=name, **values)
@@ -57,10 +51,13 @@ def train(
     state = train_model(
         model,
         episodes,
-        _Validation(settings, model),
-        settings,
-        checkpoint_folder(run.path, name),
+        _Validation(experiment, model),
+        s.training,
+        s.seed,
+        experiment.checkpoints,
+        experiment.origin,
         class_text=text,
+        compute=s.compute,
         log=log,
         progress=progress,
     )
@@ -81,14 +78,6 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
     return table.assign(order=order).sort_values(["order", "episode"], ignore_index=True).drop(columns="order")
 
 
-def training_episodes(settings: Settings, with_flow: bool = False) -> TrainingEpisodes:
-    """Training episodes, evenly over the families of the data set."""
-    catalog = split_of(settings, "train")
-    reader = ClipReader(catalog, settings, settings.data.cache, flow_reader(settings, catalog) if with_flow else None)
-    samplers = training_samplers(settings, catalog)
-    return TrainingEpisodes(reader, samplers, settings.training.episodes, settings.seed)
-
-
 class _Validation:
     """Accuracy by protocol on `val`, on the same episodes every time.
 
@@ -96,21 +85,16 @@ class _Validation:
     chance: its ups and downs are luck, and would choose for all.
     """
 
-    def __init__(self, settings: Settings, model: TMAL) -> None:
-        catalog = split_of(settings, "val")
-        flow = flow_reader(settings, catalog) if model.reads_flow else None
-        self.reader = ClipReader(catalog, settings, settings.data.cache, flow)
-        self.text = split_text(settings, model, catalog)
-        self.episodes = {
-            protocol.name: Episodes.draw(
-                evaluation_sampler(settings, catalog, protocol, settings.seed), settings.training.val_episodes
-            )
-            for protocol in protocols(catalog)
-            if protocol.name != MIXED
-        }
+    def __init__(self, experiment: Experiment, model: TMAL) -> None:
+        s, catalog = experiment.settings, experiment.split("val")
+        self.evaluation, self.compute = s.evaluation, s.compute
+        self.reader = experiment.reader(catalog, cache=s.data.cache)
+        self.text = experiment.text(catalog, model)
+        drawn = experiment.episodes("val", s.training.val_episodes, s.seed)
+        self.episodes = {name: episodes for name, episodes in drawn.items() if name != MIXED}
 
     def __call__(self, model: TMAL) -> Validated:
-        bank = encode(model, self.reader, self.text, progress=False)
+        bank = encode(model, self.reader, self.text, self.evaluation, self.compute, progress=False)
         outcomes = {name: evaluate(model, bank, episodes) for name, episodes in self.episodes.items()}
         score_pct = sum(map(above_chance_pct, outcomes.values())) / len(outcomes)
         return Validated(score_pct, {name: outcome.accuracy_pct for name, outcome in outcomes.items()})

@@ -1,55 +1,98 @@
-"""Checkpoints: what was learned, and what training needs to go on as if it had not stopped.
+"""Checkpoints: what was learned, what it stands on, and what training needs to go on as if it had not stopped.
+
+A checkpoint belongs to the frozen weights beneath it and to the parts and shapes of what was learned; data set, way,
+shot, matcher or device may be others when it is used. What it was trained with is recorded in it.
 
 Saved with `torch.save`, read with `weights_only=True`: no code in a checkpoint ever runs. Written atomically.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tmal_core.errors import WeightsError
+from tmal_core.models.summary import frozen_hash
 from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import atomic_path
 
 
-def save_checkpoint(path: Path, model: TMAL, settings_hash: str, **state: Any) -> None:
-    """Write the model's tunable tensors, the hash of what they depend on, and any further state."""
-    tunable = {name: tensor.detach().cpu() for name, tensor in model.tunable().items()}
+@dataclass(frozen=True)
+class Origin:
+    """What trained weights come from.
+
+    Attributes:
+        digest: names everything that they depend on; training goes on under the same alone.
+        settings: the whole tree as dotted keys and plain values, to be shown beside results.
+    """
+
+    digest: str
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+def save_checkpoint(path: Path, model: TMAL, origin: Origin, **state: Any) -> None:
+    """Write the model's tunable tensors, the frozen weights' hash, what they come from, and any further state."""
+    content = {
+        "tunable": {name: tensor.detach().cpu() for name, tensor in model.tunable().items()},
+        "backbone": frozen_hash(model.clip),
+        "settings_hash": origin.digest,
+        "trained_with": origin.settings,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        torch.save({"tunable": tunable, "settings_hash": settings_hash, **state}, temporary)
+        torch.save({**content, **state}, temporary)
 
 
-def load_checkpoint(path: Path, model: TMAL, settings_hash: str | None = None) -> dict[str, Any]:
+def read_checkpoint_file(path: Path) -> dict[str, Any]:
+    """The whole content of a checkpoint.
+
+    Raises:
+        WeightsError: no file, or not a checkpoint.
+    """
+    if not path.is_file():
+        raise WeightsError("a checkpoint", f"{path}, which is not there", "Train first, or correct the path.")
+    needed = {"tunable", "backbone", "settings_hash", "trained_with"}
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        missing = needed - content.keys()
+    except Exception as error:  # torch.load raises many kinds; each means that this is no checkpoint of ours
+        what = " ".join(str(error).split())[:120]
+        raise WeightsError("a checkpoint of this package", f"{path} ({what})", "Train again.") from error
+    if missing:
+        got = f"{path} without {', '.join(sorted(missing))}"
+        raise WeightsError("a checkpoint of this version of the package", got, "Train again.")
+    return content
+
+
+def load_checkpoint(path: Path, model: TMAL, origin: Origin | None = None) -> dict[str, Any]:
     """Load the tunable tensors into the model and return the whole checkpoint.
 
     Args:
         path: the file.
-        model: built from the same settings.
-        settings_hash: refuse a checkpoint of other settings; None takes any that fits.
+        model: of the same parts, on the same backbone.
+        origin: to go on training: refuse a checkpoint of other settings. None takes any that fits the model.
 
     Raises:
-        WeightsError: no file, not a checkpoint, of other settings, or of another architecture.
+        WeightsError: no file, not a checkpoint, of other settings, other parts, or on another backbone.
     """
-    if not path.is_file():
-        raise WeightsError("a checkpoint", f"{path}, which is not there", "Train first, or correct the path.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        tunable, found = content["tunable"], content["settings_hash"]
-    except Exception as error:  # torch.load raises many kinds; each means that this is no checkpoint of ours
-        what = " ".join(str(error).split())[:120]
-        raise WeightsError("a checkpoint of this package", f"{path} ({what})", "Train again.") from error
-    if settings_hash is not None and found != settings_hash:
+    content = read_checkpoint_file(path)
+    if origin is not None and content["settings_hash"] != origin.digest:
         remedy = "Train in another run folder, or with the same settings."
-        raise WeightsError(f"a checkpoint of settings {settings_hash}", f"{path} of {found}", remedy)
+        got = f"{path} of {content['settings_hash']}"
+        raise WeightsError(f"a checkpoint of settings {origin.digest}", got, remedy)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.tunable().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tunable.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in content["tunable"].items()}
     if wanted != given:
         differing = sorted(set(wanted.items()) ^ set(given.items()))
         got = f"{path} with {len(given)} (first difference: {differing[0][0]})"
-        raise WeightsError(f"{len(wanted)} tunable tensors", got, "Use the settings that it was trained with.")
-    model.load_state_dict(tunable, strict=False)
+        raise WeightsError(f"{len(wanted)} tunable tensors", got, "Use the method and parts that it was trained with.")
+    beneath = frozen_hash(model.clip)
+    if content["backbone"] != beneath:
+        got = f"{path} on {content['backbone']}"
+        remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."
+        raise WeightsError(f"a checkpoint on the frozen weights {beneath}", got, remedy)
+    model.load_state_dict(content["tunable"], strict=False)
     return content

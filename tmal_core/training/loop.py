@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from tmal_core.config import Settings, settings_hash
+from tmal_core.config import ComputeSettings, TrainingSettings
 from tmal_core.data.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.errors import RunError
 from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.seeding import seed_everything
-from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
+from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
 
 
@@ -66,18 +66,16 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def training_hash(settings: Settings) -> str:
-    """Names everything that trained weights depend on."""
-    return settings_hash(settings, "seed", "data", "sampling", "episodes", "model", "training", "flow")
-
-
 def train_model(
     model: TMAL,
     episodes: TrainingEpisodes,
     validate: Validate,
-    settings: Settings,
+    recipe: TrainingSettings,
+    seed: int,
     folder: Path,
+    origin: Origin,
     class_text: Tensor | None = None,
+    compute: ComputeSettings = ComputeSettings(),
     log: Callable[..., None] = lambda **_: None,
     progress: bool = True,
 ) -> Progress:
@@ -87,25 +85,26 @@ def train_model(
     settings in the folder it goes on from there.
 
     Args:
+        seed: of dropout.
+        origin: what the weights come from; part of every checkpoint.
         class_text: (C, d) of the episodes' classes, where the model reads text.
 
     Raises:
         WeightsError: `last.pt` is of other settings or damaged.
         RunError: a gradient is not finite, or the disk is full.
     """
-    digest, recipe = training_hash(settings), settings.training
     model.low_memory = recipe.memory == "low"
     rate = recipe.backbone_learning_rate if model.parts.tune_backbone else recipe.learning_rate
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
-    state = _resumed(folder / LAST, model, optimiser, schedule, digest)
+    state = _resumed(folder / LAST, model, optimiser, schedule, origin)
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
-    loader = iter(training_loader(episodes, settings.compute.num_workers, state.episode, settings.compute.device))
+    loader = iter(training_loader(episodes, compute.num_workers, state.episode, compute.device))
     began = time.perf_counter() - state.seconds
     recent: list[Step] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:
-        recent.append(_step(model, next(loader), class_text, optimiser, schedule, settings, state.episode))
+        recent.append(_step(model, next(loader), class_text, optimiser, schedule, recipe, seed, state.episode))
         state.episode += 1
         bar.update()
         if state.episode % recipe.validate_every and state.episode < recipe.episodes:
@@ -116,25 +115,31 @@ def train_model(
         bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
         recent = []
         if state.stale == 0:
-            save_checkpoint(folder / BEST, model, digest, episode=state.episode)
-        save_checkpoint(folder / LAST, model, digest, **_snapshot(model, optimiser, schedule, state))
+            save_checkpoint(folder / BEST, model, origin, episode=state.episode)
+        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, schedule, state))
     bar.close()
-    load_checkpoint(folder / BEST, model, digest)
+    load_checkpoint(folder / BEST, model)
     model.eval()
     return state
 
 
 def _step(
-    model: TMAL, clips: EpisodeClips, class_text: Tensor | None, optimiser, schedule, settings: Settings, index: int
+    model: TMAL,
+    clips: EpisodeClips,
+    class_text: Tensor | None,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    recipe: TrainingSettings,
+    seed: int,
+    index: int,
 ) -> Step:
     """Forward and backward of one episode; an optimiser step when enough of them have accumulated.
 
     Raises:
         RunError: a gradient is not finite; the weights are as they were.
     """
-    recipe = settings.training
     model.train()
-    seed_everything(settings.seed, "dropout", index)
+    seed_everything(seed, "dropout", index)
     device = model.log_scale.device.type
     with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         result = episode_loss(model, clips, class_text, recipe.rotate, recipe.text_weight)
@@ -163,11 +168,11 @@ def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, An
     return {**states, "progress": vars(state), "gradients": gradients}
 
 
-def _resumed(path: Path, model: TMAL, optimiser, schedule, digest: str) -> Progress:
+def _resumed(path: Path, model: TMAL, optimiser, schedule, origin: Origin) -> Progress:
     """Bring everything to where the file was written; where there is none it is the start."""
     if not path.exists():
         return Progress()
-    saved = load_checkpoint(path, model, digest)
+    saved = load_checkpoint(path, model, origin)
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
     tunable = model.tunable()

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -154,6 +155,17 @@ def load_catalog(root: Path) -> Catalog:
     if not file.is_file():
         remedy = "Run `tmal synthesise` (diagnostic data) or `tmal prepare` (your videos) first."
         raise DataError(f"{FILE_NAME} in {root}", "none", remedy)
+    stat = file.stat()
+    table, videos, listed = _read(file, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    if videos is not None and not Path(videos).is_dir():
+        remedy = "Mount it, or run `tmal prepare` with --videos and its new place: nothing is decoded twice."
+        raise DataError(f"the videos of {root} in {videos}", "no such folder", remedy)
+    return Catalog(Path(videos) if videos else root, table, listed)
+
+
+@lru_cache(maxsize=8)
+def _read(file: Path, state: tuple[int, ...]) -> tuple[pd.DataFrame, str | None, dict[str, int]]:
+    """The table, the folder of the videos and how many were listed; once per process and state of the file."""
     try:
         columns = pq.read_table(file)
         facts = json.loads((columns.schema.metadata or {}).get(_METADATA, b"{}"))
@@ -163,10 +175,7 @@ def load_catalog(root: Path) -> Catalog:
         got = f"{file}, which cannot be read ({' '.join(str(error).split())[:120]})"
         raise DataError("a whole catalogue", got, "Delete it and prepare the data again.") from error
     _check_paths(table)
-    if videos is not None and not Path(videos).is_dir():
-        remedy = "Mount it, or run `tmal prepare` with --videos and its new place: nothing is decoded twice."
-        raise DataError(f"the videos of {root} in {videos}", "no such folder", remedy)
-    return Catalog(Path(videos) if videos else root, table, listed)
+    return table, videos, listed
 
 
 def _check_paths(table: pd.DataFrame) -> None:

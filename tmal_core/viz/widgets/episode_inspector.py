@@ -14,7 +14,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from tmal_core.analysis.inspection import Answer, answer_episode
-from tmal_core.config import Settings
+from tmal_core.config import EpisodeSettings
 from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.data.sets.catalog import Catalog
@@ -38,11 +38,12 @@ class EpisodeInspector(widgets.VBox):
     """An interactive view of the episodes of one split.
 
     Args:
-        settings: where the episode's way, shot, queries and seed start.
-        catalog: the split.
+        reader: of the split's clips.
+        start: where the episode's way, shot and queries start.
         models: method name -> model.
         banks: method name -> bank of the catalogue's rows.
         protocol: which protocol to show first; the first one by default.
+        seed: of the episodes, where it starts.
 
     Attributes:
         answer: what is shown now; None while an error is shown.
@@ -54,17 +55,20 @@ class EpisodeInspector(widgets.VBox):
 
     def __init__(
         self,
-        settings: Settings,
-        catalog: Catalog,
+        reader: ClipReader,
+        start: EpisodeSettings,
         models: Mapping[str, TMAL],
         banks: Mapping[str, Bank],
         protocol: str | None = None,
+        seed: int = 0,
     ) -> None:
+        catalog = reader.catalog
         self._protocols = {found.name: found for found in protocols(catalog)}
         _check(catalog, models, banks, protocol, list(self._protocols))
-        self.settings, self.catalog, self.models, self.banks = settings, catalog, dict(models), dict(banks)
+        self.catalog, self.models, self.banks = catalog, dict(models), dict(banks)
+        self._start, self._seed = start, seed
         self.answer: Answer | None = None
-        self._reader = ClipReader(catalog, settings)
+        self._reader = reader
         self._pictures: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._sampler: tuple[tuple[object, ...], EpisodeSampler] | None = None
         self.controls = self._controls(protocol)
@@ -98,7 +102,7 @@ class EpisodeInspector(widgets.VBox):
 
     def _controls(self, protocol: str | None) -> dict[str, widgets.ValueWidget]:
         titles = [(METHODS[name].title if name in METHODS else name, name) for name in self.models]
-        e = self.settings.episodes
+        e = self._start
         names = list(self._protocols)
         number = {"layout": widgets.Layout(width="150px"), "style": {"description_width": "60px"}, "max": 10**9}
         wide = {"layout": widgets.Layout(width="300px"), "style": {"description_width": "70px"}}
@@ -107,7 +111,7 @@ class EpisodeInspector(widgets.VBox):
             "protocol": widgets.Dropdown(options=names, value=protocol or names[0], description="protocol", **wide),
             "way": widgets.BoundedIntText(e.way, min=2, description="way", **number),
             "shot": widgets.BoundedIntText(e.shot, min=1, description="shot", **number),
-            "seed": widgets.BoundedIntText(self.settings.seed, min=0, description="seed", **number),
+            "seed": widgets.BoundedIntText(self._seed, min=0, description="seed", **number),
             "episode": widgets.BoundedIntText(0, min=0, description="episode", **number),
             "show": widgets.ToggleButtons(options=[WHOLE, MODEL], style={"button_width": "170px"}),
         }
@@ -142,7 +146,7 @@ class EpisodeInspector(widgets.VBox):
         key = tuple(c[name].value for name in ("protocol", "way", "shot", "seed"))
         if self._sampler is None or self._sampler[0] != key:
             name, way, shot, seed = key
-            queries = self.settings.episodes.queries_eval
+            queries = self._start.queries_eval
             self._sampler = key, EpisodeSampler(self.catalog, self._protocols[name], way, shot, queries, seed)
         return self._sampler[1]
 

@@ -1,0 +1,346 @@
+"""One experiment: settings resolved once, and everything that is made of them, each thing once, when first asked for.
+
+    defaults < preset < the preset's block for the method < what the user set
+
+What a method fixes (`otam` has no adapters) nobody overrides: a user who sets such a switch to another value is told
+so. An experiment is what notebooks show, what is hashed, and what a run's record holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tmal_core.config import Settings, in_project, load_settings, settings_hash
+from tmal_core.data.clips import ClipReader, TrainingEpisodes
+from tmal_core.data.diagnostic.generate import planned
+from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
+from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.evaluation.feature_bank import Bank, load_or_encode
+from tmal_core.evaluation.scoring import Episodes
+from tmal_core.flow.reader import FlowReader
+from tmal_core.flow.store import FlowStore, flow_store
+from tmal_core.models.methods import METHODS, build, method, needs_names
+from tmal_core.models.text import SplitText, class_text
+from tmal_core.models.tmal import TMAL
+from tmal_core.runtime.devices import set_up
+from tmal_core.runtime.run_folders import Run
+from tmal_core.training.checkpoint import Origin, load_checkpoint, read_checkpoint_file
+from tmal_core.training.loop import BEST
+
+DIAGNOSTIC = "diagnostic"
+"""`data.name` of the data set that is generated."""
+
+
+class Experiment:
+    """One method under one set of settings.
+
+    Args:
+        common: settings of every method, as `load_settings` gives them.
+        set_by_user: dotted settings in them that a user set.
+        method: its name; by default the settings' `model.method`.
+        run_dir: the run folder, where trained weights and features are kept.
+        checkpoint: trained weights elsewhere than in the run folder.
+
+    Raises:
+        SettingsError: there is no such method, or a switch was set that the method fixes to another value.
+    """
+
+    def __init__(
+        self,
+        common: Settings,
+        set_by_user: Mapping[str, Any] | None = None,
+        method_name: str | None = None,
+        run_dir: str | Path | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.common, self.set_by_user = common, dict(set_by_user or {})
+        self.name = method_name or common.model.method
+        self.method = method(self.name)
+        _require_consistent(common, self.set_by_user, [self.name])
+        fixed = {f"model.{switch}": value for switch, value in self.method.forced.items()}
+        self.settings = common.for_method(self.name, fixed)
+        self.run_dir = None if run_dir is None else in_project(run_dir)
+        self._checkpoint = checkpoint
+        self._banks: dict[str, Bank] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers get what it was made of, not what it has made."""
+        return Experiment, (self.common, self.set_by_user, self.name, self.run_dir, self._checkpoint)
+
+    @classmethod
+    def of(
+        cls,
+        preset: str | Path = "tiny",
+        overrides: Mapping[str, Any] | None = None,
+        method: str | None = None,
+        run_dir: str | Path | None = None,
+    ) -> Experiment:
+        """From a preset and what a user sets: `Experiment.of("tiny", {"training.episodes": 100}, "tmal", "runs/x")`."""
+        return cls(load_settings(preset, overrides), overrides, method, run_dir)
+
+    @classmethod
+    def of_run(
+        cls, run_dir: str | Path, overrides: Mapping[str, Any] | None = None, method: str | None = None
+    ) -> Experiment:
+        """That of a run folder, with further settings."""
+        run, more = Run.open(in_project(run_dir)), dict(overrides or {})
+        return cls(run.settings.replace(more), {**run.set_by_user, **more}, method, run.path)
+
+    @classmethod
+    def of_checkpoint(
+        cls,
+        checkpoint: Path,
+        preset: str | Path | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        method_name: str | None = None,
+        run_dir: str | Path | None = None,
+    ) -> Experiment:
+        """A trained method, used under the settings of its run or of another preset: its `model` section stays.
+
+        Args:
+            checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
+            preset: of another data set, way, shot ...
+            method_name: where the run trained several.
+            run_dir: where features are kept; nothing is written into the run that is read.
+
+        Raises:
+            WeightsError: no such file or folder, a file of another method, or one that no run made.
+            RunError: the folder is no run.
+        """
+        home, name = _home(checkpoint, method_name)
+        trained, more = cls.of_run(home, method=name), dict(overrides or {})
+        common = trained.settings
+        if preset is not None:
+            kept = {f"model.{key}": value for key, value in common.model.model_dump(mode="json").items()}
+            common = load_settings(preset).for_method(trained.name, kept)
+        file = checkpoint if checkpoint.is_file() else trained.checkpoint
+        known = {key: value for key, value in trained.set_by_user.items() if preset is None}
+        return cls(common.replace(more), {**known, **more}, trained.name, run_dir, file)
+
+    def of_methods(self, names: Iterable[str]) -> dict[str, Experiment]:
+        """The same for several methods, by name.
+
+        Raises:
+            SettingsError: switches were set that some of them fix to other values; all of them are named.
+        """
+        names = list(names)
+        _require_consistent(self.common, self.set_by_user, names)
+        return {name: Experiment(self.common, self.set_by_user, name, self.run_dir) for name in names}
+
+    def changed(
+        self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: str | Path | None = None
+    ) -> Experiment:
+        """One with further settings, as if the user had set them too."""
+        common = self.common.replace(overrides)
+        where = self.run_dir if run_dir is None else run_dir
+        return Experiment(common, {**self.set_by_user, **overrides}, method_name or self.name, where, self._checkpoint)
+
+    @property
+    def hash(self) -> str:
+        """Names the resolved settings."""
+        return settings_hash(self.settings)
+
+    @property
+    def origin(self) -> Origin:
+        """What weights that are trained under these settings come from."""
+        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
+        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to compute; torch has the threads that the settings say."""
+        return set_up(self.settings.compute)
+
+    # data
+
+    @property
+    def catalog(self) -> Catalog:
+        """The whole data set."""
+        return load_catalog(self.settings.data.folder)
+
+    def split(self, name: str) -> Catalog:
+        """One split of it: train, val or test."""
+        return self.catalog.select(name)
+
+    @property
+    def flow_store(self) -> FlowStore:
+        """Where the data set's flow by the settings' estimator is kept."""
+        return flow_store(self.settings.data.folder, self.settings.flow)
+
+    def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
+        """Reads clips of a catalogue as the settings say; with flow where the method reads it, or as asked."""
+        s = self.settings
+        flow = None
+        if s.model.reads_flow if with_flow is None else with_flow:
+            flow = FlowReader(catalog, self.flow_store, s.flow.estimator)
+        views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
+        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, **views)
+
+    # episodes
+
+    def training_episodes(self) -> TrainingEpisodes:
+        """Training episodes, evenly over the families of the data set."""
+        s, catalog = self.settings, self.split("train")
+        samplers = training_samplers(catalog, s.episodes, s.seed)
+        return TrainingEpisodes(self.reader(catalog, cache=s.data.cache), samplers, s.training.episodes, s.seed)
+
+    def samplers(self, split: str, seed: int | None = None) -> dict[str, EpisodeSampler]:
+        """Samplers of evaluation episodes of a split, by protocol."""
+        catalog, s = self.split(split), self.settings
+        seed = s.evaluation.seed if seed is None else seed
+        return {found.name: evaluation_sampler(catalog, found, s.episodes, seed) for found in protocols(catalog)}
+
+    def episodes(self, split: str, count: int | None = None, seed: int | None = None) -> dict[str, Episodes]:
+        """Evaluation episodes of a split by protocol; the same for every method."""
+        count = self.settings.evaluation.episodes if count is None else count
+        return {name: Episodes.draw(sampler, count) for name, sampler in self.samplers(split, seed).items()}
+
+    def require_episodes(self) -> None:
+        """Check, before anything runs, that every split has the classes and clips for the episodes that are asked for.
+
+        What the diagnostic data set will hold is known before it is made. Of another data set the catalogue tells;
+        without one there is nothing to check.
+
+        Raises:
+            EpisodeError: too few classes, or too few clips in a class.
+            DataError: a catalogue that cannot be read, or lacks a split.
+        """
+        data, e = self.settings.data, self.settings.episodes
+        if data.name == DIAGNOSTIC:
+            catalog = planned(data.folder, data.clips)
+        elif (data.folder / FILE_NAME).is_file():
+            catalog = self.catalog
+        else:
+            return
+        training_samplers(catalog.select("train"), e, self.settings.seed)
+        for split in ("val", "test"):
+            part = catalog.select(split)
+            for found in protocols(part):
+                evaluation_sampler(part, found, e, self.settings.evaluation.seed)
+
+    # model
+
+    def build(self) -> TMAL:
+        """The method untrained, for clips of the size that the settings crop.
+
+        Raises:
+            SettingsError: the backbone takes pictures of another size.
+        """
+        model = build(self.settings.model, self.device)
+        height, width = model.clip.visual.image_size
+        crop = self.settings.sampling.crop
+        if (height, width) != (crop, crop):
+            remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
+            backbone = self.settings.model.backbone
+            raise SettingsError(f"crops of {height} pixels, as {backbone} takes", f"sampling.crop {crop}", remedy)
+        return model
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the method's checkpoints in the run folder."""
+        if self.run_dir is None:
+            raise SettingsError("an experiment with a run folder", "none", "Pass run_dir.")
+        return self.run_dir / "checkpoints" / self.name
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether trained weights were named when it was made."""
+        return self.method.trained and self._checkpoint is not None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """File of the trained weights that are used; None for a method that is not trained."""
+        return (self._checkpoint or self.checkpoints / BEST) if self.method.trained else None
+
+    @cached_property
+    def model(self) -> TMAL:
+        """The method in eval mode, with its best trained weights where it is trained.
+
+        Raises:
+            WeightsError: it was not trained in this run, or stands on other weights or parts.
+        """
+        model = self.build().eval()
+        if self.checkpoint is not None:
+            load_checkpoint(self.checkpoint, model)
+        return model
+
+    @cached_property
+    def trained_with(self) -> dict[str, Any]:
+        """Dotted settings under which the weights were trained; empty for a method that is not trained."""
+        return {} if self.checkpoint is None else read_checkpoint_file(self.checkpoint)["trained_with"]
+
+    @property
+    def trained_in_words(self) -> str:
+        """What the weights were trained with, for people."""
+        t = self.trained_with
+        if "data.name" not in t:
+            return f"weights of {t.get('adopted_from', 'unknown origin')}"
+        where = f"{t['data.name']}, {t['episodes.way']}-way {t['episodes.shot']}-shot, seed {t['seed']}"
+        return f"trained on {where}: {self.checkpoint}"
+
+    def text(self, catalog: Catalog, model: TMAL | None = None) -> SplitText | None:
+        """Text features of a catalogue's classes, on the CPU; None for a method that asks for no class names.
+
+        Raises:
+            DataError: classes without names, which this method cannot do without.
+        """
+        if not needs_names(self.settings.model):
+            return None
+        require_names(catalog)
+        names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
+        clip = (model or self.model).clip
+        return SplitText(class_text(clip, self.settings.model, names.tolist()).cpu(), class_of)
+
+    def bank(self, split: str, progress: bool = True) -> Bank:
+        """The clip tokens of a split by the model, kept in the run folder."""
+        if split not in self._banks:
+            s, catalog = self.settings, self.split(split)
+            folder = self.checkpoints.parents[1] / "features"
+            reader, text = self.reader(catalog), self.text(catalog)
+            bank = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
+            self._banks[split] = bank
+        return self._banks[split]
+
+
+def _require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:
+    """Refuse what a user, or a method's own block, sets against what the method fixes."""
+    against: dict[str, list[str]] = {}
+    for name in names:
+        blocks = common.methods.get(name, {})
+        asked = {**{key: value for key, value in set_by_user.items() if not key.startswith("methods.")}, **blocks}
+        for switch, value in method(name).forced.items():
+            key = f"model.{switch}"
+            if key in asked and asked[key] != value:
+                against.setdefault(f"{key}={asked[key]}", []).append(f"{name} has {value}")
+    if against:
+        key = next(iter(against))
+        free = [name for name in METHODS if key.split("=")[0].removeprefix("model.") not in method(name).forced]
+        remedy = f"Leave it out, or set it for one method that has a choice: --set methods.{free[-1]}.{key}"
+        remedy = remedy if free else "Leave it out."
+        got = "; ".join(f"{key}, but {', '.join(who)}" for key, who in against.items())
+        raise SettingsError("settings that the method does not fix otherwise", got, remedy + ".")
+
+
+def _home(checkpoint: Path, name: str | None) -> tuple[Path, str | None]:
+    """The run folder of a checkpoint, and the name of its method."""
+    path = checkpoint.resolve()
+    if not path.exists():
+        remedy = "Train first (`tmal train`), or correct the path."
+        raise WeightsError("a run folder, or a checkpoint in one", f"{checkpoint}, which is not there", remedy)
+    if path.is_dir():
+        return path, name
+    found, home = path.parent.name, path.parents[min(2, len(path.parents) - 1)]
+    if not (home / "run.json").exists():
+        remedy = "Name the run folder. A checkpoint of other code becomes a run by `tmal adopt`."
+        raise WeightsError("a run folder, or a checkpoint in its checkpoints/<method>/", str(checkpoint), remedy)
+    if name not in (None, found):
+        remedy = "Name the method that it was trained for, or leave the method out."
+        raise WeightsError(f"a checkpoint of {name}", f"{checkpoint} of {found}", remedy)
+    return home, found
