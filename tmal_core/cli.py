@@ -1,4 +1,4 @@
-"""The command line: `tmal <command>`, one command per task.
+"""The command line: `tmal <command>`, one command per task. `tmal --install-completion` teaches it to the shell.
 
 An error of the user ends in one line on stderr and exit code 1, Ctrl-C in one line and 130. Anything else that escapes
 keeps its traceback: it is a defect of ours. Each command imports what it needs when it runs, so that help is instant.
@@ -6,14 +6,17 @@ keeps its traceback: it is a defect of ours. Each command imports what it needs 
 
 from __future__ import annotations
 
-import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import typer
+from typer import Argument, Option
+
+from tmal_core import __version__
 from tmal_core.errors import DataError, SettingsError, TmalError
 from tmal_core.runtime.files import full_disk_is_clear
 
@@ -23,26 +26,34 @@ if TYPE_CHECKING:
     from tmal_core.runtime.run_folders import Run
 
 EXAMPLES = """examples:
+
+\b
   tmal suite --preset tiny --set training.episodes=500 --set seed=3 --out runs/x
   tmal train --preset tiny --set training.learning_rate=0.002 --out runs/fast
   tmal runs runs
 """
-
-
-_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
-"""What the system says of a path that a user chose badly. That a file is missing is told where it is looked for."""
+METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter, st_adapter_mean, tmal"
+"""For help, which is not to wait for torch; a test holds it against the methods that there are."""
 LONGEST_ERROR = 60
 """Characters of a run's error in the list of runs; all of it stands in its run.json."""
+_PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
+"""What the system says of a path that a user chose badly. That a file is missing is told where it is looked for."""
+
+_WIDE = {"context_settings": {"max_content_width": 120}, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+app = typer.Typer(name="tmal", epilog=EXAMPLES, **_WIDE)
+splits = typer.Typer(no_args_is_help=True, **_WIDE)
+weights = typer.Typer(**_WIDE)
+app.add_typer(splits, name="splits")
+app.add_typer(weights, name="weights")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    arguments = _parser().parse_args(argv)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log wants a line now and then, not ten a second
     try:
-        with full_disk_is_clear(getattr(arguments, "out", None) or Path.cwd()):
-            arguments.run(arguments)
+        with full_disk_is_clear(Path.cwd()):
+            return app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
     except TmalError as error:
         return _refused(error)
     except OSError as error:
@@ -50,10 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         got, remedy = f"{error.filename} ({error.strerror})", "Choose another place, or make it readable and writable."
         return _refused(DataError("a place that can be read and written", got, remedy))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
         return 130
-    return 0
+    except typer.TyperException as error:
+        error.show()
+        return error.exit_code
 
 
 def _refused(error: TmalError) -> int:
@@ -79,439 +92,418 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tmal",
-        description="Few-shot action recognition: data, training, evaluation and the suite of notebooks.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
-
-    def command(
-        name: str,
-        run: Callable[[argparse.Namespace], None],
-        text: str,
-        settings: bool = True,
-        preset: str | None = "tiny",
-        otherwise: str = "tiny",
-    ):
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.set_defaults(run=run)
-        if settings:
-            words = f"a preset's name or a YAML file (default: {otherwise})"
-            sub.add_argument("--preset", default=preset, help=words)
-            sub.add_argument(
-                "--set",
-                action="append",
-                default=[],
-                metavar="KEY=VALUE",
-                help="change one setting, as in training.episodes=500; may be given again",
-            )
-        return sub
-
-    _suite_parser(command("suite", _suite, "run all notebooks in order and write a report"))
-
-    synthesise = command("synthesise", _synthesise, "make the diagnostic data set, where it is missing")
-    synthesise.add_argument("--out", type=Path, help="its folder, in place of data.root")
-
-    tiny = command("pretrain-tiny", _pretrain_tiny, "train the small CLIP that the project ships", settings=False)
-    tiny.add_argument("--out", type=Path, default=Path("runs/tiny_clip"), help="folder (default: runs/tiny_clip)")
-    tiny.add_argument("--steps", type=_count, help="training steps (default: the recipe's)")
-    tiny.add_argument("--seed", type=int, help="seed (default: the recipe's)")
-
-    _splits_parser(command("splits", _import_splits, "lists of a real data set", settings=False))
-
-    text = "examine the videos of a data set and write its catalogue; goes on"
-    _prepare_parser(command("prepare", _prepare, text, preset=None, otherwise="none; own videos take kinetics100"))
-
-    _flow_parser(command("flow", _flow, "optical flow for every video, where it is missing"))
-
-    _weights_parser(
-        command("weights", _weights, "weights files: what is there, what is missing, where it belongs", settings=False)
-    )
-
-    train = command("train", _train, "train one method, model.method; goes on where it was stopped")
-    train.add_argument("--out", type=Path, default=Path("runs/train"), help="run folder (default: runs/train)")
-
-    _study_parser(
-        command("study", _study, "train every variant with several seeds and compare them; goes on where it stopped")
-    )
-
-    adopt = command("adopt", _adopt, "make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it")
-    adopt.add_argument(
-        "--from", dest="source", required=True, metavar="FILE", help="checkpoint, or its name in weights"
-    )
-    adopt.add_argument("--out", type=Path, default=Path("runs/adopted"), help="run folder (default: runs/adopted)")
-
-    text = "accuracy of methods on the test split, by protocol, with intervals"
-    _evaluate_parser(command("evaluate", _evaluate, text, preset=None, otherwise="the run's, or tiny"))
-
-    text = "name new clips from a few examples per class, as CSV"
-    _classify_parser(command("classify", _classify, text, preset=None, otherwise="kinetics100"))
-
-    runs = command("runs", _runs, "list the runs below a folder", settings=False)
-    runs.add_argument("root", type=Path, nargs="?", default=Path("runs"), help="folder of runs (default: runs)")
-    return parser
+def _preset(default: str) -> Any:
+    return Option("--preset", help=f"a preset's name or a YAML file (default: {default})", show_default=False)
 
 
-def _suite_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("runs/suite"), help="run folder (default: runs/suite)")
-    parser.add_argument("--fresh", action="store_true", help="empty the run folder first instead of going on in it")
-    parser.add_argument(
-        "--parameter",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a further parameter of the notebooks that know it; may be given again",
-    )
-    parser.add_argument(
-        "--cell-timeout", type=_count, metavar="SECONDS", help="longest time for one cell (default: none)"
-    )
+Preset = Annotated[str, _preset("tiny")]
+Sets = Annotated[
+    list[str],
+    Option("--set", metavar="KEY=VALUE", help="change one setting, as in training.episodes=500; may be given again"),
+]
+Out = Annotated[Path, Option("--out", help="run folder")]
+Count = Annotated[int, Option(min=1)]
+Method = Annotated[str | None, Option("--method", metavar="NAME", help=f"one of {METHODS}", show_default=False)]
+Methods = Annotated[
+    list[str],
+    Option("--method", metavar="NAME", help=f"{METHODS}; may be given again (default: the run's)", show_default=False),
+]
+NONE: list[str] = []
 
 
-def _prepare_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--videos", type=Path, help="folder of the videos (default: that of the last pass, data.root)")
-    parser.add_argument("--out", type=Path, help="data folder of catalogue and reports, in place of data.root")
-    parser.add_argument(
-        "--split-by-class",
-        metavar="TRAIN/VAL/TEST",
-        help="the folder has one subfolder per class: deal them out, as 64/12/24, numbers of classes or percentages",
-    )
-    parser.add_argument("--check", action="store_true", help="only compare lists and folder; no video is opened")
+@app.callback(invoke_without_command=True)
+def _about(
+    context: typer.Context, version: Annotated[bool, Option("--version", help="show the version and leave")] = False
+) -> None:
+    """Few-shot action recognition: data, training, evaluation and the suite of notebooks."""
+    if version or context.invoked_subcommand is None:
+        print(f"tmal {__version__}" if version else context.get_help())
+        raise typer.Exit
 
 
-def _flow_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, help="folder of the data set, in place of data.root; flow is kept beside it"
-    )
-    parser.add_argument("--estimator", metavar="NAME", help="in place of flow.estimator")
-    parser.add_argument("--cluster", choices=("slurm", "local"), help="run as jobs by submitit (default: this process)")
-    parser.add_argument("--num-shards", type=_count, default=1, metavar="N", help="jobs on the cluster (default: 1)")
-    parser.add_argument(
-        "--job",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of submitit, as in slurm_partition=gpu; may be given again",
-    )
-
-
-def _weights_parser(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(action="list")
-    actions = parser.add_subparsers(dest="action", metavar="<action>", title="actions (default: list)")
-    actions.add_parser("list", help="a table of all files, each held against its checksum")
-    fetch = actions.add_parser("fetch", help="download one into its place; goes on where it was stopped")
-    fetch.add_argument("name", metavar="NAME", help="from the list, or <model>:<weights> as open_clip calls them")
-    fetch.add_argument("--url", help="where from, in place of the official address")
-    keep = actions.add_parser("record", help="write down the checksum of a file whose publisher states none")
-    keep.add_argument("name", metavar="NAME", help="from the list")
-
-
-def _study_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/study"), help="folder of the study (default: runs/study)"
-    )
-    parser.add_argument("--variant", action="append", metavar="NAME", help="may be given again (default: all)")
-    parser.add_argument("--seeds", type=_count, default=3, metavar="N", help="seeds of training, 0..N-1 (default: 3)")
-    parser.add_argument("--processes", type=_count, default=1, metavar="N", help="trainings at once (default: 1)")
-
-
-def _evaluate_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="run folder: its settings and trained methods are used, tables are written to it (default: runs/train; "
-        "with --checkpoint runs/evaluate)",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="PATH",
-        help="a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read",
-    )
-    parser.add_argument("--method", action="append", metavar="NAME", help="may be given again (default: the run's)")
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="split (default: test)")
-
-
-def _splits_parser(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    text = "read lists in CLIP-FSAR's format, check them, and write splits.csv into the data folder"
-    sub = actions.add_parser("import", help=text, description=text[0].upper() + text[1:] + ".")
-    sub.add_argument(
-        "--from",
-        dest="sources",
-        action="append",
-        required=True,
-        type=Path,
-        metavar="PATH",
-        help="a checkout of CLIP-FSAR, a folder with its lists, or a single list; may be given again",
-    )
-    sub.add_argument("--preset", required=True, help="of the data set: a preset's name or a YAML file")
-    sub.add_argument("--out", type=Path, help="data folder, in place of the preset's data.root")
-    sub.add_argument("--labels", type=Path, metavar="FOLDER", help="of Something-Something's label files")
-    sub.add_argument("--any-counts", action="store_true", help="accept lists with more or fewer videos than published")
-
-
-def _count(text: str) -> int:
-    """A whole number from 1 on."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text}")
-    return number
-
-
-def _classify_parser(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--support", required=True, type=Path, metavar="FOLDER", help="of examples, one subfolder per class"
-    )
-    parser.add_argument(
-        "--queries", required=True, type=Path, metavar="PATH", help="of the new clips: a folder, or one video"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="PATH",
-        help="a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)",
-    )
-    parser.add_argument(
-        "--method", metavar="NAME", help="(default: the run's; without --checkpoint otam, which matches frame by frame)"
-    )
-    parser.add_argument(
-        "--unsure-below", type=float, metavar="P", help="answers less probable than this are 'unsure' (default: 0.6)"
-    )
-    parser.add_argument(
-        "--flow-folder",
-        type=Path,
-        metavar="FOLDER",
-        help="keep computed flow here for the next time (default: nowhere)",
-    )
-    parser.add_argument("--force", action="store_true", help="accept a backbone that never saw a photograph")
-    parser.add_argument("--out", type=Path, default=Path("answers.csv"), help="table (default: answers.csv)")
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
-    from tmal_core.config import load_settings
-
-    return load_settings(arguments.preset, parse_overrides(arguments.set))
-
-
-def _experiment(arguments: argparse.Namespace, run_dir: Path | None = None, **more: Any) -> Experiment:
-    """What preset and --set say, with what further options of the command say."""
-    overrides = parse_overrides(arguments.set) | more
-    _settings(arguments)  # a wrong setting is told before anything heavy is loaded
-
-    from tmal_core.experiment import Experiment
-
-    return Experiment.of(arguments.preset, overrides, run_dir=run_dir)
-
-
-def _suite(arguments: argparse.Namespace) -> None:
-    _settings(arguments)  # a wrong setting is told before the notebook libraries are loaded
+@app.command()
+def suite(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Out = Path("runs/suite"),
+    fresh: Annotated[bool, Option("--fresh", help="empty the run folder first instead of going on in it")] = False,
+    parameter: Annotated[
+        list[str],
+        Option(metavar="NAME=VALUE", help="a further parameter of the notebooks that know it; may be given again"),
+    ] = NONE,
+    cell_timeout: Annotated[
+        int | None, Option(min=1, metavar="SECONDS", help="longest time for one cell", show_default="none")
+    ] = None,
+) -> None:
+    """Run all notebooks in order and write a report."""
+    _settings(preset, sets)  # a wrong setting is told before the notebook libraries are loaded
 
     from tmal_core.suite.notebook_runs import run_suite
 
     run_suite(
-        arguments.out,
-        arguments.preset,
-        parse_overrides(arguments.set),
-        parse_overrides(arguments.parameter),
-        fresh=arguments.fresh,
-        cell_timeout_s=arguments.cell_timeout,
+        out,
+        preset,
+        parse_overrides(sets),
+        parse_overrides(parameter),
+        fresh=fresh,
+        cell_timeout_s=cell_timeout,
         say=lambda line: print(line, flush=True),
     )
 
 
-def _synthesise(arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+@app.command()
+def synthesise(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Annotated[Path | None, Option(help="its folder, in place of data.root")] = None,
+) -> None:
+    """Make the diagnostic data set, where it is missing."""
+    settings = _settings(preset, sets, **_root(out))
 
     from tmal_core.tasks.synthesise import make_diagnostic
 
-    if arguments.out:
-        settings = settings.replace({"data.root": str(arguments.out.resolve())})
     catalog = make_diagnostic(settings.data, settings.compute.num_threads)
-    print(f"{len(catalog.table)} clips in {arguments.out or settings.data.root}")
+    print(f"{len(catalog.table)} clips in {out or settings.data.root}")
 
 
-def _pretrain_tiny(arguments: argparse.Namespace) -> None:
-    from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny
+@app.command("pretrain-tiny")
+def pretrain_tiny(
+    out: Annotated[Path, Option(help="folder")] = Path("runs/tiny_clip"),
+    steps: Annotated[int | None, Option(min=1, help="training steps", show_default="the recipe's")] = None,
+    seed: Annotated[int | None, Option(help="seed", show_default="the recipe's")] = None,
+) -> None:
+    """Train the small CLIP that the project ships."""
+    from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny_clip
 
-    given = {key: value for key in ("steps", "seed") if (value := getattr(arguments, key)) is not None}
-    facts = pretrain_tiny(arguments.out, Recipe(**given))
-    print(f"{arguments.out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    given = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
+    facts = pretrain_tiny_clip(out, Recipe(**given))
+    print(f"{out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
-def _import_splits(arguments: argparse.Namespace) -> None:
-    from tmal_core.config import load_settings
+@splits.callback()
+def _splits() -> None:
+    """Lists of a real data set."""
 
-    data = load_settings(arguments.preset).data
+
+@splits.command("import")
+def import_lists(
+    sources: Annotated[
+        list[Path],
+        Option(
+            "--from",
+            metavar="PATH",
+            help="a checkout of CLIP-FSAR, a folder with its lists, or a single list; may be given again",
+        ),
+    ],
+    preset: Annotated[str, Option(help="of the data set: a preset's name or a YAML file")],
+    out: Annotated[Path | None, Option(help="data folder, in place of the preset's data.root")] = None,
+    labels: Annotated[Path | None, Option(metavar="FOLDER", help="of Something-Something's label files")] = None,
+    any_counts: Annotated[
+        bool, Option("--any-counts", help="accept lists with more or fewer videos than published")
+    ] = False,
+) -> None:
+    """Read lists in CLIP-FSAR's format, check them, and write splits.csv into the data folder."""
+    data = _settings(preset, []).data
 
     from tmal_core.tasks.splits import import_splits
 
-    out = arguments.out or data.folder
-    print(import_splits(arguments.sources, data.name, out, arguments.labels, arguments.any_counts))
+    print(import_splits(sources, data.name, out or data.folder, labels, any_counts))
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
-    own = arguments.split_by_class
-    if own and arguments.videos is None:
+@app.command()
+def prepare(
+    preset: Annotated[str | None, _preset("none; own videos take kinetics100")] = None,
+    sets: Sets = NONE,
+    videos: Annotated[
+        Path | None, Option(help="folder of the videos (default: that of the last pass, data.root)")
+    ] = None,
+    out: Annotated[Path | None, Option(help="data folder of catalogue and reports, in place of data.root")] = None,
+    split_by_class: Annotated[
+        str | None,
+        Option(
+            metavar="TRAIN/VAL/TEST",
+            help="the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages",
+        ),
+    ] = None,
+    check: Annotated[bool, Option("--check", help="only compare lists and folder; no video is opened")] = False,
+) -> None:
+    """Examine the videos of a data set and write its catalogue; goes on."""
+    if split_by_class and videos is None:
         raise SettingsError("--videos with --split-by-class", "none", "Name the folder with one subfolder per class.")
-    if not own and arguments.preset is None:
+    if not split_by_class and preset is None:
         remedy = "Name one of the real data sets, or pass --split-by-class for your own videos."
         raise SettingsError("--preset or --split-by-class", "neither", remedy)
     # Your own clips are nearest to Kinetics, but their classes may speak of left and right.
-    near = ["sampling.flip=false", "prepare.max_lost=0.02"] if arguments.preset is None else []
-    arguments.preset, arguments.set = arguments.preset or "kinetics100", [*near, *arguments.set]
-    settings = _settings(arguments)
+    near = ["sampling.flip=false", "prepare.max_lost=0.02"] if preset is None else []
+    settings = _settings(preset or "kinetics100", [*near, *sets], **({} if split_by_class else _root(out)))
 
     from tmal_core.tasks.prepare import own_settings, prepare_data_set, prepare_own
 
-    if own:
-        settings = own_settings(settings, arguments.videos, arguments.out)
-        prepared, preset = prepare_own(settings, arguments.videos, own, decode=not arguments.check)
-        print(f"{prepared}\nfor all later commands: --preset {preset}")
-        return
-    if arguments.out:
-        settings = settings.replace({"data.root": str(arguments.out.resolve())})
-    print(prepare_data_set(settings, arguments.videos, decode=not arguments.check))
+    if split_by_class:
+        settings = own_settings(settings, videos, out)
+        prepared, written = prepare_own(settings, videos, split_by_class, decode=not check)
+        print(f"{prepared}\nfor all later commands: --preset {written}")
+    else:
+        print(prepare_data_set(settings, videos, decode=not check))
 
 
-def _flow(arguments: argparse.Namespace) -> None:
-    changes = {"data.root": arguments.out and str(arguments.out.resolve()), "flow.estimator": arguments.estimator}
-    experiment = _experiment(arguments, **{key: value for key, value in changes.items() if value})
-    job = parse_overrides(arguments.job)
-    if (job or arguments.num_shards > 1) and arguments.cluster is None:
+@app.command()
+def flow(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Annotated[
+        Path | None, Option(help="folder of the data set, in place of data.root; flow is kept beside it")
+    ] = None,
+    estimator: Annotated[str | None, Option(metavar="NAME", help="in place of flow.estimator")] = None,
+    cluster: Annotated[
+        Literal["slurm", "local"] | None, Option(help="run as jobs by submitit", show_default="this process")
+    ] = None,
+    num_shards: Annotated[int, Option(min=1, metavar="N", help="jobs on the cluster")] = 1,
+    job: Annotated[
+        list[str],
+        Option(metavar="NAME=VALUE", help="a parameter of submitit, as in slurm_partition=gpu; may be given again"),
+    ] = NONE,
+) -> None:
+    """Optical flow for every video, where it is missing."""
+    parameters = parse_overrides(job)
+    if (job or num_shards > 1) and cluster is None:
         remedy = "Add --cluster slurm, or leave out --num-shards and --job."
         raise SettingsError("--cluster with --num-shards and --job", "none", remedy)
+    experiment = _experiment(preset, sets, **_root(out), **({"flow.estimator": estimator} if estimator else {}))
 
     from tmal_core.tasks.flow import extract_flow
 
-    print(extract_flow(experiment, arguments.cluster, arguments.num_shards, job or None))
+    print(extract_flow(experiment, cluster, num_shards, parameters or None))
 
 
-def _weights(arguments: argparse.Namespace) -> None:
-    from tmal_core.tasks.weights import fetch_weights, list_weights, record_weights
-
-    if arguments.action == "fetch":
-        print(fetch_weights(arguments.name, arguments.url))
-    elif arguments.action == "record":
-        print(record_weights(arguments.name))
-    else:
-        print(list_weights())
+@weights.callback(invoke_without_command=True)
+def _weights(context: typer.Context) -> None:
+    """Weights files: what is there, what is missing, where it belongs."""
+    if context.invoked_subcommand is None:
+        list_all()
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    experiment = _experiment(arguments, arguments.out.resolve())
+@weights.command("list")
+def list_all() -> None:
+    """A table of all files, each held against its checksum."""
+    from tmal_core.tasks.weights import list_weights
+
+    print(list_weights())
+
+
+@weights.command()
+def fetch(
+    name: Annotated[str, Argument(help="from the list, or <model>:<weights> as open_clip calls them")],
+    url: Annotated[str | None, Option(help="where from, in place of the official address")] = None,
+) -> None:
+    """Download one into its place."""
+    from tmal_core.tasks.weights import fetch_weights
+
+    print(fetch_weights(name, url))
+
+
+@weights.command()
+def record(name: Annotated[str, Argument(help="from the list")]) -> None:
+    """Write down the checksum of a file whose publisher states none."""
+    from tmal_core.tasks.weights import record_weights
+
+    print(record_weights(name))
+
+
+@app.command()
+def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
+    """Train one method, --method or model.method; goes on where it was stopped."""
+    experiment = _experiment(preset, sets, out, **({"model.method": method} if method else {}))
 
     from tmal_core.models.summary import parameter_table
     from tmal_core.runtime.run_folders import Run
     from tmal_core.tasks.train import train_method
 
-    with Run.create(arguments.out, experiment.settings, "train", experiment.set_by_user) as run:
+    with Run.create(out, experiment.settings, "train", experiment.set_by_user) as run:
         model, state = train_method(experiment, run)
     print(parameter_table(model).to_string(index=False))
-    print(f"{experiment.name}: best on val {state.best_pct:.2f} %, in {arguments.out}")
+    print(f"{experiment.name}: best on val {state.best_pct:.2f} %, in {out}")
 
 
-def _adopt(arguments: argparse.Namespace) -> None:
-    experiment = _experiment(arguments, arguments.out.resolve())
-
-    from tmal_core.tasks.adopt import adopt_checkpoint
-
-    run, adopted = adopt_checkpoint(experiment, arguments.source)
-    print(f"{adopted.name} in {run.path}: tmal evaluate --out {run.path}")
-
-
-def _study(arguments: argparse.Namespace) -> None:
-    experiment = _experiment(arguments)
+@app.command()
+def study(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Annotated[Path, Option(help="folder of the study")] = Path("runs/study"),
+    variant: Annotated[
+        list[str], Option(metavar="NAME", help="may be given again (default: all)", show_default=False)
+    ] = NONE,
+    seeds: Annotated[int, Option(min=1, metavar="N", help="seeds of training, 0..N-1")] = 3,
+    processes: Annotated[int, Option(min=1, metavar="N", help="trainings at once")] = 1,
+) -> None:
+    """Train every variant with several seeds and compare them; goes on where it stopped."""
+    experiment = _experiment(preset, sets)
 
     from tmal_core.tasks.study import run_study, save_study
 
-    out = arguments.out.resolve()
-    answers = run_study(experiment, out, arguments.variant, range(arguments.seeds), arguments.processes)
+    answers = run_study(experiment, out.resolve(), variant or None, range(seeds), processes)
     tables = save_study(experiment, answers, out)
     mean = tables.accuracy.pivot(index="title", columns="protocol", values="accuracy_pct")
     print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
     if tables.goals is not None:
         print(tables.goals.round(1).to_string(index=False))
-    print(f"every digit: {arguments.out / 'tables'}")
+    print(f"every digit: {out / 'tables'}")
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
-    experiment, run = _evaluated(arguments)
+@app.command()
+def adopt(
+    source: Annotated[str, Option("--from", metavar="FILE", help="checkpoint, or its name in weights")],
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Out = Path("runs/adopted"),
+) -> None:
+    """Make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it."""
+    experiment = _experiment(preset, sets, out)
+
+    from tmal_core.tasks.adopt import adopt_checkpoint
+
+    run, adopted = adopt_checkpoint(experiment, source)
+    print(f"{adopted.name} in {run.path}: tmal evaluate --out {run.path}")
+
+
+@app.command()
+def evaluate(
+    preset: Annotated[str | None, _preset("the run's, or tiny")] = None,
+    sets: Sets = NONE,
+    out: Annotated[
+        Path | None,
+        Option(
+            help="run folder: its settings and trained methods are used, tables are written to it "
+            "(default: runs/train; with --checkpoint runs/evaluate)"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        Option(
+            metavar="PATH",
+            help="a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read",
+        ),
+    ] = None,
+    method: Methods = NONE,
+    split: Annotated[Literal["val", "test"], Option(help="split")] = "test",
+) -> None:
+    """Accuracy of methods on the test split, by protocol, with intervals."""
+    experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
 
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
-    experiments = experiment.of_methods(arguments.method) if arguments.method else {experiment.name: experiment}
-    outcomes = evaluate_methods(experiments, arguments.split)
-    table = result_table(experiments, outcomes, arguments.split)
-    path = save_table(table, run.path, f"evaluate-{arguments.split}")
-    print(
-        table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]].round(2).to_string(index=False)
-    )
+    experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
+    outcomes = evaluate_methods(experiments, split)
+    table = result_table(experiments, outcomes, split)
+    path = save_table(table, run.path, f"evaluate-{split}")
+    shown = table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
+    print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:
             print(f"{name}: {one.trained_in_words}")
     print(f"every digit: {path}")
     lost = int(table["lost_videos"].iloc[0])
     if lost:
-        print(f"{lost} listed videos of {arguments.split} are lost: {path.parent / f'lost-{arguments.split}.csv'}")
+        print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
 
 
-def _evaluated(arguments: argparse.Namespace) -> tuple[Experiment, Run]:
+def _evaluated(
+    preset: str | None, overrides: dict[str, Any], out: Path | None, read: Path | None, methods: list[str]
+) -> tuple[Experiment, Run]:
     """What is evaluated, and the run that takes its tables: never the one that a checkpoint is read from."""
-    overrides = parse_overrides(arguments.set)
-
     from tmal_core.experiment import Experiment
     from tmal_core.runtime.run_folders import Run
 
-    read, preset = arguments.checkpoint, arguments.preset
-    out = (arguments.out or Path("runs/evaluate" if read else "runs/train")).resolve()
+    out = (out or Path("runs/evaluate" if read else "runs/train")).resolve()
     found = (out / "run.json").exists()
     if read:
         if out == read.resolve() or out in read.resolve().parents:
             remedy = "Name another folder for the tables: --out."
             raise SettingsError("a folder other than the run that is read", str(out), remedy)
-        experiment = Experiment.of_checkpoint(read, preset, overrides, (arguments.method or [None])[0], out)
+        if len(methods) > 1:
+            raise SettingsError("one method with --checkpoint", ", ".join(methods), "Evaluate one after the other.")
+        experiment = Experiment.of_checkpoint(read, preset, overrides, next(iter(methods), None), out)
     elif found and preset is None:
-        experiment = Experiment.of_run(out, overrides)
-        return experiment, Run.open(out)
+        return Experiment.of_run(out, overrides), Run.open(out)
     else:
         experiment = Experiment.of(preset or "tiny", overrides, run_dir=out)
-    if found and not read:
-        return experiment, Run.open(out)
+        if found:
+            return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
 
 
-def _classify(arguments: argparse.Namespace) -> None:
-    checkpoint, overrides = arguments.checkpoint, parse_overrides(arguments.set)
-    if checkpoint and arguments.preset:
+@app.command()
+def classify(
+    support: Annotated[Path, Option(metavar="FOLDER", help="of examples, one subfolder per class")],
+    queries: Annotated[Path, Option(metavar="PATH", help="of the new clips: a folder, or one video")],
+    preset: Annotated[str | None, _preset("kinetics100")] = None,
+    sets: Sets = NONE,
+    checkpoint: Annotated[
+        Path | None,
+        Option(
+            metavar="PATH",
+            help="a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        Option(
+            metavar="NAME",
+            help=f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)",
+        ),
+    ] = None,
+    unsure_below: Annotated[float, Option(metavar="P", help="answers less probable than this are 'unsure'")] = 0.6,
+    flow_folder: Annotated[
+        Path | None, Option(metavar="FOLDER", help="keep computed flow here for the next time (default: nowhere)")
+    ] = None,
+    force: Annotated[bool, Option("--force", help="accept a backbone that never saw a photograph")] = False,
+    out: Annotated[Path, Option(help="table")] = Path("answers.csv"),
+) -> None:
+    """Name new clips from a few examples per class, as CSV."""
+    if checkpoint and preset:
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
+    overrides = parse_overrides(sets)
 
     from tmal_core.experiment import Experiment
-    from tmal_core.tasks.classify import UNSURE_BELOW, classify_clips, save_classified
+    from tmal_core.tasks.classify import classify_clips, save_classified
 
     if checkpoint:
-        experiment = Experiment.of_checkpoint(checkpoint, None, overrides, arguments.method)
+        experiment = Experiment.of_checkpoint(checkpoint, None, overrides, method)
     else:
-        experiment = Experiment.of(arguments.preset or "kinetics100", overrides, arguments.method or "otam")
-    below = UNSURE_BELOW if arguments.unsure_below is None else arguments.unsure_below
-    places = arguments.support, arguments.queries
-    found = classify_clips(experiment, *places, below, arguments.flow_folder, arguments.force)
-    save_classified(found, arguments.out)
-    print(f"{found}\n{arguments.out}")
+        experiment = Experiment.of(preset or "kinetics100", overrides, method or "otam")
+    found = classify_clips(experiment, support, queries, unsure_below, flow_folder, force)
+    save_classified(found, out)
+    print(f"{found}\n{out}")
 
 
-def _runs(arguments: argparse.Namespace) -> None:
-    from tmal_core.runtime.run_folders import runs
+@app.command()
+def runs(root: Annotated[Path, Argument(help="folder of runs")] = Path("runs")) -> None:
+    """List the runs below a folder."""
+    from tmal_core.runtime.run_folders import runs as all_runs
 
-    table = runs(arguments.root)
+    table = all_runs(root)
     table["commit"] = table["commit"].str[:12]
     table["error"] = table["error"].str.slice(0, LONGEST_ERROR)
     print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
+
+
+def _root(out: Path | None) -> dict[str, str]:
+    return {"data.root": str(out.resolve())} if out else {}
+
+
+def _settings(preset: str, sets: Sequence[str], **more: Any) -> Settings:
+    """What preset and --set say, with what further options of the command say."""
+    from tmal_core.config import load_settings
+
+    return load_settings(preset, parse_overrides(sets) | more)
+
+
+def _experiment(preset: str, sets: Sequence[str], run_dir: Path | None = None, **more: Any) -> Experiment:
+    _settings(preset, sets, **more)  # a wrong setting is told before anything heavy is loaded
+
+    from tmal_core.experiment import Experiment
+
+    return Experiment.of(preset, parse_overrides(sets) | more, run_dir=run_dir and run_dir.resolve())
 
 
 if __name__ == "__main__":

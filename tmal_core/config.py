@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -328,11 +329,26 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()} (got {fault['input']!r})"
-            for fault in error.errors()
-        )
+        faults = "; ".join(map(_told, error.errors()))
         raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
+
+
+def _told(fault: Mapping[str, Any]) -> str:
+    """One fault in words; a key that nobody knows with the one that it is nearest to."""
+    key = ".".join(map(str, fault["loc"]))
+    near = get_close_matches(key, _keys(Settings), 1) if fault["type"] == "extra_forbidden" else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{key}: {fault['msg'].lower()} (got {fault['input']!r}{hint})"
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """All dotted keys."""
+    keys = []
+    for name, found in section.model_fields.items():
+        inner = found.annotation
+        is_section = isinstance(inner, type) and issubclass(inner, Section)
+        keys += _keys(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
+    return keys
 
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tmal_core.models import backbone
 from tmal_core.models.text import class_text
 from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.weights_files import WEIGHTS
-from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny, retrieval
+from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny_clip, retrieval
 
 TINY = in_project("data/tiny_clip")
 
@@ -64,7 +64,7 @@ def test_shipped_weights_know_their_pictures(tiny):
 
 
 def test_a_few_steps_of_pretraining_lower_the_loss_and_leave_a_whole_folder(tmp_path):
-    facts = pretrain_tiny(tmp_path / "clip", Recipe(steps=100, batch_size=48, warmup=10), progress=False)
+    facts = pretrain_tiny_clip(tmp_path / "clip", Recipe(steps=100, batch_size=48, warmup=10), progress=False)
     assert facts["colour_pct"] > 25  # chance is 12.5 %; 70 steps reach 26 %, too near for other machines' rounding
     again = backbone.load_backbone(str(tmp_path / "clip"), "folder")
     assert retrieval(again, str(tmp_path / "clip"), pictures=960)["colour_pct"] == facts["colour_pct"]

@@ -47,7 +47,7 @@ class Recipe:
     seed: int = 0
 
 
-def pretrain_tiny(folder: Path, recipe: Recipe | None = None, progress: bool = True) -> dict[str, float]:
+def pretrain_tiny_clip(folder: Path, recipe: Recipe | None = None, progress: bool = True) -> dict[str, float]:
     """Train, measure, and write the model folder with its card.
 
     Returns:
