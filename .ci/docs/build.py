@@ -33,6 +33,9 @@ def build(folder: Path) -> int:
         warnings.simplefilter("error", UserWarning)  # pdoc warns of what it cannot show
         warnings.filterwarnings("ignore", FIELDS_OF_NAMED_TUPLES)
         modules = {name: pdoc.doc.Module.from_name(name) for name in public_modules()}
+        for module in modules.values():
+            for name in getattr(module.obj, "__all__", ()):  # pdoc does not see what is loaded when it is first used
+                vars(module.obj).setdefault(name, getattr(module.obj, name))
         for name, module in modules.items():
             page = folder / f"{name.replace('.', '/')}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
