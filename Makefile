@@ -11,7 +11,7 @@ BIN := .venv/bin
 STAMP := .venv/.lock-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help suite study test lab bench lint install clean
+.PHONY: help suite study test lab bench lint docs install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ lint: $(STAMP) ## check style, formatting (notebooks too) and the direction of i
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+
+docs: $(STAMP) ## build API pages of every module in build/docs
+	@$(BIN)/python .ci/docs/build.py build/docs
 
 install: $(STAMP) ## only create .venv and install the locked packages
 
