@@ -22,7 +22,7 @@ from tmal_core.config import Settings
 from tmal_core.data.clips import ClipReader, evaluation_loader
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video.sampling import grid_positions
-from tmal_core.flow.reader import flow_reader
+from tmal_core.experiment import Experiment
 from tmal_core.flow.store import FlowMeta, flow_store
 from tmal_core.runtime.seeding import generator
 
@@ -32,7 +32,8 @@ VIDEOS, READ, ENCODED = 40, 20, 4
 def made(folder: Path, settings: Settings) -> Catalog:
     """Videos in a folder, with stored flow: smooth, some pixels long, rounded as DIS's is when it is stored."""
     catalog = catalog_of(folder, link_files(write_clips(folder, 4), folder, VIDEOS))
-    store, at = flow_store(settings), np.unique(grid_positions(NUM_FRAMES, settings.sampling.grid))
+    store = flow_store(settings.data.folder, settings.flow)
+    at = np.unique(grid_positions(NUM_FRAMES, settings.sampling.grid))
     y, x = np.mgrid[: HEIGHT // 2, : WIDTH // 2] / 40
     wave = np.stack([4 * np.sin(x + y), 3 * np.cos(x - y)]).astype(np.float32)
     flow_px = np.stack([wave * np.cos(0.2 * t) for t in range(len(at))])
@@ -43,7 +44,7 @@ def made(folder: Path, settings: Settings) -> Catalog:
 
 def readers(catalog: Catalog, settings: Settings) -> dict[str, Callable[[], None]]:
     """Calls that read some clips in this process, as one worker does."""
-    plain, flow = ClipReader(catalog, settings), ClipReader(catalog, settings, flow=flow_reader(settings, catalog))
+    plain, flow = (Experiment(settings).reader(catalog, with_flow=asked) for asked in (False, True))
 
     def training(reader: ClipReader) -> None:
         for number in range(READ):
@@ -58,7 +59,8 @@ def readers(catalog: Catalog, settings: Settings) -> dict[str, Callable[[], None
 
 def loader_rate(catalog: Catalog, settings: Settings, num_workers: int) -> float:
     """Clips a second out of a loader, once every worker has given two batches: their start is left out."""
-    loader = evaluation_loader(ClipReader(catalog, settings), np.arange(VIDEOS).repeat(40), 8, num_workers)
+    reader = Experiment(settings).reader(catalog, with_flow=False)
+    loader = evaluation_loader(reader, np.arange(VIDEOS).repeat(40), 8, num_workers)
     batches = iter(loader)
     for _ in range(2 * num_workers):
         next(batches)

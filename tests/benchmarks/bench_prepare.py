@@ -23,7 +23,7 @@ from subjects import link_files, write_clips
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.sets.lists import COLUMNS, save_splits
 from tmal_core.data.video import decoding as video
-from tmal_core.tasks.prepare import prepare
+from tmal_core.tasks.prepare import prepare_data_set
 
 NUM_ENTRIES, NUM_CLASSES = 100_000, 100
 NUM_CLIPS = 4
@@ -75,7 +75,7 @@ def check_seconds() -> tuple[float, float]:
                 os.close(os.open((videos / path).with_suffix(".webm"), os.O_CREAT))
         save_splits(root, table_of(paths))
         start = time.perf_counter(), time.process_time()
-        done = prepare(settings_for(root), videos, decode=False, progress=False)
+        done = prepare_data_set(settings_for(root), videos, decode=False, progress=False)
         seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     assert done.counts["missing"] == len(range(0, NUM_ENTRIES, 101))
     return seconds
@@ -87,7 +87,7 @@ def prepare_seconds(videos: Path, paths: list[str], num_workers: int) -> float:
         save_splits(Path(name), table_of(paths))
         video._surveys.clear()  # this process would remember the last round
         start = time.perf_counter()
-        done = prepare(settings_for(Path(name), num_workers), videos, progress=False)
+        done = prepare_data_set(settings_for(Path(name), num_workers), videos, progress=False)
         seconds = time.perf_counter() - start
     assert done.counts["used"] == len(paths)
     return seconds

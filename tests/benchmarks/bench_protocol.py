@@ -29,6 +29,7 @@ from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
+from tmal_core.experiment import Experiment
 from tmal_core.models.tmal import TMAL
 from tmal_core.viz.style import ACCENT, SOFT, styled
 
@@ -93,12 +94,13 @@ def _whole(settings: Settings, model: TMAL, plain_clip: float, our_clip: float) 
         paths = [path for path in paths if int(path[1]) < WAY]
         catalog = catalog_of(Path(name), paths)
         sampler = EpisodeSampler(catalog, protocols(catalog)[0], WAY, 1, 1, 0)
-        reader = ClipReader(catalog, settings)
+        reader = Experiment(settings).reader(catalog)
         answers: dict[str, object] = {}
 
         def ours() -> None:
             drawn = Episodes.draw(sampler, SMALL_EPISODES)
-            answers["ours"] = evaluate(model, bank.encode(model, reader, progress=False), drawn)
+            encoded = bank.encode(model, reader, None, settings.evaluation, settings.compute, progress=False)
+            answers["ours"] = evaluate(model, encoded, drawn)
 
         def plainly() -> None:
             asked = (sampler[i] for i in range(SMALL_EPISODES))

@@ -58,15 +58,16 @@ class Step:
     """
 
     def __init__(self, settings: Settings, clips: EpisodeClips, model: TMAL | None = None) -> None:
-        self.settings = settings.replace({"training.accumulation": 1})
+        self.recipe, self.seed = settings.replace({"training.accumulation": 1}).training, settings.seed
         self.clips, self.model = clips, model or model_of(settings, device())
         self.optimiser = torch.optim.AdamW(_groups(self.model, settings.training.weight_decay), lr=1e-9)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda _: 1.0)
 
     def __call__(self) -> float:
         """The loss."""
-        self.model.low_memory = self.settings.training.memory == "low"
-        return _step(self.model, self.clips, None, self.optimiser, self.schedule, self.settings, 0)[0]
+        self.model.low_memory = self.recipe.memory == "low"
+        learning = self.optimiser, self.schedule, self.recipe
+        return _step(self.model, self.clips, None, *learning, self.seed, 0).loss
 
 
 def plain_step(model: TMAL, clips: EpisodeClips) -> Callable[[], float]:

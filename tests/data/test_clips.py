@@ -25,7 +25,7 @@ def reader(small_settings, small_data, tmp_path) -> ClipReader:
     for path in table["path"]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_data.root / path, tmp_path / path)
-    return ClipReader(Catalog(tmp_path, table), small_settings)
+    return ClipReader(Catalog(tmp_path, table), small_settings.sampling)
 
 
 def _hash(path: Path) -> str:

@@ -13,15 +13,16 @@ import pytest
 import torch
 
 from tmal_core.config import load_settings
-from tmal_core.data.clips import ClipReader, evaluation_loader
+from tmal_core.data.clips import evaluation_loader
 from tmal_core.data.sets.lists import save_splits
 from tmal_core.data.video import decoding as video
 from tmal_core.data.video.sampling import grid_positions, train_positions
 from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.experiment import Experiment
 from tmal_core.flow.dis import DIS
 from tmal_core.runtime.seeding import generator
 from tmal_core.tasks.flow import extract_flow
-from tmal_core.tasks.prepare import prepare
+from tmal_core.tasks.prepare import prepare_data_set
 
 NUM_FRAMES = {"gop_250": 300, "one": 1}
 """Of all others 48."""
@@ -30,7 +31,7 @@ SQUARE = 80
 
 @pytest.fixture(scope="module")
 def prepared(clips, tmp_path_factory):
-    """All clips as a prepared data set, three classes of them; its settings and catalogue."""
+    """All clips as a prepared data set, three classes of them; its experiment and catalogue."""
     base = tmp_path_factory.mktemp("pipeline")
     rows = []
     for number, (name, path) in enumerate(sorted(clips.items())):
@@ -44,7 +45,7 @@ def prepared(clips, tmp_path_factory):
     changes |= {"sampling.resize": SQUARE, "sampling.crop": SQUARE, "compute.num_threads": 1}
     settings = load_settings("hmdb51", {**changes, "compute.num_workers": 2})
     assert settings.data.decoder == "auto"
-    return settings, prepare(settings, base / "tree", progress=False).catalog
+    return Experiment(settings), prepare_data_set(settings, base / "tree", progress=False).catalog
 
 
 def names(catalog) -> list[str]:
@@ -58,9 +59,9 @@ def test_the_catalogue_counts_right(prepared, clips):
 
 
 def test_frames_at_test_and_in_training(prepared, spelled):
-    settings, catalog = prepared
-    reader = ClipReader(catalog, settings)
-    s = settings.sampling
+    experiment, catalog = prepared
+    reader = experiment.reader(catalog, with_flow=False)
+    s = experiment.settings.sampling
     for row, count in enumerate(catalog.table["num_frames"]):
         drawn = train_positions(count, s.num_frames, s.grid, generator(0, row))
         for positions in (reader.test_positions(row), drawn, np.unique(grid_positions(count, s.grid))):
@@ -71,11 +72,11 @@ def test_frames_at_test_and_in_training(prepared, spelled):
 
 def test_what_the_model_gets_from_workers(prepared, spelled):
     """Clips of 80x80 need no resizing, so the numbers can be read off what was normalised."""
-    settings, catalog = prepared
+    experiment, catalog = prepared
     table = catalog.table
     rows = np.flatnonzero((table["height"] == SQUARE) & (table["width"] == SQUARE))
     assert len(rows) >= len(table) - 2
-    reader = ClipReader(catalog, settings)
+    reader = experiment.reader(catalog, with_flow=False)
     loader = evaluation_loader(reader, rows, batch_size=4, num_workers=2)
     frames = torch.cat([part.frames for part in loader])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
@@ -85,7 +86,7 @@ def test_what_the_model_gets_from_workers(prepared, spelled):
 
 
 def test_flow_is_estimated_from_each_frame_to_the_next(prepared, spelled, flow_here, monkeypatch):
-    settings, catalog = prepared
+    experiment, catalog = prepared
     seen: list[tuple[list[int], list[int]]] = []
 
     def note(self, first, second):
@@ -94,9 +95,9 @@ def test_flow_is_estimated_from_each_frame_to_the_next(prepared, spelled, flow_h
         return torch.zeros(len(first), 2, *first.shape[-2:])
 
     monkeypatch.setattr(DIS, "estimate", note)
-    assert not extract_flow(settings, progress=False).broken
+    assert not extract_flow(experiment, progress=False).broken
     wanted = []
     for count in catalog.table["num_frames"][catalog.table["num_frames"] > 1]:
-        positions = np.unique(grid_positions(count, settings.sampling.grid))
+        positions = np.unique(grid_positions(count, experiment.settings.sampling.grid))
         wanted.append((positions.tolist(), (positions + 1).tolist()))
     assert seen == wanted

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.data.clips import ClipReader
+from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.errors import EpisodeError, RunError
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
 from tmal_core.evaluation.statistics import difference_interval
+from tmal_core.experiment import Experiment
 from tmal_core.models.methods import build
 from tmal_core.models.text import SplitText
 
@@ -37,7 +38,7 @@ def model(settings):
 
 @pytest.fixture(scope="module")
 def reader(val, settings):
-    return ClipReader(val, settings)
+    return Experiment(settings).reader(val)
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +103,10 @@ def test_class_names_alone_see_the_query_s_view(val, model, viewed):
 def test_other_frames_are_not_compared(val, settings, model, viewed):
     episodes = _episodes(val)
     outcome = evaluate(model, viewed, episodes)
-    middle = bank.positions_hash(ClipReader(val, settings.replace({"evaluation.views": 1})))
-    other = bank.positions_hash(ClipReader(val, settings.replace({"seed": 1})))
+    middle, other = (
+        bank.positions_hash(Experiment(settings.replace(change)).reader(val))
+        for change in ({"evaluation.views": 1}, {"evaluation.seed": 1})
+    )
     assert len({viewed.positions, middle, other}) == 3
     resampling = (val, 0, 10, 0.95)
     assert difference_interval(outcome, outcome, *resampling).mean == 0
@@ -117,11 +120,16 @@ def test_other_frames_are_not_compared(val, settings, model, viewed):
 
 def test_views_precision_and_code_name_a_bank(val, settings, model, reader, monkeypatch):
     key = bank.bank_key(model, reader)
-    changes = ({"evaluation.views": 2}, {"evaluation.precision": "bfloat16"}, {"seed": 5})
-    keys = {key, *(bank.bank_key(model, ClipReader(val, settings.replace(change))) for change in changes)}
+    others = [
+        Experiment(settings.replace(change)).reader(val) for change in ({"evaluation.views": 2}, {"evaluation.seed": 5})
+    ]
+    half = bank.bank_key(model, reader, precision="bfloat16")
+    keys = {key, half, *(bank.bank_key(model, other) for other in others)}
     assert len(keys) == 4
     # The middle of each segment is no draw: there the seed names nothing.
-    single = [ClipReader(val, settings.replace({"evaluation.views": 1, "seed": seed})) for seed in (0, 5)]
+    single = [
+        Experiment(settings.replace({"evaluation.views": 1, "evaluation.seed": seed})).reader(val) for seed in (0, 5)
+    ]
     assert bank.bank_key(model, single[0]) == bank.bank_key(model, single[1])
     monkeypatch.setattr(bank, "code_version", lambda: "another")
     assert bank.bank_key(model, reader) not in keys
@@ -144,9 +152,13 @@ def test_the_code_that_encodes_has_a_version(monkeypatch, tmp_path):
 
 
 def test_encoding_in_bfloat16_is_near(val, settings, model):
-    half = ClipReader(val.select("val"), settings.replace({"evaluation.precision": "bfloat16", "evaluation.views": 1}))
-    full = ClipReader(val.select("val"), settings.replace({"evaluation.views": 1}))
-    one, other = (bank.encode(model, reader, progress=False).query for reader in (half, full))
+    reader = Experiment(settings.replace({"evaluation.views": 1})).reader(val)
+    half, full = (
+        bank.encode(model, reader, evaluation=EvaluationSettings(precision=precision), progress=False)
+        for precision in ("bfloat16", "float32")
+    )
+    assert half.key == bank.bank_key(model, reader, precision="bfloat16") != full.key
+    one, other = half.query, full.query
     assert one.dtype == torch.float32 and not torch.equal(one, other)
     assert torch.nn.functional.cosine_similarity(one, other, dim=-1).min() > 0.99
 

@@ -8,7 +8,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from tmal_core.tasks.common import split_text
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.analysis.inspection import matched_features
@@ -17,7 +16,7 @@ from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation import scoring as protocol
 from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
-from tmal_core.flow.reader import flow_reader
+from tmal_core.experiment import Experiment
 from tmal_core.matching.dispatch import otam
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.text import SplitText
@@ -32,7 +31,7 @@ def val(small_data):
 
 @pytest.fixture(scope="module")
 def reader(val, small_settings):
-    return ClipReader(val, small_settings)
+    return ClipReader(val, small_settings.sampling)
 
 
 def _model(settings, name):
@@ -62,11 +61,12 @@ def _learned(model):
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.text_only])
 @pytest.mark.parametrize("text_score", [0.0, 0.4])
 def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, text_score, monkeypatch):
-    settings = small_settings.replace({"model.method": name, "model.text_score": text_score})
-    model = _learned(build(settings.model))
+    experiment = Experiment(small_settings.replace({"model.text_score": text_score}), method_name=name)
+    model = _learned(experiment.build())
     asked = val.select(family="appearance")
-    reader = ClipReader(asked, settings, flow=flow_reader(settings, asked) if model.reads_flow else None)
-    text = split_text(settings, model, asked)
+    reader = experiment.reader(asked)
+    assert reader.with_flow == model.reads_flow
+    text = experiment.text(asked, model)
     encoded = bank.encode(model, reader, text, progress=False)
     monkeypatch.setattr(protocol, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
     for shot in (1, 2):
@@ -124,12 +124,10 @@ def test_bank_encodes_each_video_once(small_settings, val, reader, monkeypatch):
 
 
 def test_a_bank_keeps_both_roles_where_text_joins_the_tower(small_settings, small_flow, val, tmp_path):
-    settings = small_settings.replace({"model.method": "tmal"})
-    model = _learned(build(settings.model))
-    reader = ClipReader(
-        val.select(family="appearance"), settings, flow=flow_reader(settings, val.select(family="appearance"))
-    )
-    text = split_text(settings, model, reader.catalog)
+    experiment = Experiment(small_settings, method_name="tmal")
+    model = _learned(experiment.build())
+    reader = experiment.reader(val.select(family="appearance"))
+    text = experiment.text(reader.catalog, model)
     made = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
     kept = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
     assert made.query.shape == (len(reader.catalog), 9, 128)
@@ -155,7 +153,7 @@ def test_bank_of_other_weights_or_positions_is_another(small_settings, val, read
     with torch.no_grad():
         model.log_scale += 1
     assert bank.bank_key(model, reader) == key
-    fewer = small_settings.replace({"sampling.num_frames": 4})
+    fewer = small_settings.replace({"sampling.num_frames": 4}).sampling
     assert bank.bank_key(model, ClipReader(val, fewer)) != key
     with torch.no_grad():
         next(model.adapters.parameters()).add_(1e-3)

@@ -14,9 +14,10 @@ from tmal_core.config import load_settings
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video.transforms import ClipTransform
 from tmal_core.errors import DataError
+from tmal_core.experiment import Experiment
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.flow_file import STEP_PX
-from tmal_core.flow.reader import FlowReader, flow_reader
+from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowMeta, FlowStore
 
 META = FlowMeta("dis", "none", "32", source_hash="a" * 64)
@@ -92,7 +93,7 @@ def test_extracted_flow_is_read_through_the_settings(videos, tmp_path):
     root, table = videos
     settings = load_settings("tiny", {"data.root": str(tmp_path), "sampling.grid": 8})
     catalog = Catalog(root, table)
-    reader = flow_reader(settings, catalog)
+    reader = Experiment(settings).reader(catalog, with_flow=True)._flow
     assert reader.estimator == "dis" and reader.store.root == tmp_path / "flow" / "dis"
     extract(table, root, reader.store, grid=8, progress=False)
     one_frame = table.index[table["num_frames"] == 1][0]

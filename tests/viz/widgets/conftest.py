@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tmal_core.config import ModelSettings, load_settings
+from tmal_core.config import EpisodeSettings, ModelSettings, load_settings
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.diagnostic.generate import write_clip
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.evaluation.feature_bank import Bank
@@ -41,9 +42,13 @@ def catalog(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def settings(catalog):
-    overrides = {"data.root": str(catalog.root), "episodes.way": 3, "episodes.shot": 1, "episodes.queries_eval": 1}
-    return load_settings("tiny", overrides)
+def start():
+    return EpisodeSettings(way=3, shot=1, queries_eval=1)
+
+
+@pytest.fixture
+def reader(catalog):
+    return ClipReader(catalog, load_settings("tiny").sampling)
 
 
 class _NoClip(nn.Module):

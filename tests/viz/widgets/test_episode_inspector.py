@@ -10,11 +10,15 @@ import pytest
 import torch
 from ipywidgets.embed import embed_data
 
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.viz.widgets import episode_inspector
 from tmal_core.viz.widgets.episode_inspector import MODEL, EpisodeInspector
+
+SEED = 3
 
 
 def _bank(tokens):
@@ -22,17 +26,17 @@ def _bank(tokens):
 
 
 @pytest.fixture
-def inspector(settings, catalog, model, perfect):
+def inspector(start, reader, model, perfect):
     banks = {"otam": perfect, "protonet": _bank(perfect.query.flip(0))}
-    return EpisodeInspector(settings, catalog, {"otam": model, "protonet": model}, banks)
+    return EpisodeInspector(reader, start, {"otam": model, "protonet": model}, banks, seed=SEED)
 
 
 def pictures(page):
     return re.findall(r'<img src="data:image/webp;base64,([^"]+)"', page)
 
 
-def test_the_first_episode_is_there_at_once(inspector, settings, catalog):
-    sampler = EpisodeSampler(catalog, protocols(catalog)[0], 3, 1, 1, settings.seed)
+def test_the_first_episode_is_there_at_once(inspector, catalog):
+    sampler = EpisodeSampler(catalog, protocols(catalog)[0], 3, 1, 1, SEED)
     episode = sampler[0]
     assert inspector.answer.episode.classes == episode.classes
     assert np.array_equal(inspector.answer.episode.query, episode.query)
@@ -42,7 +46,7 @@ def test_the_first_episode_is_there_at_once(inspector, settings, catalog):
     assert shown == [f"{value:.3f}" for value in inspector.answer.distances.flat]
 
 
-def test_each_control_changes_what_is_asked(inspector, settings, catalog):
+def test_each_control_changes_what_is_asked(inspector, catalog):
     before = inspector.page
     inspector.controls["episode"].value = 1
     assert inspector.page != before
@@ -61,12 +65,12 @@ def test_all_shots_of_the_answered_class_are_marked(inspector):
     assert np.array_equal(np.reshape(marks, (3, 6)), expected)
 
 
-def test_another_method_answers_from_its_own_bank(settings, catalog, model, perfect):
+def test_another_method_answers_from_its_own_bank(start, reader, model, perfect):
     # Features of another clip's class for every video but the first of each class: mistakes must show.
     wrong = perfect.query.roll(1, dims=2)
     wrong[::4] = perfect.query[::4]
     inspector = EpisodeInspector(
-        settings, catalog, {"otam": model, "protonet": model}, {"otam": perfect, "protonet": _bank(wrong)}
+        reader, start, {"otam": model, "protonet": model}, {"otam": perfect, "protonet": _bank(wrong)}
     )
     inspector.controls["method"].value = "protonet"
     inspector.next_mistake()
@@ -125,15 +129,17 @@ def test_names_are_text_not_markup(inspector):
     assert "<b>blue</b>" not in inspector.page and "&lt;b&gt;blue&lt;/b&gt;" in inspector.page
 
 
-def test_grouped_protocols_say_that_they_ask_less(settings, catalog, model, perfect):
-    table = catalog.table.assign(group="colours")
-    grouped = EpisodeInspector(settings, type(catalog)(catalog.root, table), {"otam": model}, {"otam": perfect})
+def test_grouped_protocols_say_that_they_ask_less(start, reader, model, perfect):
+    table = reader.catalog.table.assign(group="colours")
+    in_groups = ClipReader(Catalog(reader.catalog.root, table), reader.sampling)
+    grouped = EpisodeInspector(in_groups, start, {"otam": model}, {"otam": perfect})
     assert "(classes of a group, so 2-way)" in grouped.message and grouped.answer.distances.shape == (2, 2)
 
 
-def test_of_several_views_the_first_is_shown(inspector, settings, catalog, model, perfect):
+def test_of_several_views_the_first_is_shown(inspector, start, reader, model, perfect):
     both = torch.cat([perfect.query, perfect.query.flip(0)])
-    shown = EpisodeInspector(settings, catalog, {"otam": model}, {"otam": Bank(both, both, key="", views=2)})
+    viewed = {"otam": Bank(both, both, key="", views=2)}
+    shown = EpisodeInspector(reader, start, {"otam": model}, viewed, seed=SEED)
     assert np.array_equal(shown.answer.distances, inspector.answer.distances)
 
 
@@ -154,7 +160,7 @@ def test_its_state_can_be_stored_in_a_notebook(inspector):
         ({"protocol": "order"}, "expected a protocol among colours, got 'order'"),
     ],
 )
-def test_wrong_parts_are_refused(settings, catalog, model, perfect, change, message):
+def test_wrong_parts_are_refused(start, reader, model, perfect, change, message):
     parts = {"models": {"otam": model}, "banks": {"otam": perfect}, **change}
     with pytest.raises(EpisodeError, match=message):
-        EpisodeInspector(settings, catalog, **parts)
+        EpisodeInspector(reader, start, **parts)
