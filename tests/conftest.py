@@ -18,7 +18,7 @@ from tmal_core.data.video.sampling import grid_positions
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
 from tmal_core.tasks import flow as flow_task
-from tmal_core.tasks.synthesise import synthesise
+from tmal_core.tasks.synthesise import make_diagnostic
 
 torch.set_num_threads(1)
 
@@ -84,7 +84,7 @@ def small_settings(tmp_path_factory) -> Settings:
 @pytest.fixture(scope="session")
 def small_data(small_settings) -> Catalog:
     """The whole diagnostic data set with a few clips per class: real files, made once."""
-    return synthesise(small_settings.replace({"compute.num_threads": 2}), progress=False)
+    return make_diagnostic(small_settings.data, num_workers=2, progress=False)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def flow_here(monkeypatch) -> list[dict[str, object]]:
 @pytest.fixture(scope="session")
 def small_flow(small_settings, small_data) -> FlowStore:
     """Stored flow of that data set: noise, but in the right place and of the right origin."""
-    store = flow_store(small_settings)
+    store = flow_store(small_settings.data.folder, small_settings.flow)
     rng = np.random.default_rng(0)
     for row in small_data.table.itertuples():
         at = np.unique(grid_positions(row.num_frames, small_settings.sampling.grid))

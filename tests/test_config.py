@@ -19,8 +19,7 @@ def test_a_method_has_its_own_settings_and_others_have_not(preset):
     settings = load_settings(preset)
     tmal = settings.for_method("tmal")
     assert (tmal.model.method, tmal.training.episodes, tmal.model.bottleneck) == ("tmal", 40, 8)
-    assert tmal.for_method("tmal") == tmal
-    assert tmal.for_method("st_adapter").methods == settings.methods
+    assert tmal.for_method("tmal") == tmal and not tmal.methods
     assert settings.for_method("st_adapter").training.episodes == 100
 
 
@@ -30,6 +29,30 @@ def test_what_a_user_asks_for_holds_for_every_method(preset):
     assert settings.for_method("tmal").model.bottleneck == 8
     again = load_settings(preset).replace({"training.episodes": 7})
     assert again == settings and settings_hash(again) == settings_hash(settings)
+
+
+def test_what_a_user_asks_for_one_method_holds_for_it_alone_and_goes_before_all(preset):
+    both = {"methods.tmal.training.episodes": 9, "training.episodes": 7, "model.bottleneck": 16}
+    for asked in (both, dict(reversed(both.items()))):
+        settings = load_settings(preset, asked)
+        assert settings == load_settings(preset).replace(asked)
+        assert {name: settings.for_method(name).training.episodes for name in ("tmal", "otam")} == {
+            "tmal": 9,
+            "otam": 7,
+        }
+        assert settings.for_method("tmal").model.bottleneck == 16
+    for wrong in ("methods.tmal", "methods."):
+        with pytest.raises(SettingsError, match=rf"methods.<name>.<key>, got '{wrong}'\. Write for example"):
+            load_settings(preset, {wrong: 1})
+    with pytest.raises(SettingsError, match=r"valid settings in methods\.tmal, got training\.epochs"):
+        load_settings(preset).replace({"methods.tmal.training.epochs": 1})
+
+
+def test_what_changes_no_number_names_no_settings(preset):
+    settings = load_settings(preset)
+    moved = settings.replace({"data.root": "elsewhere", "data.cache": True, "training.memory": "low"})
+    assert settings_hash(moved) == settings_hash(settings)
+    assert settings_hash(settings.replace({"evaluation.seed": 1})) != settings_hash(settings)
 
 
 def test_wrong_settings_of_a_method_are_found_at_once(preset):

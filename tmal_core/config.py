@@ -262,12 +262,12 @@ class Settings(Section):
     def for_method(self, name: str, fixed: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """These settings for one method: what holds for it alone, and the switches that it fixes. Asked twice, the
         same."""
-        chosen = {"model.method": name, **self.methods.get(name, {}), **fixed, "methods": {}}
+        chosen = {"model.method": name, **flatten(self.methods.get(name, {})), **fixed, "methods": {}}
         return _validate(_apply(self.model_dump(mode="json"), chosen), source=f"methods.{name}")
 
     def to_flat(self) -> dict[str, Any]:
         """The tree as one dict of dotted keys and plain values."""
-        return _flatten(self.model_dump(mode="json"))
+        return flatten(self.model_dump(mode="json"))
 
     def replace(self, overrides: Mapping[str, Any]) -> Settings:
         """A copy with dotted keys changed: `settings.replace({"training.episodes": 100})`."""
@@ -379,11 +379,12 @@ def _apply(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]
     return tree
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and their values: a section that was set as a whole is its keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tmal_core.config import Settings, in_project, load_settings, settings_hash
+from tmal_core.config import Settings, flatten, in_project, load_settings, settings_hash
 from tmal_core.data.clips import ClipReader, TrainingEpisodes
 from tmal_core.data.diagnostic.generate import planned
 from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
@@ -44,7 +44,7 @@ class Experiment:
     Args:
         common: settings of every method, as `load_settings` gives them.
         set_by_user: dotted settings in them that a user set.
-        method: its name; by default the settings' `model.method`.
+        method_name: of the method; by default the settings' `model.method`.
         run_dir: the run folder, where trained weights and features are kept.
         checkpoint: trained weights elsewhere than in the run folder.
 
@@ -60,7 +60,7 @@ class Experiment:
         run_dir: str | Path | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        self.common, self.set_by_user = common, dict(set_by_user or {})
+        self.common, self.set_by_user = common, flatten(set_by_user or {})
         self.name = method_name or common.model.method
         self.method = method(self.name)
         _require_consistent(common, self.set_by_user, [self.name])
@@ -113,8 +113,12 @@ class Experiment:
         Raises:
             WeightsError: no such file or folder, a file of another method, or one that no run made.
             RunError: the folder is no run.
+            SettingsError: `run_dir` lies in the run that is read.
         """
         home, name = _home(checkpoint, method_name)
+        if run_dir is not None and in_project(run_dir).resolve().is_relative_to(home):
+            remedy = "Name another folder for the tables: --out."
+            raise SettingsError("a folder other than the run that is read", str(run_dir), remedy)
         trained, more = cls.of_run(home, method=name), dict(overrides or {})
         common = trained.settings
         if preset is not None:
@@ -132,7 +136,8 @@ class Experiment:
         """
         names = list(names)
         _require_consistent(self.common, self.set_by_user, names)
-        return {name: Experiment(self.common, self.set_by_user, name, self.run_dir) for name in names}
+        own = {self.name: self._checkpoint}
+        return {name: Experiment(self.common, self.set_by_user, name, self.run_dir, own.get(name)) for name in names}
 
     def changed(
         self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: str | Path | None = None
@@ -311,21 +316,23 @@ class Experiment:
 
 def _require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:
     """Refuse what a user, or a method's own block, sets against what the method fixes."""
+    for name in common.methods:
+        method(name)
     against: dict[str, list[str]] = {}
+    general = {key: value for key, value in set_by_user.items() if key != "model.method"}
     for name in names:
-        blocks = common.methods.get(name, {})
-        asked = {**{key: value for key, value in set_by_user.items() if not key.startswith("methods.")}, **blocks}
-        for switch, value in method(name).forced.items():
+        asked = {**general, **flatten(common.methods.get(name, {}))}
+        for switch, value in {"method": name, **method(name).forced}.items():
             key = f"model.{switch}"
             if key in asked and asked[key] != value:
                 against.setdefault(f"{key}={asked[key]}", []).append(f"{name} has {value}")
     if against:
-        key = next(iter(against))
-        free = [name for name in METHODS if key.split("=")[0].removeprefix("model.") not in method(name).forced]
-        remedy = f"Leave it out, or set it for one method that has a choice: --set methods.{free[-1]}.{key}"
-        remedy = remedy if free else "Leave it out."
+        first = next(iter(against))
+        switch = first.partition("=")[0].removeprefix("model.")
+        free = [name for name in METHODS if switch != "method" and switch not in method(name).forced]
+        choice = f", or set it for one method that has a choice: --set methods.{free[-1]}.{first}" if free else ""
         got = "; ".join(f"{key}, but {', '.join(who)}" for key, who in against.items())
-        raise SettingsError("settings that the method does not fix otherwise", got, remedy + ".")
+        raise SettingsError("settings that the method does not fix otherwise", got, f"Leave it out{choice}.")
 
 
 def _home(checkpoint: Path, name: str | None) -> tuple[Path, str | None]:

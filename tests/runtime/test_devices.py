@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from tmal_core.config import load_settings
+from tmal_core.config import ComputeSettings
 from tmal_core.errors import SettingsError
 from tmal_core.runtime.devices import Loader, keep_freed_memory, machine_name, set_up
 
@@ -16,8 +16,8 @@ from tmal_core.runtime.devices import Loader, keep_freed_memory, machine_name, s
 def test_a_gpu_that_is_asked_for_and_missing_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SettingsError, match=r"a CUDA GPU \(compute.device: cuda\), got none"):
-        set_up(load_settings("tiny", {"compute.device": "cuda", "compute.num_threads": 1}))
-    assert set_up(load_settings("tiny", {"compute.num_threads": 1})) == torch.device("cpu")
+        set_up(ComputeSettings(device="cuda", num_threads=1))
+    assert set_up(ComputeSettings(num_threads=1)) == torch.device("cpu")
 
 
 def test_workers_hand_over_tensors_whatever_the_folder_of_temporary_files_is_called(tmp_path, monkeypatch):

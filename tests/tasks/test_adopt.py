@@ -6,17 +6,16 @@ import copy
 
 import pytest
 import torch
-from tmal_core.tasks.common import load_model
 
 from tmal_core import cli
 from tmal_core.errors import WeightsError
+from tmal_core.experiment import Experiment
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
-from tmal_core.tasks.adopt import adopt
-from tmal_core.tasks.classify import trained_settings
+from tmal_core.tasks.adopt import adopt_checkpoint
 
 WIDTH, FRAMES = 128, 8
 
@@ -49,10 +48,11 @@ def pictures(count: int) -> torch.Tensor:
 
 def test_clip_fsar_answers_as_its_own_code(small_settings, tiny, their_clip_fsar, tmp_path):
     path = saved(tmp_path, {"model_state": their_clip_fsar})
-    run, settings = adopt(small_settings, path, tmp_path / "run")
+    run, adopted = adopt_checkpoint(Experiment(small_settings, run_dir=tmp_path / "run"), path)
+    settings = adopted.settings
     assert settings.model.method == "clip_fsar" and settings.model.mlp_width == 48
     assert run.status == "done" and run.summary["adopted"] == str(path)
-    model = load_model(settings, tmp_path / "run")
+    model = Experiment.of_run(tmp_path / "run").model
     theirs = load_clip_fsar(path)
     tower = copy.deepcopy(tiny.visual)  # the tiny CLIP's heads are narrower than those that weights are taken to have
     tower.load_state_dict(theirs.backbone.state_dict())
@@ -88,14 +88,17 @@ def test_st_adapter_s_adapters(small_settings, tiny, tmp_path, before_attention,
     state = theirs.state_dict()
     if alone:
         state = {name: value for name, value in state.items() if "adapter" in name or name.startswith("fc.")}
-    _, settings = adopt(small_settings, saved(tmp_path, {"model": state}), tmp_path / "run")
+    _, adopted = adopt_checkpoint(
+        Experiment(small_settings, run_dir=tmp_path / "run"), saved(tmp_path, {"model": state})
+    )
+    settings = adopted.settings
     assert (settings.model.method, settings.model.adapters) == ("st_adapter", places)
     assert settings.model.bottleneck == 24
-    model, clips = load_model(settings, tmp_path / "run"), pictures(2)
+    model, clips = adopted.model, pictures(2)
     with torch.no_grad():
         # The projection of the class tokens is undone: the reference has none.
         found = model.encode(clips) @ torch.linalg.pinv(tiny.visual.proj)
-        plain = load_model(small_settings.replace({"model.method": "otam"}), tmp_path / "none").encode(clips)
+        plain = Experiment(small_settings, method_name="otam").model.encode(clips)
         torch.testing.assert_close(found, frame_features(theirs, clips), atol=1e-3, rtol=1e-3)
         assert not torch.allclose(model.encode(clips), plain, atol=1e-2), "the adapters do something"
 
@@ -112,7 +115,7 @@ def frame_features(theirs: STAdapterClassifier, clips: torch.Tensor) -> torch.Te
 def test_what_does_not_fit_is_named(small_settings, tiny, their_clip_fsar, tmp_path):
     def refused(content, words, settings=small_settings):
         with pytest.raises(WeightsError, match=words):
-            adopt(settings, saved(tmp_path, content), tmp_path / "run")
+            adopt_checkpoint(Experiment(settings, run_dir=tmp_path / "run"), saved(tmp_path, content))
         assert not (tmp_path / "run").exists()
 
     less = {
@@ -141,5 +144,5 @@ def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, cap
     assert f"clip_fsar in {run}: tmal evaluate --out {run}" in capsys.readouterr().out
     assert cli.main(["evaluate", "--out", str(run), "--split", "val"]) == 0
     assert "clip_fsar" in capsys.readouterr().out
-    assert trained_settings(run)[1] == run / "checkpoints" / "clip_fsar" / "best.pt"
+    assert Experiment.of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
     assert Run.open(run).status == "done"

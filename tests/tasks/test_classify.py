@@ -13,12 +13,13 @@ import torch
 from tmal_core import cli
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError, WeightsError
+from tmal_core.experiment import Experiment
 from tmal_core.flow import extraction as extract_module
 from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.run_folders import Run
-from tmal_core.tasks.classify import classify, trained_settings
+from tmal_core.tasks.classify import classify_clips
 from tmal_core.tasks.flow import extract_flow
-from tmal_core.tasks.train import train
+from tmal_core.tasks.train import train_method
 
 COUNTS = {"a red circle": 3, "a green ring": 2, "a blue cross": 1}
 
@@ -39,18 +40,18 @@ def places(tmp_path, small_data):
     return support, queries
 
 
-def settings_of(small_settings, method: str, tmp_path: Path):
+def untrained(small_settings, method: str, tmp_path: Path) -> Experiment:
     """Of a data set that is not there: these clips belong to none."""
-    return small_settings.replace({"model.method": method, "data.root": str(tmp_path / "none")})
+    return Experiment(small_settings.replace({"data.root": str(tmp_path / "none")}), method_name=method)
 
 
-def run(settings, places, **more):
-    return classify(settings, *places, force=True, progress=False, **more)
+def run(experiment, places, **more):
+    return classify_clips(experiment, *places, force=True, progress=False, **more)
 
 
 @pytest.mark.parametrize("method", ["otam", "protonet", "zero_shot", "st_adapter", "tmal"])
 def test_untrained(small_settings, places, tmp_path, method):
-    found = run(settings_of(small_settings, method, tmp_path), places, unsure_below=0.0)
+    found = run(untrained(small_settings, method, tmp_path), places, unsure_below=0.0)
     table = found.table
     columns = [f"p({name})" for name in sorted(COUNTS)]
     assert table.columns.tolist() == ["clip", "answer", "best", "probability", "note", *columns]
@@ -66,12 +67,12 @@ def test_untrained(small_settings, places, tmp_path, method):
 
 def test_more_of_the_same_example_changes_nothing(small_settings, places, tmp_path):
     """Unequal numbers of examples give no class an advantage."""
-    settings = settings_of(small_settings, "otam", tmp_path)
+    experiment = untrained(small_settings, "otam", tmp_path)
     only = next((places[0] / "a_blue_cross").iterdir())
-    before = run(settings, places)
+    before = run(experiment, places)
     for number in range(4):
         shutil.copy(only, only.with_name(f"copy{number}.mp4"))
-    after = run(settings, places)
+    after = run(experiment, places)
     ratio = before.check.temperature / after.check.temperature
     columns = [column for column in after.table if column.startswith("p(")]
     odds = [np.log(found.table[columns].to_numpy(float)) for found in (before, after)]
@@ -80,13 +81,13 @@ def test_more_of_the_same_example_changes_nothing(small_settings, places, tmp_pa
 
 
 def test_unsure_below_the_threshold(small_settings, places, tmp_path):
-    settings = settings_of(small_settings, "otam", tmp_path)
-    found = run(settings, places, unsure_below=1.0)
+    experiment = untrained(small_settings, "otam", tmp_path)
+    found = run(experiment, places, unsure_below=1.0)
     assert found.table["answer"].tolist() == ["unsure", "unsure"] and "0 named, 2 unsure, 0 not read" in str(found)
     assert found.table["best"].tolist() == ["a green ring", "a red circle"]
     for wrong in (-0.1, 1.5, float("nan")):
         with pytest.raises(SettingsError, match="a probability from 0 to 1 below which a clip is unsure, got"):
-            run(settings, places, unsure_below=wrong)
+            run(experiment, places, unsure_below=wrong)
 
 
 def test_new_clips_are_encoded_as_precisely_as_examples(small_settings, places, tmp_path, monkeypatch):
@@ -101,9 +102,9 @@ def test_new_clips_are_encoded_as_precisely_as_examples(small_settings, places, 
 
     for name in ("encode", "encode_roles"):
         monkeypatch.setattr(TMAL, name, noted(getattr(TMAL, name)))
-    settings = settings_of(small_settings, "otam", tmp_path)
-    run(settings, places)
-    run(settings.replace({"evaluation.precision": "bfloat16"}), places)
+    experiment = untrained(small_settings, "otam", tmp_path)
+    run(experiment, places)
+    run(experiment.changed({"evaluation.precision": "bfloat16"}), places)
     assert half == [False, False, True, True]  # examples, then new clips
 
 
@@ -117,7 +118,7 @@ def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, m
     shutil.copy(queries / "red.mp4", support / "stray.mp4")
     (support / "kick").mkdir()
     (support / "a_green_ring" / "link.mp4").symlink_to("nowhere.mp4")
-    found = run(settings_of(small_settings, "otam", tmp_path), places)
+    found = run(untrained(small_settings, "otam", tmp_path), places)
     rows = found.table.set_index("clip")
     assert len(rows) == 6 and (rows.loc[["broken.mp4", "out.mp4", "short.avi"], "answer"] == "").all()
     assert rows.loc[["broken.mp4", "out.mp4", "short.avi"], "probability"].isna().all()
@@ -138,58 +139,58 @@ def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, m
 def test_no_clip_that_can_be_read(small_settings, places, tmp_path):
     for path in [*places[1].rglob("*.mp4")]:
         path.write_text("spoilt")
-    found = run(settings_of(small_settings, "otam", tmp_path), places)
+    found = run(untrained(small_settings, "otam", tmp_path), places)
     assert (found.table["answer"] == "").all() and len(found.table) == 2
 
 
 def test_one_new_clip_by_its_file(small_settings, places, tmp_path):
     support, queries = places
-    found = run(settings_of(small_settings, "otam", tmp_path), (support, queries / "red.mp4"))
+    found = run(untrained(small_settings, "otam", tmp_path), (support, queries / "red.mp4"))
     assert found.table["clip"].tolist() == ["red.mp4"]
 
 
 def test_what_examples_must_be(small_settings, places, tmp_path):
-    settings = settings_of(small_settings, "otam", tmp_path)
+    experiment = untrained(small_settings, "otam", tmp_path)
     support, queries = places
     with pytest.raises(DataError, match=r"a folder of videos that can be read, got .*nowhere \(No such file"):
-        run(settings, (support, tmp_path / "nowhere"))
+        run(experiment, (support, tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"one subfolder per class, got .*new/deep with 1 videos and no folder"):
-        run(settings, (queries / "deep", queries))
+        run(experiment, (queries / "deep", queries))
     for path in (support / "a_blue_cross").iterdir():
         path.write_text("spoilt")
     words = r"an example of every class that can be used, got none of 1 of them, as 'a blue cross': a_blue_cross/.*\("
     with pytest.raises(DataError, match=words):
-        run(settings, places)
+        run(experiment, places)
     shutil.rmtree(support / "a_blue_cross")
     shutil.rmtree(support / "a_green_ring")
     with pytest.raises(DataError, match=r"two classes or more in .*examples, got one, 'a red circle'. Add a folder"):
-        run(settings, places)
+        run(experiment, places)
 
 
 def test_a_backbone_that_never_saw_a_photograph(small_settings, places, tmp_path):
-    settings = settings_of(small_settings, "otam", tmp_path)
+    experiment = untrained(small_settings, "otam", tmp_path)
     words = r"a backbone that has seen photographs, got .*tiny_clip with 64-pixel pictures\. .*--force"
     with pytest.raises(SettingsError, match=words):
-        classify(settings, *places, progress=False)
-    blind = settings.replace({"model.pretrained": "random"})
+        classify_clips(experiment, *places, progress=False)
+    blind = experiment.changed({"model.pretrained": "random"})
     with pytest.raises(SettingsError, match="with random weights"):
-        classify(blind, *places, progress=False)
+        classify_clips(blind, *places, progress=False)
 
 
 def test_clip_fsar_needs_training(small_settings, places, tmp_path):
     with pytest.raises(SettingsError, match="a checkpoint for clip_fsar, whose prototypes begin at random, got none"):
-        run(settings_of(small_settings, "clip_fsar", tmp_path), places)
+        run(untrained(small_settings, "clip_fsar", tmp_path), places)
 
 
 def test_flow_is_kept_and_used_again(small_settings, places, tmp_path, monkeypatch):
-    settings = settings_of(small_settings, "tmal", tmp_path)
-    first = run(settings, places, flow_folder=tmp_path / "kept")
+    experiment = untrained(small_settings, "tmal", tmp_path)
+    first = run(experiment, places, flow_folder=tmp_path / "kept")
     assert len(list((tmp_path / "kept" / "flow" / "dis").rglob("*.safetensors"))) == 8
     with monkeypatch.context() as patched:
         patched.setattr(extract_module, "flow_batches", lambda *a: pytest.fail("computed again"))
-        again = run(settings, places, flow_folder=tmp_path / "kept")
+        again = run(experiment, places, flow_folder=tmp_path / "kept")
     pd.testing.assert_frame_equal(first.table, again.table)
-    without = run(settings, places)
+    without = run(experiment, places)
     pd.testing.assert_frame_equal(first.table, without.table)
 
 
@@ -202,12 +203,12 @@ def test_flow_of_the_data_set_is_used(small_settings, small_data, places, tmp_pa
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(small_data.root / path, root / path)
     save_catalog(root, table)
-    settings = small_settings.replace({"model.method": "tmal", "data.root": str(root)})
-    extract_flow(settings, progress=False)
+    experiment = Experiment(small_settings.replace({"data.root": str(root)}), method_name="tmal")
+    extract_flow(experiment, progress=False)
     before = sorted(path for path in root.rglob("*") if path.is_file())
     with monkeypatch.context() as patched:
         patched.setattr(extract_module, "flow_batches", lambda *a: pytest.fail("computed again"))
-        run(settings, places)
+        run(experiment, places)
     assert sorted(path for path in root.rglob("*") if path.is_file()) == before
 
 
@@ -216,35 +217,36 @@ def trained(few_settings, tmp_path_factory):
     """A run folder with a trained method."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     settings = few_settings.replace({"training.episodes": 4, "model.method": "st_adapter"})
-    with Run.create(folder, settings, "train") as began:
-        train(settings, began, progress=False)
+    experiment = Experiment(settings, run_dir=folder)
+    with Run.create(folder, experiment.settings, "train") as began:
+        train_method(experiment, began, progress=False)
     return folder
 
 
 def test_with_a_checkpoint(trained, places, tmp_path):
-    settings, file = trained_settings(trained)
-    assert file == trained / "checkpoints" / "st_adapter" / "best.pt" and settings.model.method == "st_adapter"
-    assert trained_settings(file) == (settings, file)
-    with_it, without = run(settings, places, checkpoint=file), run(settings, places)
+    experiment = Experiment.of_checkpoint(trained)
+    file = experiment.checkpoint
+    assert file == trained / "checkpoints" / "st_adapter" / "best.pt" and experiment.name == "st_adapter"
+    by_file = Experiment.of_checkpoint(file)
+    assert by_file.settings == experiment.settings and by_file.checkpoint == file
+    with_it, without = run(experiment, places), run(Experiment(experiment.settings), places)
     assert not np.allclose(with_it.table["probability"], without.table["probability"])
-    assert trained_settings(trained, "otam")[1] is None, "an untrained method of the run needs no file"
+    assert Experiment.of_checkpoint(trained, method_name="otam").checkpoint is None, "an untrained method needs no file"
 
 
 def test_checkpoints_that_do_not_do(trained, places, tmp_path):
     with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
-        trained_settings(tmp_path / "none")
+        Experiment.of_checkpoint(tmp_path / "none")
     (tmp_path / "theirs.pth").touch()
     with pytest.raises(WeightsError, match=r"a checkpoint in its .*, got .*theirs.pth\. .* by `tmal adopt`"):
-        trained_settings(tmp_path / "theirs.pth")
-    settings, file = trained_settings(trained, "tmal")
+        Experiment.of_checkpoint(tmp_path / "theirs.pth")
     with pytest.raises(WeightsError, match=r"a checkpoint, got .*tmal/best.pt, which is not there"):
-        run(settings, places, checkpoint=file)
+        run(Experiment.of_checkpoint(trained, method_name="tmal"), places)
     best = trained / "checkpoints" / "st_adapter" / "best.pt"
     with pytest.raises(WeightsError, match=r"a checkpoint of otam, got .*best.pt of st_adapter"):
-        trained_settings(best, "otam")
-    settings, _ = trained_settings(trained)
-    with pytest.raises(WeightsError, match=r"a checkpoint of settings .*, got .*best.pt of "):
-        run(settings.replace({"model.bottleneck": 32}), places, checkpoint=best)
+        Experiment.of_checkpoint(best, method_name="otam")
+    with pytest.raises(WeightsError, match=r"\d+ tunable tensors, got .*best.pt with "):
+        run(Experiment.of_checkpoint(best, overrides={"model.bottleneck": 32}), places)
 
 
 def test_command_line(trained, places, tmp_path, capsys):

@@ -7,28 +7,34 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.experiment import Experiment
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import (
-    answer,
     class_table,
     difference_table,
+    evaluate_methods,
     hardest_and_easiest,
     result_table,
     save_table,
     way_shot_table,
 )
-from tmal_core.tasks.train import train
+from tmal_core.tasks.train import train_method
 
 METHODS = ["zero_shot", "protonet", "otam"]
 
 
 @pytest.fixture(scope="module")
-def outcomes(small_settings, small_data, tmp_path_factory):
-    return answer(small_settings, tmp_path_factory.mktemp("run"), METHODS, "val", progress=False)
+def experiments(small_settings, small_data, tmp_path_factory):
+    return Experiment(small_settings, run_dir=tmp_path_factory.mktemp("run")).of_methods(METHODS)
 
 
-def test_one_row_per_method_and_protocol(small_settings, outcomes):
-    table = result_table(small_settings, outcomes, "val")
+@pytest.fixture(scope="module")
+def outcomes(experiments):
+    return evaluate_methods(experiments, "val", progress=False)
+
+
+def test_one_row_per_method_and_protocol(small_settings, experiments, outcomes):
+    table = result_table(experiments, outcomes, "val")
     assert len(table) == len(METHODS) * 5
     assert not table.isna().any().any()
     assert (table["low_pct"] <= table["accuracy_pct"]).all() and (table["accuracy_pct"] <= table["high_pct"]).all()
@@ -36,11 +42,12 @@ def test_one_row_per_method_and_protocol(small_settings, outcomes):
     assert (table["episodes"] == small_settings.evaluation.episodes).all()
 
 
-def test_same_seed_same_table_to_the_last_digit(small_settings, outcomes, tmp_path):
-    again = answer(small_settings, tmp_path, METHODS, "val", progress=False)
+def test_same_seed_same_table_to_the_last_digit(small_settings, experiments, outcomes, tmp_path):
+    anew = Experiment(small_settings, run_dir=tmp_path).of_methods(METHODS)
+    again = evaluate_methods(anew, "val", progress=False)
     files = [
-        save_table(result_table(small_settings, found, "val"), tmp_path / name, "results").read_bytes()
-        for name, found in (("first", outcomes), ("second", again))
+        save_table(result_table(asked, found, "val"), tmp_path / name, "results").read_bytes()
+        for name, asked, found in (("first", experiments, outcomes), ("second", anew, again))
     ]
     assert files[0] == files[1]
 
@@ -51,8 +58,8 @@ def test_all_methods_answer_the_same_episodes(outcomes):
             assert np.array_equal(outcomes[name][protocol].episodes.query, first.episodes.query)
 
 
-def test_difference_is_the_difference_of_the_means(small_settings, outcomes):
-    gaps = difference_table(small_settings, outcomes, "val", [("otam", "protonet")]).set_index("protocol")
+def test_difference_is_the_difference_of_the_means(experiments, outcomes):
+    gaps = difference_table(experiments, outcomes, "val", [("otam", "protonet")]).set_index("protocol")
     for protocol in outcomes["otam"]:
         accuracy = [outcomes[name][protocol].accuracy_pct for name in ("otam", "protonet")]
         assert gaps["points"][protocol] == pytest.approx(accuracy[0] - accuracy[1])
@@ -77,8 +84,8 @@ def test_ends_are_shared_out_where_classes_are_few(small_data, outcomes):
 
 @pytest.fixture(scope="module")
 def grid(small_settings, small_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("grid")
-    return way_shot_table(small_settings, folder, METHODS, "val", (2, 5, 9), (1, 2), 20, progress=False)
+    experiments = Experiment(small_settings, run_dir=tmp_path_factory.mktemp("grid")).of_methods(METHODS)
+    return way_shot_table(experiments, "val", (2, 5, 9), (1, 2), 20, progress=False)
 
 
 def test_ways_and_shots_that_the_split_offers(grid):
@@ -99,7 +106,8 @@ def test_what_the_split_cannot_give_is_named(grid):
 def test_the_grid_holds_what_one_evaluation_says(small_settings, small_data, grid, tmp_path):
     """The preset's own way and shot, as many episodes: the same questions, the same answers."""
     settings = small_settings.replace({"evaluation.episodes": 20})
-    whole = result_table(settings, answer(settings, tmp_path, ["otam"], "val", progress=False), "val")
+    otam = Experiment(settings, run_dir=tmp_path).of_methods(["otam"])
+    whole = result_table(otam, evaluate_methods(otam, "val", progress=False), "val")
     for row in whole.itertuples():
         same = (
             grid["method"].eq("otam") & grid["protocol"].eq(row.protocol) & grid["way"].eq(row.way) & grid["shot"].eq(1)
@@ -113,14 +121,14 @@ def test_crops_that_the_backbone_does_not_take(small_settings, small_data, tmp_p
     other = small_settings.replace({"sampling.crop": 48})
     words = r"crops of 64 pixels, as data/tiny_clip takes, got sampling.crop 48\. Set sampling.crop to 64"
     with pytest.raises(SettingsError, match=words):
-        answer(other, tmp_path, ["otam"], "val", progress=False)
+        evaluate_methods(Experiment(other, run_dir=tmp_path).of_methods(["otam"]), "val", progress=False)
     with Run.create(tmp_path / "run", other, "train") as run, pytest.raises(SettingsError, match=words):
-        train(other, run, progress=False)
+        train_method(Experiment(other, run_dir=run.path), run, progress=False)
 
 
 def test_method_that_was_not_trained(small_settings, small_data, tmp_path):
     with pytest.raises(WeightsError, match="Train first"):
-        answer(small_settings, tmp_path, ["st_adapter"], "val", progress=False)
+        evaluate_methods(Experiment(small_settings, run_dir=tmp_path).of_methods(["st_adapter"]), "val", progress=False)
 
 
 def test_saved_table_reads_back(tmp_path):

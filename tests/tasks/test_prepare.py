@@ -23,8 +23,8 @@ from tmal_core.data.sets.sources import SOURCES
 from tmal_core.data.video.examine import JOURNAL
 from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.tasks import prepare as prepare_module
-from tmal_core.tasks.prepare import PROBLEMS, REPORT, lost_videos, prepare, prepare_own
-from tmal_core.tasks.synthesise import synthesise
+from tmal_core.tasks.prepare import PROBLEMS, REPORT, lost_videos, prepare_data_set, prepare_own
+from tmal_core.tasks.synthesise import make_diagnostic
 
 PRODUCTS = ("catalog.parquet", REPORT, PROBLEMS, JOURNAL)
 
@@ -58,7 +58,7 @@ def problems(settings) -> dict[str, list[str]]:
 
 def test_a_whole_data_set(mine):
     videos, settings = mine
-    done = prepare(settings, videos, progress=False)
+    done = prepare_data_set(settings, videos, progress=False)
     assert done.counts == {"used": 12, "missing": 0, "undecodable": 0, "too short": 0} and done.num_extra == 0
     catalog = load_catalog(settings.data.root)
     assert catalog.root == videos and catalog.file(0).is_file() and catalog.families == ["all"]
@@ -87,7 +87,7 @@ def test_every_loss_is_named(mine, make_clip, copy_clip):
     (videos / "v/testing/4.avi").unlink()
     (videos / "v/testing/4.avi").write_bytes(whole[: int(len(whole) * 0.97)])
     (videos / "v/out.avi").symlink_to(settings.data.root / "splits.csv")
-    done = prepare(settings, videos, progress=False)
+    done = prepare_data_set(settings, videos, progress=False)
     assert done.counts == {"used": 9, "missing": 1, "undecodable": 1, "too short": 1} and done.num_extra == 1
     found = problems(settings)
     assert found.pop("frames lost") == ["v/testing/4.avi"]
@@ -105,11 +105,13 @@ def test_every_loss_is_named(mine, make_clip, copy_clip):
     assert "those of v/testing/1 in test" in reasons["same content"]
     catalog = load_catalog(settings.data.root)
     assert [catalog.lost(split) for split in ("train", "val", "test")] == [2, 1, 0]
-    assert lost_videos(settings, "train")["video"].tolist() == ["v/training/1", "v/training/2"]
+    assert lost_videos(settings.data.root, "train")["video"].tolist() == ["v/training/1", "v/training/2"]
     report = pd.read_csv(settings.data.root / REPORT, index_col="class_name")
     assert report.loc["training", ["listed", "used", "missing", "undecodable"]].tolist() == [4, 2, 1, 1]
     shorter = settings.replace({"prepare.min_frames": 7})
-    assert prepare(shorter, progress=False).counts["too short"] == 0, "the folder is remembered, and fewer frames do"
+    assert prepare_data_set(shorter, progress=False).counts["too short"] == 0, (
+        "the folder is remembered, and fewer frames do"
+    )
 
 
 def test_too_many_losses_and_empty_classes_are_errors(mine):
@@ -120,51 +122,51 @@ def test_too_many_losses_and_empty_classes_are_errors(mine):
         r"at most 2 % of the listed videos lost, got 1 of 12 \(8.3 %\), as v/training/1.avi \(no file of this name\)"
     )
     with pytest.raises(DataError, match=words + r"; all in .*prepare_problems.csv. Add them"):
-        prepare(strict, videos, progress=False)
+        prepare_data_set(strict, videos, progress=False)
     assert (
         problems(settings)["missing"] == ["v/training/1.avi"] and not (settings.data.root / "catalog.parquet").exists()
     )
     for number in "234":
         (videos / f"v/training/{number}.avi").unlink()
     with pytest.raises(DataError, match=r"videos for every class, got none for 1, as 'training' \(train\)"):
-        prepare(settings, videos, progress=False)
+        prepare_data_set(settings, videos, progress=False)
     (videos / "v" / "link").symlink_to(settings.data.root)
     with pytest.raises(DataError, match=r"1 links lead out of .*, as v/link: name the folder itself, --videos"):
-        prepare(strict, videos, progress=False)
+        prepare_data_set(strict, videos, progress=False)
 
 
 def test_again_nothing_is_decoded(mine, monkeypatch):
     videos, settings = mine
-    prepare(settings, videos, progress=False)
+    prepare_data_set(settings, videos, progress=False)
     first = products(settings)
     with monkeypatch.context() as patched:
         patched.setattr("tmal_core.data.video.examine.probe", lambda *a: pytest.fail("decoded again"))
-        prepare(settings, progress=False)
+        prepare_data_set(settings, progress=False)
     assert products(settings) == first
     moved = videos.rename(videos.parent / "moved")
     with pytest.raises(DataError, match="Mount it, or run `tmal prepare` with --videos and its new place"):
-        prepare(settings, progress=False)
+        prepare_data_set(settings, progress=False)
     with monkeypatch.context() as patched:
         patched.setattr("tmal_core.data.video.examine.probe", lambda *a: pytest.fail("decoded again"))
-        prepare(settings, moved, progress=False)
+        prepare_data_set(settings, moved, progress=False)
     assert load_catalog(settings.data.root).root == moved
 
 
 def test_a_changed_video_is_read_again(mine, make_clip):
     videos, settings = mine
-    prepare(settings, videos, progress=False)
+    prepare_data_set(settings, videos, progress=False)
     (videos / "v/testing/1.avi").unlink()
     make_clip(videos / "v/testing/1.avi", 99, num_frames=12)
-    table = prepare(settings, videos, progress=False).catalog.table
+    table = prepare_data_set(settings, videos, progress=False).catalog.table
     assert table["num_frames"].tolist() == [10] * 8 + [12] + [10] * 3
 
 
 def test_workers_give_the_same_bytes(mine):
     videos, settings = mine
-    prepare(settings, videos, progress=False)
+    prepare_data_set(settings, videos, progress=False)
     first = products(settings)
     (settings.data.root / JOURNAL).unlink()
-    prepare(settings.replace({"compute.num_workers": 2}), videos, progress=False)
+    prepare_data_set(settings.replace({"compute.num_workers": 2}), videos, progress=False)
     assert products(settings) == first
 
 
@@ -173,16 +175,16 @@ KILLED = """
 import sys, time
 from tmal_core.data.video import examine as module
 from tmal_core.config import load_settings
-from tmal_core.tasks.prepare import prepare
+from tmal_core.tasks.prepare import prepare_data_set
 probe, asked = module.probe, []
 module.probe = lambda *a: time.sleep(600) if asked.append(a) or len(asked) > 5 else probe(*a)
-prepare(load_settings("tiny", {"data.name": "mine", "data.root": sys.argv[1]}), sys.argv[2], progress=False)
+prepare_data_set(load_settings("tiny", {"data.name": "mine", "data.root": sys.argv[1]}), sys.argv[2], progress=False)
 """
 
 
 def test_killed_and_restarted_ends_with_the_same_bytes(mine, monkeypatch):
     videos, settings = mine
-    prepare(settings, videos, progress=False)
+    prepare_data_set(settings, videos, progress=False)
     first = products(settings)
     for name in PRODUCTS:
         (settings.data.root / name).unlink()
@@ -196,7 +198,7 @@ def test_killed_and_restarted_ends_with_the_same_bytes(mine, monkeypatch):
     assert done == 5 and not (settings.data.root / "catalog.parquet").exists()
     probe, decoded = prepare_module.examine_all, []
     monkeypatch.setattr(prepare_module, "examine_all", lambda v, p, *a: decoded.extend(p) or probe(v, p, *a))
-    prepare(settings, videos, progress=False)
+    prepare_data_set(settings, videos, progress=False)
     assert len(decoded) == 12 - done and products(settings) == first
 
 
@@ -209,17 +211,17 @@ def test_a_full_disk_leaves_no_catalogue(mine, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("tmal_core.data.sets.catalog.pq.write_table", full)
         with pytest.raises(RunError, match=r"room on the disk for .*data, got a full disk"):
-            prepare(settings, videos, progress=False)
+            prepare_data_set(settings, videos, progress=False)
     names = [path.name for path in settings.data.root.iterdir()]
     assert sorted(names) == sorted(["splits.csv", REPORT, PROBLEMS, JOURNAL])
-    assert prepare(settings, videos, progress=False).counts["used"] == 12
+    assert prepare_data_set(settings, videos, progress=False).counts["used"] == 12
 
 
 def test_check_opens_no_video(mine, monkeypatch):
     videos, settings = mine
     (videos / "v/testing/1.avi").unlink()
     monkeypatch.setattr(prepare_module, "examine_all", lambda *a: pytest.fail("decoded"))
-    done = prepare(settings, videos, decode=False, progress=False)
+    done = prepare_data_set(settings, videos, decode=False, progress=False)
     assert done.counts == {"found": 11, "missing": 1, "undecodable": 0, "too short": 0} and done.catalog is None
     assert not (settings.data.root / "catalog.parquet").exists() and problems(settings) == {
         "missing": ["v/testing/1.avi"]
@@ -233,7 +235,7 @@ def test_videos_in_the_data_folder_itself(mine):
     save_splits(videos, load_splits(settings.data.root))
     (videos / "flow" / "dis").mkdir(parents=True)
     (videos / "flow" / "dis" / "1.avi").touch()
-    assert prepare(inside, progress=False).num_extra == 0
+    assert prepare_data_set(inside, progress=False).num_extra == 0
     assert load_catalog(videos).root == videos
 
 
@@ -243,9 +245,11 @@ def test_a_published_data_set_must_have_all_its_classes(mine, monkeypatch):
     shortened = replace(SOURCES["hmdb51"], classes=one, videos=nine)
     with monkeypatch.context() as patched:
         patched.setitem(SOURCES, "mine", shortened)
-        assert prepare(settings, videos, progress=False).counts["used"] == 12, "videos may be fewer than published"
+        assert prepare_data_set(settings, videos, progress=False).counts["used"] == 12, (
+            "videos may be fewer than published"
+        )
     with pytest.raises(DataError, match="31 classes in train of hmdb51, got 1"):
-        prepare(settings.replace({"data.name": "hmdb51"}), videos, progress=False)
+        prepare_data_set(settings.replace({"data.name": "hmdb51"}), videos, progress=False)
 
 
 def test_what_is_worth_knowing_is_said(mine):
@@ -256,7 +260,7 @@ def test_what_is_worth_knowing_is_said(mine):
     (videos / "extra").mkdir()
     for number in range(prepare_module.MAX_EXTRA + 5):
         (videos / "extra" / f"{number}.mp4").touch()
-    lines = str(prepare(settings.replace({"episodes.shot": 5}), videos, progress=False)).splitlines()
+    lines = str(prepare_data_set(settings.replace({"episodes.shot": 5}), videos, progress=False)).splitlines()
     assert lines[-4] == "1 classes are unnamed: methods that read class names need their label files"
     assert "1 classes of train have fewer videos than the 7 that 5-shot episodes with 2 queries take" in lines[-3]
     extra = problems(settings)["extra"]
@@ -266,7 +270,7 @@ def test_what_is_worth_knowing_is_said(mine):
 def test_losses_cannot_be_named_without_their_list(mine):
     _, settings = mine
     with pytest.raises(DataError, match=r"a report of the preparation, got .*prepare_problems.csv"):
-        lost_videos(settings, "test")
+        lost_videos(settings.data.root, "test")
 
 
 @pytest.fixture
@@ -340,7 +344,7 @@ def test_what_is_missing_is_said(argv, words, capsys, tmp_path, monkeypatch):
 
 def test_videos_shorter_than_the_grid_are_read(mine):
     videos, settings = mine
-    reader = ClipReader(prepare(settings, videos, progress=False).catalog, settings)
+    reader = ClipReader(prepare_data_set(settings, videos, progress=False).catalog, settings.sampling)
     positions = reader.test_positions(0)
     assert reader.frames(0, positions).shape == (8, 72, 96, 3), "ten frames, fewer than the grid of 32"
 
@@ -349,5 +353,5 @@ def test_only_the_diagnostic_data_set_is_drawn(tmp_path):
     """`make study PRESET=hmdb51` must not fill the data folder with generated videos."""
     settings = load_settings("hmdb51", {"data.root": str(tmp_path / "hmdb51")})
     with pytest.raises(SettingsError, match=r"'diagnostic', got those of 'hmdb51'.*tmal prepare"):
-        synthesise(settings)
+        make_diagnostic(settings.data)
     assert not (tmp_path / "hmdb51").exists()

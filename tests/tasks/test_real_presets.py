@@ -17,8 +17,9 @@ from tmal_core.data.sets.catalog import load_catalog
 from tmal_core.data.sets.lists import load_splits
 from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
-from tmal_core.tasks.evaluate import answer
-from tmal_core.tasks.prepare import prepare
+from tmal_core.experiment import Experiment
+from tmal_core.tasks.evaluate import evaluate_methods
+from tmal_core.tasks.prepare import prepare_data_set
 from tmal_core.tasks.splits import import_splits
 
 REAL = Path(os.environ.get("TMAL_TEST_LISTS", "no folder of lists is named"))
@@ -49,7 +50,7 @@ def mock(tmp_path_factory, copy_clip, shrunk):
 
 def prepared(settings, videos, per_class: int):
     """Prepare, and hold the numbers against the published ones."""
-    done = prepare(settings, videos, progress=False)
+    done = prepare_data_set(settings, videos, progress=False)
     source = SOURCES[settings.data.name]
     assert done.listed["split"].value_counts().to_dict() == source.videos
     classes = done.report["split"].value_counts().to_dict()
@@ -93,9 +94,10 @@ def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path
     assert table["accuracy_pct"].between(0, 100).all()
     assert len(pd.read_csv(run / "tables" / "lost-test.csv")) == lost
     if name == "ssv2_small":
-        assert answer(settings, tmp_path, ["otam"], "val", progress=False)
+        mine = Experiment(settings, run_dir=tmp_path)
+        assert evaluate_methods(mine.of_methods(["otam"]), "val", progress=False)
         words = r"names of all classes, got 12 without one \(unnamed val 0, ...\). .*something-something-v2-train.json"
         with pytest.raises(DataError, match=words):
-            answer(settings, tmp_path, ["otam", "zero_shot"], "val", progress=False)
+            evaluate_methods(mine.of_methods(["otam", "zero_shot"]), "val", progress=False)
         assert cli.main(["train", *preset, "--set", "model.method=tmal", "--out", str(tmp_path / "text")]) == 1
         assert "names of all classes" in capsys.readouterr().err

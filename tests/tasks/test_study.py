@@ -10,13 +10,15 @@ import pytest
 
 from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
+from tmal_core.evaluation.feature_bank import positions_hash
+from tmal_core.experiment import Experiment
 from tmal_core.tasks import study
 
 
 @pytest.fixture(scope="module")
 def small(few_settings):
     fast = {"training.episodes": 4, "training.accumulation": 1, "training.learning_rate": 0.05}
-    return few_settings.replace({**fast, "training.val_episodes": 5, "evaluation.episodes": 12})
+    return Experiment(few_settings.replace({**fast, "training.val_episodes": 5, "evaluation.episodes": 12}))
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +37,20 @@ def test_what_learns_has_every_seed_and_what_does_not_has_one(answers):
 
 def test_a_stopped_study_goes_on(small, tmp_path, monkeypatch):
     asked = []
-    real = study._answer
+    real = study._evaluate_unit
 
-    def stop_at_second(settings, out, name, seed):
-        asked.append((name, seed))
+    def stop_at_second(unit):
+        asked.append((unit.name, unit.seed))
         if len(asked) == 2:
             raise KeyboardInterrupt
-        real(settings, out, name, seed)
+        real(unit)
 
-    monkeypatch.setattr(study, "_answer", stop_at_second)
+    monkeypatch.setattr(study, "_evaluate_unit", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
         study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
     study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
     assert asked == [("protonet", 0), ("otam", 0), ("otam", 0)]
-    changed = small.replace({"evaluation.episodes": 13})
+    changed = small.changed({"evaluation.episodes": 13})
     assert (
         len(study.run_study(changed, tmp_path / "other", ["otam"], (0,), progress=False).episodes["order"].query) == 13
     )
@@ -100,7 +102,7 @@ def test_trainings_at_once_answer_as_one_after_the_other(small, answers, tmp_pat
 
 
 def test_a_stored_study_is_what_was_saved(small, answers, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "settings_hash", lambda settings: "12345e678901")  # no number, whatever it looks like
+    monkeypatch.setattr(Experiment, "hash", "12345e678901")  # no number, whatever it looks like
     tables = study.save_study(small, answers, tmp_path)
     with pytest.raises(DataError, match=r"expected the tables of a whole study, got no .*study_goals.csv"):
         study.load_study(tmp_path / "tables")
@@ -117,9 +119,27 @@ def test_unknown_variant(small, tmp_path):
         study.run_study(small, tmp_path, ["magic"])
 
 
-def test_several_views_are_refused(small, tmp_path):
-    with pytest.raises(SettingsError, match=r"expected evaluation.views of 1 in a study, got 2"):
-        study.run_study(small.replace({"evaluation.views": 2}), tmp_path, ["otam"])
+def test_every_seed_of_training_reads_the_same_random_views(small, tmp_path):
+    """They follow the seed of evaluation: otherwise variants and seeds could not be paired."""
+    several = small.changed({"evaluation.views": 2})
+    units = study._units(several, tmp_path, ["otam", "visual"], [0, 1])
+    assert [unit.name for unit in units] == ["otam", "visual", "visual"]
+    frames = [positions_hash(unit.experiment.reader(unit.experiment.split("val"))) for unit in units]
+    other = several.changed({"evaluation.seed": 1})
+    assert len(set(frames)) == 1 and positions_hash(other.reader(other.split("val"))) != frames[0]
+    found = study.run_study(several, tmp_path, ["otam"], (0,), progress=False)
+    assert found.right["otam"][0]["order"].shape == found.episodes["order"].query.shape
+
+
+@pytest.mark.parametrize("key", ["model.adapters", "methods.tmal.model.adapters"])
+def test_what_a_variant_sets_otherwise_is_refused_before_anything_starts(small, tmp_path, key):
+    asked = small.changed({key: "ffn"})
+    words = f"settings that no variant sets otherwise, got {key}=ffn, but variant no_adapters has none"
+    with pytest.raises(SettingsError, match=words):
+        study.run_study(asked, tmp_path / "out", ["adapters_ffn", "no_adapters"])
+    with pytest.raises(SettingsError, match=r"model.matching=mean, but otam has otam, st_adapter has otam\. Leave it"):
+        study.run_study(small.changed({"model.matching": "mean"}), tmp_path / "out", ["protonet", "otam", "visual"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_shipped_study_is_whole():

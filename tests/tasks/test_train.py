@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tmal_core.tasks.common import load_model, with_method
 
 from tmal_core import cli
 from tmal_core.config import load_settings
+from tmal_core.experiment import Experiment
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.run_folders import Run
-from tmal_core.tasks.evaluate import answer
-from tmal_core.tasks.train import train
+from tmal_core.tasks.evaluate import evaluate_methods
+from tmal_core.tasks.train import train_method
 
 TRAINED = [name for name, method in METHODS.items() if method.trained]
 SHORT = {
@@ -37,30 +37,32 @@ def settings(changes):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_method_trains_and_answers(settings, tmp_path, name):
-    settings = with_method(settings, name)
+    experiment = Experiment(settings, method_name=name, run_dir=tmp_path)
+    settings = experiment.settings
     assert settings.training.text_weight == 1.2 and settings.training.precision == "bfloat16"  # the preset's
     torch.manual_seed(settings.seed)
     before = build(settings.model)
     run = Run.create(tmp_path, settings, "train")
-    model, state = train(settings, run, progress=False)
+    model, state = train_method(experiment, run, progress=False)
     assert state.episode == 6 and [line["method"] for line in run.metrics()] == [name]
     assert frozen_hash(model) == frozen_hash(before)
     still = {n for n, p in model.tunable().items() if torch.equal(p, before.get_parameter(n))}
     # Behind the last block's attention nothing passes from patches to the class token: that adapter has no gradient.
     assert all(n.startswith(f"adapters.ffn.{model.depth - 1}.") for n in still), still
-    again = load_model(settings, tmp_path)
+    again = experiment.model
     assert all(torch.equal(p, again.get_parameter(n)) for n, p in model.named_parameters())
-    outcomes = answer(settings, tmp_path, [name], "val", progress=False)[name]
+    outcomes = evaluate_methods({name: experiment}, "val", progress=False)[name]
     assert all(0 <= outcome.accuracy_pct <= 100 and len(outcome.correct) == 10 for outcome in outcomes.values())
 
 
 def test_clip_fsar_tunes_the_whole_image_tower_on_frames_of_the_whole_video(settings, tmp_path):
     """As its reference does: a random one of all frames in each segment, and its text's share in the answers."""
     settings = settings.replace({"sampling.grid": "all", "model.method": "clip_fsar", "model.text_score": 0.9})
-    model, _ = train(settings, Run.create(tmp_path, settings, "train"), progress=False)
+    experiment = Experiment(settings, run_dir=tmp_path)
+    model, _ = train_method(experiment, Run.create(tmp_path, experiment.settings, "train"), progress=False)
     towers = {n for n in model.tunable() if not n.startswith("modulation.context2.")}
     assert towers == {f"clip.visual.{n}" for n, _ in model.clip.visual.named_parameters()} | {"log_text_scale"}
-    assert model.scores_text and answer(settings, tmp_path, ["clip_fsar"], "val", progress=False)
+    assert model.scores_text and evaluate_methods({"clip_fsar": experiment}, "val", progress=False)
 
 
 def test_the_command_says_what_was_trained_part_by_part(changes, tmp_path, capsys):
@@ -70,6 +72,6 @@ def test_the_command_says_what_was_trained_part_by_part(changes, tmp_path, capsy
     *table, last = capsys.readouterr().out.splitlines()
     trained = {line.rsplit(maxsplit=2)[0].strip(): int(line.split()[-1]) for line in table[1:]}
     assert trained["CLIP, image tower"] == trained["CLIP, text tower"] == 0 < trained["motion encoder"]
-    whole, model = trained.pop("whole model"), load_model(Run.open(tmp_path).settings, tmp_path)
+    whole, model = trained.pop("whole model"), Experiment.of_run(tmp_path).model
     assert whole == sum(trained.values()) == sum(p.numel() for p in model.tunable().values())
     assert last.startswith("tmal: best on val")

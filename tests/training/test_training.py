@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
+from tmal_core.experiment import Experiment
 from tmal_core.matching.dispatch import otam
 from tmal_core.models import tmal
 from tmal_core.models.methods import build
@@ -19,7 +20,7 @@ from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
-from tmal_core.training.checkpoint import load_checkpoint, save_checkpoint
+from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import _rotations, episode_loss
 
 
@@ -30,10 +31,16 @@ def settings(small_settings, small_data):
 
 def _train(settings, folder, validate=None):
     torch.manual_seed(0)
-    model = build(settings.model)
+    experiment = Experiment(settings)
+    model, origin = experiment.build(), experiment.origin
     validate = validate or (lambda _: _found(50.0))
-    state = loop.train_model(model, task.training_episodes(settings), validate, settings, folder, progress=False)
-    return model, state
+    recipe = experiment.settings.training
+    episodes, seed = experiment.training_episodes(), settings.seed
+    return model, loop.train_model(model, episodes, validate, recipe, seed, folder, origin, progress=False)
+
+
+def _episodes(settings):
+    return Experiment(settings).training_episodes()
 
 
 def _found(accuracy_pct):
@@ -112,7 +119,7 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     first_moments = torch.load(tmp_path / loop.LAST, weights_only=True)["optimiser"]["state"]
     torch.manual_seed(0)
     model = build(settings.model).train()
-    for clips in islice(task.training_episodes(twice), 2):
+    for clips in islice(_episodes(twice), 2):
         (episode_loss(model, clips, None, twice.training.rotate, 0.0).loss / 2).backward()
     parameters = [p for group in loop._groups(model, 0.0) for p in group["params"]]
     gradients = {index: p.grad for index, p in enumerate(parameters) if p.grad is not None}
@@ -147,7 +154,7 @@ def test_a_few_episodes_lower_the_loss(settings):
     """The same episode again and again: adapters can fit it, so gradients reach them."""
     torch.manual_seed(0)
     model = build(settings.model).train()
-    clips = task.training_episodes(settings)[0]
+    clips = _episodes(settings)[0]
     optimiser = torch.optim.Adam(model.tunable().values(), lr=3e-3)
     losses = []
     for _ in range(15):
@@ -161,7 +168,8 @@ def test_a_few_episodes_lower_the_loss(settings):
 
 def test_history_is_there_at_every_validation_and_counts_the_last_line(few_settings, tmp_path):
     run, seen = Run.create(tmp_path / "run", few_settings, "train"), []
-    task.train(few_settings, run, progress=False, on_validation=lambda: seen.append(len(run.metrics())))
+    experiment = Experiment(few_settings, run_dir=run.path)
+    task.train_method(experiment, run, progress=False, on_validation=lambda: seen.append(len(run.metrics())))
     assert seen == [1, 2]
     run.log_metrics(kind="train", method="st_adapter", episode=4, val_pct=99.0)
     run.log_metrics(kind="train", method="tmal", episode=4, val_pct=12.0)
@@ -174,7 +182,7 @@ def test_history_is_there_at_every_validation_and_counts_the_last_line(few_setti
 def test_nothing_to_train(settings, tmp_path):
     frozen = settings.replace({"model.method": "otam"})
     with pytest.raises(SettingsError, match="expected a method that is trained"):
-        task.train(frozen, Run.create(tmp_path / "run", frozen, "train"))
+        task.train_method(Experiment(frozen), Run.create(tmp_path / "run", frozen, "train"))
 
 
 def test_unknown_method(settings):
@@ -184,13 +192,13 @@ def test_unknown_method(settings):
 
 def test_checkpoint_of_other_settings(settings, tmp_path):
     model = build(settings.model)
-    save_checkpoint(tmp_path / "a.pt", model, "one")
+    save_checkpoint(tmp_path / "a.pt", model, Origin("one"))
     with pytest.raises(WeightsError, match="expected a checkpoint of settings two"):
-        load_checkpoint(tmp_path / "a.pt", model, "two")
+        load_checkpoint(tmp_path / "a.pt", model, Origin("two"))
 
 
 def test_checkpoint_of_another_architecture(settings, tmp_path):
-    save_checkpoint(tmp_path / "a.pt", build(settings.model), "one")
+    save_checkpoint(tmp_path / "a.pt", build(settings.model), Origin("one"))
     wider = build(settings.replace({"model.bottleneck": 32}).model)
     with pytest.raises(WeightsError, match="tunable tensors"):
         load_checkpoint(tmp_path / "a.pt", wider)
@@ -218,7 +226,7 @@ def test_a_checkpoint_never_runs_code(settings, tmp_path):
 
 @pytest.mark.parametrize("protocol", range(4))
 def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, protocol):
-    clips = task.training_episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
+    clips = _episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
     labels, films = clips.labels, clips.films
     rounds = list(_rotations(labels, films, 1))
     assert sorted(torch.cat([support for support, _ in rounds]).tolist()) == list(range(len(labels)))
@@ -229,14 +237,14 @@ def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(setting
 
 def test_semantic_clips_do_not_rotate(settings):
     """Its queries show the end of the action: as support clips they would give the answer away."""
-    episodes = [task.training_episodes(settings)[i] for i in range(4)]
+    episodes = [_episodes(settings)[i] for i in range(4)]
     assert {e.protocol: e.exchangeable for e in episodes} == {
         "appearance": True, "motion": True, "order": True, "semantic": False
     }  # fmt: skip
 
 
 def test_rotated_loss_is_the_mean_over_the_rounds(settings):
-    model, clips = build(settings.model).eval(), task.training_episodes(settings)[0]
+    model, clips = build(settings.model).eval(), _episodes(settings)[0]
     labels = clips.labels
     with torch.no_grad():
         features = model.encode(clips.frames)
@@ -269,7 +277,7 @@ def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, 
 
 def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, monkeypatch):
     settings = settings.replace({"model.method": "tmal"})
-    model, episodes = build(settings.model).eval(), task.training_episodes(settings, with_flow=True)
+    model, episodes = build(settings.model).eval(), _episodes(settings)
     with torch.no_grad():
         for parameter in model.tunable().values():
             parameter.add_(0.05 * torch.randn(parameter.shape))
@@ -297,7 +305,7 @@ def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow
     with torch.no_grad():
         for parameter in model.tunable().values():
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    episodes = task.training_episodes(settings, with_flow=True)
+    episodes = _episodes(settings)
     text = torch.randn(len(episodes.class_names), model.joint_width)
     clips = episodes[0]
     assert len(clips.labels) == 4  # two parts, one of them smaller
@@ -325,7 +333,7 @@ def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow
 
 def test_memory_is_no_part_of_what_names_trained_weights(settings, monkeypatch, tmp_path):
     low = settings.replace({"training.memory": "low"})
-    assert loop.training_hash(low) == loop.training_hash(settings)
+    assert Experiment(low).origin.digest == Experiment(settings).origin.digest
     model, _ = _train(low, tmp_path)
     assert model.low_memory
 

@@ -282,12 +282,15 @@ def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]
 
 
 def _require_free(experiment: Experiment, names: list[str]) -> None:
-    """Refuse a setting of the user's that a variant sets to another value."""
+    """Refuse a setting of the user's that a method fixes, or a variant sets, to another value."""
+    methods = {name: VARIANTS[name].overrides["model.method"] for name in names}
+    experiment.of_methods(dict.fromkeys(methods.values()))
     for name in names:
         for key, value in VARIANTS[name].overrides.items():
-            if key != "model.method" and experiment.set_by_user.get(key, value) != value:
-                got = f"{key}={experiment.set_by_user[key]}, but variant {name} has {value}"
-                raise SettingsError("settings that no variant sets otherwise", got, "Leave it out, or the variant.")
+            for asked in (key, f"methods.{methods[name]}.{key}"):
+                if key != "model.method" and experiment.set_by_user.get(asked, value) != value:
+                    got = f"{asked}={experiment.set_by_user[asked]}, but variant {name} has {value}"
+                    raise SettingsError("settings that no variant sets otherwise", got, "Leave it out, or the variant.")
 
 
 def _evaluate_unit(unit: _Unit) -> None:
