@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tmal_core.errors import WeightsError
-from tmal_core.matching import cosine_distance
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import cosine_distance, otam
 from tmal_core.models.prototypes import class_means
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
 from tmal_core.models.temporal_transformer import TemporalTransformer
