@@ -6,15 +6,16 @@ PRESET ?= tiny
 OUT ?= runs/suite
 ARGS ?=
 ONLY ?=
+ROWS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.lock-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help suite study test lab bench lint docs install clean
+.PHONY: help suite study test test-matrix lab bench lint docs install clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 suite: $(STAMP) ## run all notebooks in order; the report is runs/suite/report.html
 	@$(BIN)/tmal suite --preset $(PRESET) --out $(OUT) $(ARGS)
@@ -28,6 +29,9 @@ study: $(STAMP) ## train every variant of TMAL with three seeds and compare them
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest -q -m "not weights and not slow" $(ARGS)
+
+test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed that must not matter; an hour; ROWS="..." picks
+	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
 lab: $(STAMP) ## open JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

@@ -1,8 +1,9 @@
-"""What every test shares: threads, golden tensors, and a small diagnostic data set with settings to match."""
+"""What every test shares: its own beginning, golden tensors, and a small diagnostic data set with settings to match."""
 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,12 +18,36 @@ from tmal_core.data.sets.catalog import Catalog, save_catalog
 from tmal_core.data.video.sampling import grid_positions
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowMeta, FlowStore, flow_store
+from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks import flow as flow_task
 from tmal_core.tasks.synthesise import make_diagnostic
 
-torch.set_num_threads(1)
-
+THREADS = int(os.environ.get("TMAL_TEST_THREADS", "1"))
 ASSETS = Path(__file__).parent / "assets"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With TMAL_TEST_ORDER=3: modules in random order number 3, and the tests of each."""
+    if order := os.environ.get("TMAL_TEST_ORDER"):
+        draw = random.Random(int(order))
+        places = {path: draw.random() for path in sorted({item.path for item in items})}
+        items.sort(key=lambda item: (places[item.path], draw.random()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    _as_if_it_came_first(fixturedef.argname)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    _as_if_it_came_first(item.name)
+
+
+def _as_if_it_came_first(name: str) -> None:
+    """What others drew from the global generators, and the threads they chose, decide nothing."""
+    seed_everything(0, name)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +93,7 @@ def small_settings(tmp_path_factory) -> Settings:
             "data.clips_train": 4,
             "data.clips_val": 4,
             "data.clips_test": 4,
-            "compute.num_threads": 1,
+            "compute.num_threads": THREADS,
             "episodes.way": 2,
             "episodes.queries_train": 1,
             "training.episodes": 8,

@@ -12,7 +12,7 @@ import run
 import step_profile
 import torch
 from bench_training import Step, episode_of
-from measure import peak_bytes, taking_turns
+from measure import HeldBytes, peak_bytes, taking_turns
 from subjects import model_of, noise, settings_for
 
 from tmal_core.matching import cosine_distance, otam
@@ -55,11 +55,25 @@ def test_memory_counted_without_a_run_is_what_a_run_takes(method, memory, precis
     changes = {"training__memory": memory, "training__precision": precision}
     settings = settings_for(method, "tiny", **changes)
     counted = memory_count.step_bytes(settings, 10)
-    model = model_of(settings)
-    taken = peak_bytes(lambda: memory_count._step_bytes(model, settings, 10))
-    taken -= sum(tensor.nbytes for tensor in memory_count._clips(model, settings, 10) if tensor is not None)
-    # Kernels of half precision take some workspace that no tensor shows.
-    assert counted == pytest.approx(taken, rel=0.1 if precision == "bfloat16" or memory == "low" else 1e-3)
+    taken = memory_count._step_bytes(model_of(settings), settings, 10)
+    # Without content, layer norms on a CPU say that their statistics are in half precision; they are in full.
+    assert counted == pytest.approx(taken, rel=5e-3 if precision == "bfloat16" else 0)
+
+
+def test_held_bytes_by_hand():
+    """Views and what was there before are nothing new; what nobody holds any more is given back."""
+    given = torch.ones(1000)
+    with HeldBytes() as counted:
+        kept = given * 2  # 4,000 bytes
+        given.view(10, 100).add_(1)
+        view = kept[:10]
+        del kept
+        assert counted.held == 4000
+        (given + 1).sum()  # 4,000 and then 4 more, for a moment
+        assert (counted.held, counted.peak) == (4000, 8004)
+        del view
+        assert counted.held == 0
+    assert peak_bytes(lambda: given.double()) == 8000
 
 
 def test_operations_are_counted_as_by_hand():

@@ -1,6 +1,6 @@
 """Correlation against a loop over the displacements, at FlowNetC's size: speed and memory, as ratios from one run.
 
-Memory is what torch's allocator holds at its highest point during the call, inputs included, over output plus inputs.
+Memory is what tensors hold at its highest point during the call, inputs included, over output plus inputs.
 """
 
 from __future__ import annotations

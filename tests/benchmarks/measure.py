@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 Call = Callable[[], object]
 
@@ -49,9 +49,8 @@ def taking_turns(calls: Mapping[str, Call], rounds: int, warm_up: int = 1) -> di
 def peak_bytes(call: Call) -> int:
     """The most memory that tensors made during `call` hold at one time, what is left over at its end included.
 
-    On a GPU that is what its allocator says. On the CPU the profiler reports every allocation and release of torch's
-    allocator, so the figure is exact and the same on every machine. The resident size of the process would add what
-    MKL and the allocator keep for themselves, which differs from run to run.
+    On a GPU that is what its allocator says. On the CPU tensors are counted, not the allocator: what kernels take
+    beside them depends on the processor and its libraries.
     """
     if torch.cuda.is_available():
         _synchronise()
@@ -61,18 +60,44 @@ def peak_bytes(call: Call) -> int:
         _synchronise()
         del result
         return torch.cuda.max_memory_allocated() - before
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace.json"
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-            result = call()
-        profiler.export_chrome_trace(str(trace))
-        events = json.loads(trace.read_text())["traceEvents"]
+    with HeldBytes() as counted:
+        result = call()
     del result
-    held = peak = 0
-    for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"]):
-        held += event["args"]["Bytes"]
-        peak = max(peak, held)
-    return peak
+    return counted.peak
+
+
+class HeldBytes(TorchDispatchMode):
+    """The bytes of the tensors made inside, and the most that were held at one time; with content or without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        for given in _tensors((args, kwargs)):  # what was there before: views of it are nothing new
+            self._count(given.untyped_storage(), 0)
+        result = function(*args, **(kwargs or {}))
+        for made in _tensors(result):
+            self._count(made.untyped_storage(), made.untyped_storage().nbytes())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.held -= size
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def _synchronise() -> None:

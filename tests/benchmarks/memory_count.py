@@ -7,54 +7,17 @@ what libraries take beside tensors (on a GPU the CUDA context and workspaces of 
 
 from __future__ import annotations
 
-import weakref
-from typing import Any
 from unittest.mock import patch
 
 import torch
+from measure import HeldBytes
 from subjects import model_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from tmal_core.config import Settings
 from tmal_core.models import blocks
 from tmal_core.models.tmal import TMAL
-
-
-class HeldBytes(TorchDispatchMode):
-    """The bytes of the tensors made inside, and the most that were held at one time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        for given in _tensors((args, kwargs)):  # what was there before: views of it are nothing new
-            self._known.add(given.untyped_storage()._cdata)
-        result = function(*args, **(kwargs or {}))
-        for made in _tensors(result):
-            self._count(made.untyped_storage())
-        return result
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self.held += size
-        self.peak = max(self.peak, self.held)
-        weakref.finalize(storage, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.held -= size
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def step_bytes(settings: Settings, num_clips: int) -> int:
