@@ -69,7 +69,7 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
     else:
         expected = model.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
     torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
-    logits = -model.log_scale.exp() * shown.mean(2)
+    logits = -model.head.log_scale.exp() * shown.mean(2)
     torch.testing.assert_close(logits.softmax(1), torch.from_numpy(answer.probabilities), atol=1e-5, rtol=1e-4)
 
 

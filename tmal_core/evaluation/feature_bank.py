@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 from tmal_core.config import settings_hash
 from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.errors import RunError
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import SplitText
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import atomic_path
 
 _TOKENS_AT_ONCE_CPU = 3200  # two clips of ViT-B/16: what the FFN makes of more leaves the cache
@@ -62,7 +62,7 @@ class Bank:
 
 
 @torch.no_grad()
-def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True) -> Bank:
+def encode(model: FewShotModel, reader: ClipReader, text: SplitText | None = None, progress: bool = True) -> Bank:
     """Encode every view of every video of the reader's catalogue once, in both roles where they differ."""
     settings = reader.settings
     rows, views = np.arange(len(reader.catalog)), settings.evaluation.views
@@ -74,15 +74,15 @@ def encode(model: TMAL, reader: ClipReader, text: SplitText | None = None, progr
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
-        words = text.of_videos(chosen) if model.separate_roles else None
+        words = text.of_videos(chosen) if model.encoder.separate_roles else None
         parts += encode_clips(model, clips, words, half)
     query, support = (torch.cat(side) for side in zip(*parts, strict=True))
-    support = support if model.separate_roles else query
+    support = support if model.encoder.separate_roles else query
     return Bank(query, support, bank_key(model, reader, text), text, views, positions_hash(reader))
 
 
 def encode_clips(
-    model: TMAL, clips: Clip, words: Tensor | None = None, half: bool = False
+    model: FewShotModel, clips: Clip, words: Tensor | None = None, half: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
 
@@ -90,18 +90,18 @@ def encode_clips(
         words: (n, d) of each clip's class, where text joins inside the tower; without it all clips are queries.
         half: encode in bfloat16.
     """
-    device, num_clips = model.log_scale.device, len(clips.frames)
-    tokens_of_clip = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
+    device, num_clips = model.device, len(clips.frames)
+    tokens_of_clip = clips.frames.shape[1] * model.encoder.clip.visual.positional_embedding.shape[0]
     size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
     for first in range(0, num_clips, size):
         part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            roles = model.encode_roles(*part)
+            roles = model.encoder.encode_roles(*part)
         yield tuple(tokens.float().cpu() for tokens in roles)
 
 
 def load_or_encode(
-    folder: Path, model: TMAL, reader: ClipReader, text: SplitText | None = None, progress: bool = True
+    folder: Path, model: FewShotModel, reader: ClipReader, text: SplitText | None = None, progress: bool = True
 ) -> Bank:
     """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
 
@@ -117,7 +117,7 @@ def load_or_encode(
         return Bank(kept["query"], kept.get("support", kept["query"]), key, text, views, positions_hash(reader))
     bank = encode(model, reader, text, progress)
     tensors = {"query": bank.query.contiguous()}
-    if model.separate_roles:
+    if model.encoder.separate_roles:
         tensors["support"] = bank.support.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -151,7 +151,7 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None) -> str:
+def bank_key(model: FewShotModel, reader: ClipReader, text: SplitText | None = None) -> str:
     """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
     the videos, and flow and text if read.
 
@@ -164,11 +164,9 @@ def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None) -> 
     drawn = (settings.seed, asked.views) if asked.views > 1 else ()
     digest.update(json.dumps([code_version(), asked.precision, *drawn]).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
-    if model.separate_roles:
+    if model.encoder.separate_roles:
         digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())
-    for name, tensor in model.state_dict().items():
-        if name.startswith(("log_", "modulation.")):
-            continue
+    for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

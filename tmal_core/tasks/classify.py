@@ -26,9 +26,9 @@ from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import encode, encode_clips
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
 from tmal_core.flow.reader import flow_reader
-from tmal_core.models.methods import method, needs_names, resolved
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.methods import method, needs_names
 from tmal_core.models.text import SplitText, class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.run_folders import Run
@@ -201,16 +201,16 @@ def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
     return found.root, found.paths(), found.refused
 
 
-def _model(settings: Settings, checkpoint: Path | None, force: bool) -> TMAL:
+def _model(settings: Settings, checkpoint: Path | None, force: bool) -> FewShotModel:
     """The method, ready to answer; refused where its answers would mean nothing."""
-    name, parts = settings.model.method, resolved(settings.model)
-    if checkpoint is None and parts.fusion != "none" and not parts.gated:
+    name = settings.model.method
+    if checkpoint is None and not method(name).starts_as_clip:
         remedy = "Pass --checkpoint, or choose otam, which needs none."
         raise SettingsError(f"a checkpoint for {name}, whose prototypes begin at random", "none", remedy)
     device = set_up(settings)
     seed_everything(settings.seed)
     model = build_model(settings, device).eval()
-    side = model.clip.visual.image_size[0]
+    side = model.encoder.clip.visual.image_size[0]
     if not force and (side < _PHOTOGRAPH or settings.model.pretrained == "random"):
         what = "random weights" if settings.model.pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
@@ -237,20 +237,19 @@ def _class_names(listed: dict[str, str], examples: Catalog, broken: dict[str, st
 
 
 def _encoded_examples(
-    settings: Settings, model: TMAL, examples: Catalog, classes: Sequence[str], progress: bool
+    settings: Settings, model: FewShotModel, examples: Catalog, classes: Sequence[str], progress: bool
 ) -> Examples:
     names, class_of = np.unique(np.array(classes), return_inverse=True)
     text = None
     if needs_names(settings.model):
-        text = SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
+        text = SplitText(class_text(model.encoder.clip, settings.model, names.tolist()).cpu(), class_of)
     bank = encode(model, _reader(examples, settings, model), text, progress)
     features = None if text is None else text.features
-    names_alone = method(settings.model.method).text_only
-    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features, names_alone)
+    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features)
 
 
 @torch.no_grad()
-def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: bool) -> Tensor:
+def _encoded_queries(settings: Settings, model: FewShotModel, clips: Catalog, progress: bool) -> Tensor:
     """(Q, T + M, d) clip tokens as queries, on the CPU."""
     reader = _reader(clips, settings, model)
     half = settings.evaluation.precision == "bfloat16"
@@ -261,7 +260,7 @@ def _encoded_queries(settings: Settings, model: TMAL, clips: Catalog, progress: 
     return torch.cat([query for batch in batches for query, _ in encode_clips(model, batch, half=half)])
 
 
-def _reader(catalog: Catalog, settings: Settings, model: TMAL) -> ClipReader:
+def _reader(catalog: Catalog, settings: Settings, model: FewShotModel) -> ClipReader:
     few = settings.replace({"compute.num_workers": workers_for(len(catalog), settings), "evaluation.views": 1})
     return ClipReader(catalog, few, flow=flow_reader(few, catalog) if model.reads_flow else None)
 

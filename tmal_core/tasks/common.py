@@ -15,9 +15,9 @@ from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank, load_or_encode
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import flow_reader
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build, method, needs_names
 from tmal_core.models.text import SplitText, class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.tasks.episodes import evaluation_sampler
 from tmal_core.training.checkpoint import load_checkpoint
 from tmal_core.training.loop import BEST, training_hash
@@ -34,7 +34,7 @@ def checkpoint_folder(run_dir: Path, name: str) -> Path:
     return run_dir / "checkpoints" / name
 
 
-def load_model(settings: Settings, run_dir: Path, device: torch.device | str = "cpu") -> TMAL:
+def load_model(settings: Settings, run_dir: Path, device: torch.device | str = "cpu") -> FewShotModel:
     """The method that the settings name, in eval mode, with its best trained weights where it is trained.
 
     Raises:
@@ -48,14 +48,14 @@ def load_model(settings: Settings, run_dir: Path, device: torch.device | str = "
     return model
 
 
-def build_model(settings: Settings, device: torch.device | str = "cpu") -> TMAL:
+def build_model(settings: Settings, device: torch.device | str = "cpu") -> FewShotModel:
     """The method that the settings name, untrained, for clips of the size that they crop.
 
     Raises:
         SettingsError: the backbone takes pictures of another size.
     """
     model = build(settings.model, device)
-    height, width = model.clip.visual.image_size
+    height, width = model.encoder.clip.visual.image_size
     if (height, width) != (settings.sampling.crop,) * 2:
         remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
         got = f"sampling.crop {settings.sampling.crop}"
@@ -76,7 +76,7 @@ def draw_episodes(settings: Settings, catalog: Catalog, count: int, seed: int) -
     }
 
 
-def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText | None:
+def split_text(settings: Settings, model: FewShotModel, catalog: Catalog) -> SplitText | None:
     """Text features of a split's classes, on the CPU; None for a model that asks for no class names.
 
     Raises:
@@ -86,10 +86,10 @@ def split_text(settings: Settings, model: TMAL, catalog: Catalog) -> SplitText |
         return None
     require_names(catalog)
     names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
-    return SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
+    return SplitText(class_text(model.encoder.clip, settings.model, names.tolist()).cpu(), class_of)
 
 
-def bank_of(settings: Settings, model: TMAL, run_dir: Path, split: str, progress: bool = True) -> Bank:
+def bank_of(settings: Settings, model: FewShotModel, run_dir: Path, split: str, progress: bool = True) -> Bank:
     """The clip tokens of a split by the model, kept in the run folder."""
     catalog = split_of(settings, split)
     reader = ClipReader(catalog, settings, flow=flow_reader(settings, catalog) if model.reads_flow else None)

@@ -13,10 +13,10 @@ from tmal_core.data.episodes import GROUP_WAY, protocols
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.feature_bank import Bank
-from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import METHODS
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.common import bank_of, draw_episodes, load_model, split_of, with_method
@@ -41,14 +41,13 @@ def answer(settings: Settings, run_dir: Path, methods: list[str], split: str, pr
     episodes = draw_episodes(settings, catalog, settings.evaluation.episodes, settings.seed)
     outcomes: Outcomes = {}
     for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
-        by = evaluate_text if METHODS[name].text_only else evaluate
-        outcomes[name] = {protocol: by(model, bank, drawn) for protocol, drawn in episodes.items()}
+        outcomes[name] = {protocol: evaluate(model, bank, drawn) for protocol, drawn in episodes.items()}
     return outcomes
 
 
 def _encoded(
     settings: Settings, run_dir: Path, methods: list[str], split: str, progress: bool
-) -> Iterator[tuple[str, TMAL, Bank]]:
+) -> Iterator[tuple[str, FewShotModel, Bank]]:
     """Each method by name, its trained model, and its bank of the split from the run folder."""
     device = set_up(settings)
     for name in methods:
@@ -78,14 +77,15 @@ def way_shot_table(
     catalog, e = split_of(settings, split), settings.evaluation
     cells, rows = _cells(settings, catalog, ways, shots, episodes), []
     for name, model, bank in _encoded(settings, run_dir, methods, split, progress):
-        by = evaluate_text if METHODS[name].text_only else evaluate
         for (protocol, way, shot), drawn in cells.items():
             row = {"method": name, "title": METHODS[name].title, "protocol": protocol, "way": way, "shot": shot}
             row["chance_pct"] = 100.0 / way
             if isinstance(drawn, EpisodeError):
                 rows.append({**row, "left_out": str(drawn)})
                 continue
-            interval = accuracy_interval(by(model, bank, drawn), catalog, settings.seed, e.bootstrap, e.confidence)
+            interval = accuracy_interval(
+                evaluate(model, bank, drawn), catalog, settings.seed, e.bootstrap, e.confidence
+            )
             found = {"accuracy_pct": interval.mean, "low_pct": interval.low, "high_pct": interval.high}
             rows.append({**row, **found, "episodes": episodes, "seed": settings.seed, "left_out": ""})
     return pd.DataFrame(rows)

@@ -25,7 +25,7 @@ from tmal_core.config import Settings, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import interval, with_correction
 from tmal_core.models.methods import method
 from tmal_core.runtime.devices import set_up
@@ -271,10 +271,10 @@ def _answer(settings: Settings, out: Path, name: str, seed: int) -> None:
             train(chosen, run, progress=False)
         model = load_model(chosen, folder, device)
         bank = bank_of(chosen, model, folder, SPLIT, progress=False)
-        ask = evaluate_text if method(chosen.model.method).text_only else evaluate
         catalog = split_of(settings, SPLIT)
         right = {
-            protocol: ask(model, bank, episodes).correct for protocol, episodes in _episodes(settings, catalog).items()
+            protocol: evaluate(model, bank, episodes).correct
+            for protocol, episodes in _episodes(settings, catalog).items()
         }
         run.update_summary(test_pct={protocol: 100.0 * float(found.mean()) for protocol, found in right.items()})
     file = _answers_file(out, settings, name, seed)

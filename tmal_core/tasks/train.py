@@ -15,9 +15,9 @@ from tmal_core.evaluation.feature_bank import encode
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
 from tmal_core.flow.reader import flow_reader
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import method
 from tmal_core.models.text import class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.seeding import seed_everything
@@ -28,7 +28,7 @@ from tmal_core.training.loop import Progress, Validated, train_model
 
 def train(
     settings: Settings, run: Run, progress: bool = True, on_validation: Callable[[], None] = lambda: None
-) -> tuple[TMAL, Progress]:
+) -> tuple[FewShotModel, Progress]:
     """Train `settings.model.method`; goes on where a stopped training of the same settings left off.
 
     Args:
@@ -48,7 +48,7 @@ def train(
     seed_everything(settings.seed)
     model = build_model(settings, device)
     episodes = training_episodes(settings, model.reads_flow)
-    text = class_text(model.clip, settings.model, episodes.class_names) if model.reads_text else None
+    text = class_text(model.encoder.clip, settings.model, episodes.class_names) if model.reads_text else None
 
     def log(**values: Any) -> None:
         run.log_metrics(kind="train", method=name, **values)
@@ -96,7 +96,7 @@ class _Validation:
     chance: its ups and downs are luck, and would choose for all.
     """
 
-    def __init__(self, settings: Settings, model: TMAL) -> None:
+    def __init__(self, settings: Settings, model: FewShotModel) -> None:
         catalog = split_of(settings, "val")
         flow = flow_reader(settings, catalog) if model.reads_flow else None
         self.reader = ClipReader(catalog, settings, settings.data.cache, flow)
@@ -109,7 +109,7 @@ class _Validation:
             if protocol.name != MIXED
         }
 
-    def __call__(self, model: TMAL) -> Validated:
+    def __call__(self, model: FewShotModel) -> Validated:
         bank = encode(model, self.reader, self.text, progress=False)
         outcomes = {name: evaluate(model, bank, episodes) for name, episodes in self.episodes.items()}
         score_pct = sum(map(above_chance_pct, outcomes.values())) / len(outcomes)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from tmal_core.errors import WeightsError
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.files import atomic_path
 
 
-def save_checkpoint(path: Path, model: TMAL, settings_hash: str, **state: Any) -> None:
+def save_checkpoint(path: Path, model: FewShotModel, settings_hash: str, **state: Any) -> None:
     """Write the model's tunable tensors, the hash of what they depend on, and any further state."""
     tunable = {name: tensor.detach().cpu() for name, tensor in model.tunable().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def save_checkpoint(path: Path, model: TMAL, settings_hash: str, **state: Any) -
         torch.save({"tunable": tunable, "settings_hash": settings_hash, **state}, temporary)
 
 
-def load_checkpoint(path: Path, model: TMAL, settings_hash: str | None = None) -> dict[str, Any]:
+def load_checkpoint(path: Path, model: FewShotModel, settings_hash: str | None = None) -> dict[str, Any]:
     """Load the tunable tensors into the model and return the whole checkpoint.
 
     Args:
