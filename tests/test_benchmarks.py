@@ -15,8 +15,7 @@ from bench_training import Step, episode_of
 from measure import peak_bytes, taking_turns
 from subjects import model_of, noise, settings_for
 
-from tmal_core.matching import cosine_distance
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import cosine_distance, otam
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from measure import device, row, taking_turns
 from torch import Tensor
 
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import otam
 
 QUERIES, SUPPORTS, FRAMES = 25, 5, 8
 EPISODES, ASKED = 10_000, 50

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.matching import best_path, cosine_distance, otam_alignment
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
 
 
 def random_distances(*shape, seed=0, dtype=torch.float64):

@@ -7,8 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tmal_core.errors import SettingsError
-from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_groups, mean_distance
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_groups, mean_distance, otam
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import pad
 
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import otam
 from tmal_core.matching.otam_distance import _Alignment, _arithmetic, _Linear, _Log
 
 CASES = [(case, smoothing) for case in ("single", "square", "tall", "wide") for smoothing in (0.1, 0.5)]

@@ -21,8 +21,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from tmal_core.errors import DataError
-from tmal_core.matching import best_path, cosine_distance, otam_alignment
-from tmal_core.matching import otam_distance as otam
+from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
 from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, picture_axes, styled
 
 _CELL = 1.15  # inches of one frame of a strip

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
-from tmal_core.matching import cosine_distance
-from tmal_core.matching import otam
+from tmal_core.matching import cosine_distance, otam
 from tmal_core.models.clip_fsar_head import class_cosine, log_scores
 from tmal_core.models.heads import pooled_cosine
 from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer
