@@ -32,9 +32,9 @@ def model(settings):
 def test_plain_features_are_the_model_s(model):
     frames = noise(3, side=64)
     with torch.no_grad():
-        torch.testing.assert_close(plain.encode(model, frames), model.encode(frames), atol=1e-4, rtol=1e-4)
-        model.adapters["ffn"][0].fc2.weight.add_(0.1)
-        torch.testing.assert_close(plain.encode(model, frames), model.encode(frames), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(plain.encode(model.encoder, frames), model.encoder(frames), atol=1e-4, rtol=1e-4)
+        model.encoder.adapters["ffn"][0].fc2.weight.add_(0.1)
+        torch.testing.assert_close(plain.encode(model.encoder, frames), model.encoder(frames), atol=1e-4, rtol=1e-4)
 
 
 def test_plain_matching_is_the_package_s():
@@ -51,7 +51,7 @@ def test_plain_matching_is_the_package_s():
     [("st_adapter", "normal", "float32"), ("st_adapter", "low", "bfloat16"), ("tmal", "normal", "bfloat16")],
 )
 def test_memory_counted_without_a_run_is_what_a_run_takes(method, memory, precision, monkeypatch):
-    monkeypatch.setattr("tmal_core.models.tmal._CLIPS_IN_LOW_MEMORY", 4)
+    monkeypatch.setattr("tmal_core.models.encoder._CLIPS_IN_LOW_MEMORY", 4)
     changes = {"training__memory": memory, "training__precision": precision}
     settings = settings_for(method, "tiny", **changes)
     counted = memory_count.step_bytes(settings, 10)
@@ -79,7 +79,7 @@ def test_held_bytes_by_hand():
 def test_operations_are_counted_as_by_hand():
     """Frozen, so all there is: patches, blocks of which the last answers for the class token alone, projection."""
     asked = settings_for("otam", "tiny")
-    visual = model_of(asked).clip.visual
+    visual = model_of(asked).encoder.clip.visual
     depth, width = len(visual.transformer.resblocks), visual.conv1.out_channels
     patches, pixels = len(visual.positional_embedding) - 1, visual.conv1.weight[0].numel()
     tokens = patches + 1

@@ -22,7 +22,7 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import difference_table, evaluate_methods, result_table, way_shot_table
 from tmal_core.tasks.train import train_method
 
-FORCED = [(name, switch) for name, method in METHODS.items() for switch in method.forced]
+FORCED = [(name, switch) for name, method in METHODS.items() for switch in method.fixed]
 FROZEN = ["protonet", "otam"]
 
 
@@ -89,7 +89,7 @@ def test_what_ran_is_what_is_recorded(tmp_path):
 
 @pytest.mark.parametrize(("name", "switch"), FORCED)
 def test_a_switch_that_a_method_fixes_is_refused_or_the_same(name, switch):
-    fixed = METHODS[name].forced[switch]
+    fixed = METHODS[name].fixed[switch]
     key, wrong = f"model.{switch}", other_value(switch, fixed)
     words = rf"not fix otherwise, got {key}={wrong}, but {name} has {fixed}\. Leave it out"
     for asked in ({key: wrong}, {f"methods.{name}.{key}": wrong}, {"model": {switch: wrong}}):
@@ -102,7 +102,7 @@ def test_a_switch_that_a_method_fixes_is_refused_or_the_same(name, switch):
 
 @pytest.mark.parametrize("switch", sorted({switch for _, switch in FORCED}))
 def test_several_methods_are_all_named(switch):
-    values = {name: method.forced[switch] for name, method in METHODS.items() if switch in method.forced}
+    values = {name: method.fixed[switch] for name, method in METHODS.items() if switch in method.fixed}
     wrong = other_value(switch, next(iter(values.values())))
     experiment = Experiment.of("tiny", {f"model.{switch}": wrong}, method="tmal")
     assert getattr(experiment.settings.model, switch) == wrong

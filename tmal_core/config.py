@@ -35,6 +35,16 @@ def _takes_a_name(prompt: str) -> str:
     return prompt
 
 
+MATCHERS = ["otam", "bimhm", "mean"]
+"""Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
+
+
+def _is_a_matcher(name: str) -> str:
+    if name not in MATCHERS:
+        raise ValueError(f"a matcher among {', '.join(MATCHERS)}")
+    return name
+
+
 def _without_zero(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("a path without a zero byte")
@@ -121,7 +131,7 @@ class EpisodeSettings(Section):
 
 class ModelSettings(Section):
     method: str = "st_adapter"
-    """Name of the method: see `tmal_core.models.references.METHODS`."""
+    """Name of the method: see `tmal_core.models.methods`."""
     backbone: str = "ViT-B-16-quickgelu"
     """An open_clip model name, or a folder with `open_clip_config.json` and weights."""
     pretrained: str = "openai"
@@ -148,12 +158,10 @@ class ModelSettings(Section):
     """Width of motion tokens, and inside a fusion adapter."""
     mlp_width: Count = 2048
     """Width of the FFN of the prototypes' temporal transformer."""
-    gated: bool = True
-    """Prototype modulation through gates that start at zero (TMAL), or as it is (CLIP-FSAR)."""
     tune_backbone: bool = False
     """Fine-tune the whole image tower (CLIP-FSAR) instead of keeping it frozen."""
-    matching: Literal["otam", "bimhm", "mean"] = "otam"
-    """Distance between clips."""
+    matching: Annotated[str, AfterValidator(_is_a_matcher)] = "otam"
+    """Distance between clips: otam, bimhm or mean, or one of your own (`tmal_core.matching.register_matcher`)."""
     text_score: Fraction = 0.0
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Annotated[float, Field(gt=0)] = 1.0

@@ -26,9 +26,9 @@ from tmal_core.evaluation.feature_bank import Bank, load_or_encode
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import METHODS, build, method, needs_names
 from tmal_core.models.text import SplitText, class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
 from tmal_core.training.checkpoint import Origin, load_checkpoint, read_checkpoint_file
@@ -64,7 +64,7 @@ class Experiment:
         self.name = method_name or common.model.method
         self.method = method(self.name)
         _require_consistent(common, self.set_by_user, [self.name])
-        fixed = {f"model.{switch}": value for switch, value in self.method.forced.items()}
+        fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
         self.settings = common.for_method(self.name, fixed)
         self.run_dir = None if run_dir is None else in_project(run_dir)
         self._checkpoint = checkpoint
@@ -232,14 +232,14 @@ class Experiment:
 
     # model
 
-    def build(self) -> TMAL:
+    def build(self) -> FewShotModel:
         """The method untrained, for clips of the size that the settings crop.
 
         Raises:
             SettingsError: the backbone takes pictures of another size.
         """
         model = build(self.settings.model, self.device)
-        height, width = model.clip.visual.image_size
+        height, width = model.encoder.clip.visual.image_size
         crop = self.settings.sampling.crop
         if (height, width) != (crop, crop):
             remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
@@ -265,7 +265,7 @@ class Experiment:
         return (self._checkpoint or self.checkpoints / BEST) if self.method.trained else None
 
     @cached_property
-    def model(self) -> TMAL:
+    def model(self) -> FewShotModel:
         """The method in eval mode, with its best trained weights where it is trained.
 
         Raises:
@@ -290,7 +290,7 @@ class Experiment:
         where = f"{t['data.name']}, {t['episodes.way']}-way {t['episodes.shot']}-shot, seed {t['seed']}"
         return f"trained on {where}: {self.checkpoint}"
 
-    def text(self, catalog: Catalog, model: TMAL | None = None) -> SplitText | None:
+    def text(self, catalog: Catalog, model: FewShotModel | None = None) -> SplitText | None:
         """Text features of a catalogue's classes, on the CPU; None for a method that asks for no class names.
 
         Raises:
@@ -322,14 +322,14 @@ def _require_consistent(common: Settings, set_by_user: Mapping[str, Any], names:
     general = {key: value for key, value in set_by_user.items() if key != "model.method"}
     for name in names:
         asked = {**general, **flatten(common.methods.get(name, {}))}
-        for switch, value in {"method": name, **method(name).forced}.items():
+        for switch, value in {"method": name, **method(name).fixed}.items():
             key = f"model.{switch}"
             if key in asked and asked[key] != value:
                 against.setdefault(f"{key}={asked[key]}", []).append(f"{name} has {value}")
     if against:
         first = next(iter(against))
         switch = first.partition("=")[0].removeprefix("model.")
-        free = [name for name in METHODS if switch != "method" and switch not in method(name).forced]
+        free = [name for name in METHODS if switch != "method" and switch not in method(name).fixed]
         choice = f", or set it for one method that has a choice: --set methods.{free[-1]}.{first}" if free else ""
         got = "; ".join(f"{key}, but {', '.join(who)}" for key, who in against.items())
         raise SettingsError("settings that the method does not fix otherwise", got, f"Leave it out{choice}.")

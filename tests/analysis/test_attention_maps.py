@@ -16,9 +16,10 @@ from tmal_core.analysis.attention_maps import (
     rollout,
 )
 from tmal_core.config import ModelSettings
-from tmal_core.models import blocks
+from tmal_core.models import blocks_fast
 from tmal_core.models.backbone import load_backbone
-from tmal_core.models.tmal import BEFORE_FFN, TMAL
+from tmal_core.models.encoder import BEFORE_FFN
+from tmal_core.models.methods.tmal import METHOD as TMAL
 
 TINY = {
     "embed_dim": 24,
@@ -50,9 +51,9 @@ def _parts(adapters):
 
 @pytest.fixture(params=["none", "ffn", "both"])
 def model(request, backbone):
-    model = TMAL(backbone, _parts(request.param)).eval()
+    model = TMAL.build(backbone, _parts(request.param)).eval()
     torch.manual_seed(1)
-    for adapters in model.adapters.values():
+    for adapters in model.encoder.adapters.values():
         for adapter in adapters:
             torch.nn.init.normal_(adapter.conv.weight, std=0.5)
     return model
@@ -83,7 +84,7 @@ def test_captured_attention_is_that_of_the_models_own_forward_pass(model, frames
         expected.append(weights.mean(1))
         return weights @ value
 
-    monkeypatch.setattr(blocks, "scaled_dot_product_attention", attention)
+    monkeypatch.setattr(blocks_fast, "scaled_dot_product_attention", attention)
     captured = capture_attention(model, frames)
     assert captured.shape == (2, NUM_FRAMES, NUM_BLOCKS, NUM_TOKENS, NUM_TOKENS)
     theirs = torch.stack(expected, dim=1).unflatten(0, (2, NUM_FRAMES))
@@ -92,20 +93,20 @@ def test_captured_attention_is_that_of_the_models_own_forward_pass(model, frames
 
 
 def test_capture_leaves_the_model_as_it_was(model, frames):
-    before = model.encode(frames)
+    before = model.encoder(frames)
     capture_attention(model, frames)
-    assert torch.equal(model.encode(frames), before)
-    assert not any(block.ln_1._forward_hooks for block in model.clip.visual.transformer.resblocks)
+    assert torch.equal(model.encoder(frames), before)
+    assert not any(block.ln_1._forward_hooks for block in model.encoder.clip.visual.transformer.resblocks)
 
 
 @pytest.mark.parametrize("flow_encoder", ["stem", "clip"])
 def test_attention_of_a_model_that_reads_flow_is_that_of_its_frames(backbone, frames, flow_encoder):
     parts = ModelSettings(adapters="none", flow_encoder=flow_encoder, text=False, fusion_width=8)
-    fused, frozen = TMAL(backbone, parts).eval(), TMAL(backbone, _parts("none")).eval()
+    fused, frozen = TMAL.build(backbone, parts).eval(), TMAL.build(backbone, _parts("none")).eval()
     flow_px = torch.randn(2, NUM_FRAMES, 2, 32, 32, generator=torch.Generator().manual_seed(4))
     plain = capture_attention(frozen, frames)
     torch.testing.assert_close(capture_attention(fused, frames, flow_px), plain)  # fusion starts as the identity
-    for part in fused.flow_fusion.parameters():
+    for part in fused.encoder.flow_fusion.parameters():
         torch.nn.init.normal_(part, generator=torch.Generator().manual_seed(5))
     moved = capture_attention(fused, frames, flow_px)
     assert moved.shape == plain.shape and attention_shift(moved, plain)[-1] > 0.01
@@ -114,14 +115,14 @@ def test_attention_of_a_model_that_reads_flow_is_that_of_its_frames(backbone, fr
 def test_hooks_are_gone_after_an_error(model):
     with pytest.raises(RuntimeError):
         capture_attention(model, torch.zeros(1, NUM_FRAMES, 3, 40, 40))
-    assert not any(block.ln_1._forward_hooks for block in model.clip.visual.transformer.resblocks)
+    assert not any(block.ln_1._forward_hooks for block in model.encoder.clip.visual.transformer.resblocks)
 
 
 def test_adapters_move_attention_of_later_blocks_only(backbone, frames):
-    frozen, adapted = TMAL(backbone, _parts("none")), TMAL(backbone, _parts("ffn"))
+    frozen, adapted = TMAL.build(backbone, _parts("none")), TMAL.build(backbone, _parts("ffn"))
     same = attention_shift(capture_attention(frozen, frames), capture_attention(adapted, frames))
     assert torch.equal(same, torch.zeros(NUM_BLOCKS))  # identity at the start
-    torch.nn.init.normal_(adapted.adapters[BEFORE_FFN][1].conv.weight)
+    torch.nn.init.normal_(adapted.encoder.adapters[BEFORE_FFN][1].conv.weight)
     shift = attention_shift(capture_attention(frozen, frames), capture_attention(adapted, frames))
     assert shift.shape == (NUM_BLOCKS,) and torch.equal(shift[:2], torch.zeros(2)) and 0 < shift[2] <= 1
 

@@ -34,11 +34,11 @@ def val(small_data):
 def bank(model, val):
     """Random clip tokens: what encoding makes is not asked here."""
     draw = torch.Generator().manual_seed(1)
-    shape = len(val), 8 + model.reads_flow, model.joint_width
+    shape = len(val), 8 + model.reads_flow, model.encoder.joint_width
     query = torch.randn(shape, generator=draw)
-    support = torch.randn(shape, generator=draw) if model.separate_roles else query
+    support = torch.randn(shape, generator=draw) if model.encoder.separate_roles else query
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
-    text = SplitText(torch.randn(len(names), model.joint_width, generator=draw), class_of)
+    text = SplitText(torch.randn(len(names), model.encoder.joint_width, generator=draw), class_of)
     return Bank(query, support, "", text if model.reads_text else None)
 
 
@@ -60,15 +60,15 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
     answer, episode = answer_episode(model, bank, sampler[0]), sampler[0]
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
-    query = model.modulate(bank.query[episode.query.ravel()])
+    query = model.head.modulate(bank.query[episode.query.ravel()])
     if model.merges_shots:
         means = bank.support[torch.from_numpy(episode.support)].mean(1)
-        prototypes = model.modulate(means, bank.text.of_videos(episode.support[:, 0]))
-        expected = model.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
+        prototypes = model.head.modulate(means, bank.text.of_videos(episode.support[:, 0]))
+        expected = model.head.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
     else:
-        expected = model.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
+        expected = model.head.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
     torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
-    logits = -model.log_scale.exp() * shown.mean(2)
+    logits = -model.head.log_scale.exp() * shown.mean(2)
     torch.testing.assert_close(logits.softmax(1), torch.from_numpy(answer.probabilities), atol=1e-5, rtol=1e-4)
 
 
@@ -78,6 +78,6 @@ def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
     for i, query in enumerate(queries):
         for j, support in enumerate(supports):
             one, other = matched_features(model, bank, int(query), int(support))
-            assert one.shape == other.shape == (8, model.joint_width)
-            distance = model.distances(one[None], other[None]).item()
+            assert one.shape == other.shape == (8, model.encoder.joint_width)
+            distance = model.head.distances(one[None], other[None]).item()
             assert distance == pytest.approx(float(answer.distances[i, j]), abs=1e-4)

@@ -21,14 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tmal_core.config import Settings
 from tmal_core.data.clips import Clip
 from tmal_core.evaluation.feature_bank import encode_clips
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 
 CLIPS_CPU, CLIPS_GPU, ROUNDS = 4, 64, 2
 PRODUCTS = ((4096, 4096, 4096), (6304, 768, 3072), (6304, 3072, 768))  # rows, inner, columns
 _ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
-def encoder(model: TMAL, clips: torch.Tensor, half: bool) -> Callable[[], None]:
+def encoder(model: FewShotModel, clips: torch.Tensor, half: bool) -> Callable[[], None]:
     """A call that encodes clips as the bank does."""
 
     def call() -> None:
@@ -49,7 +49,9 @@ def operations(settings: Settings, num_clips: int) -> int:
         model = memory_count.emptied(model, mode)
         frames = settings.sampling.num_frames
         with torch.no_grad():
-            model.encode_roles(torch.empty(num_clips, frames, 3, settings.sampling.crop, settings.sampling.crop))
+            model.encoder.encode_roles(
+                torch.empty(num_clips, frames, 3, settings.sampling.crop, settings.sampling.crop)
+            )
     return counter.get_total_flops()
 
 

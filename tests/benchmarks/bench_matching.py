@@ -19,8 +19,8 @@ from subjects import catalog_of, model_of, settings_for
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import SplitText
-from tmal_core.models.tmal import TMAL
 
 VIDEOS, CLASSES, WIDTH, FRAMES = 1292, 10, 512, 8
 EPISODES, ASKED = 10_000, 40
@@ -34,10 +34,10 @@ def sampler_of(shot: int, way: int = 5, videos: int = VIDEOS) -> EpisodeSampler:
     return EpisodeSampler(catalog, protocols(catalog)[0], way, shot, 1, 0)
 
 
-def bank_of(model: TMAL, videos: int = VIDEOS) -> Bank:
+def bank_of(model: FewShotModel, videos: int = VIDEOS) -> Bank:
     """Random clip tokens, about as near to each other as CLIP's: cosine similarities around 0.5."""
     generator = torch.Generator().manual_seed(0)
-    width = model.joint_width
+    width = model.encoder.joint_width
     drawn = torch.randn(videos, FRAMES + model.reads_flow, width, generator=generator)
     tokens = drawn + torch.randn(width, generator=generator)
     text = SplitText(torch.randn(CLASSES, width, generator=generator), np.arange(videos) % CLASSES)

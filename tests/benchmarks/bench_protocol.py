@@ -30,7 +30,7 @@ from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.experiment import Experiment
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.viz.style import ACCENT, SOFT, styled
 
 WAY, CLIPS_OURS, ASKED = 5, 4, 40
@@ -54,7 +54,7 @@ def rows(folder: Path) -> Iterator[dict]:
     def plain_clips() -> None:
         with torch.no_grad():
             for part in clips.split(WAY):  # support, then queries
-                plain.encode(model, part)
+                plain.encode(model.encoder, part)
 
     calls = {"plain": plain_clips, "ours": encoder(model, clips[:CLIPS_OURS], half=True)}
     found = taking_turns(calls, rounds=2, warm_up=1)
@@ -68,7 +68,7 @@ def rows(folder: Path) -> Iterator[dict]:
 
 
 def _against_plain(
-    model: TMAL, filled: bank.Bank, shot: int, limit: float, plain_clip: float, our_clip: float
+    model: FewShotModel, filled: bank.Bank, shot: int, limit: float, plain_clip: float, our_clip: float
 ) -> Iterator[dict]:
     drawn: list[Episodes] = []
     drawing = seconds_of(lambda: drawn.append(Episodes.draw(sampler_of(shot), EPISODES)))
@@ -87,7 +87,7 @@ def _against_plain(
     yield row(f"{name}: plain", plain_seconds / 3600, "h")
 
 
-def _whole(settings: Settings, model: TMAL, plain_clip: float, our_clip: float) -> Iterator[dict]:
+def _whole(settings: Settings, model: FewShotModel, plain_clip: float, our_clip: float) -> Iterator[dict]:
     """A small split, from its files to its answers, both ways; and what the parts foretold."""
     with TemporaryDirectory() as name:
         paths = link_files(write_clips(Path(name), WAY), Path(name), 10 * SMALL_PER_CLASS)
@@ -152,8 +152,8 @@ def _line(sizes: tuple[int, ...], call_of: Callable[[int], Callable[[], object]]
     return {size: min(seconds_of(call) for _ in range(3)) for size, call in calls.items()}
 
 
-def _encode(model: TMAL, num_clips: int) -> None:
-    batch = noise(min(num_clips, 32), side=model.clip.visual.image_size[0]).to(device())
+def _encode(model: FewShotModel, num_clips: int) -> None:
+    batch = noise(min(num_clips, 32), side=model.encoder.clip.visual.image_size[0]).to(device())
     for first in range(0, num_clips, 32):
         encoder(model, batch[: num_clips - first], half=False)()
 

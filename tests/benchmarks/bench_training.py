@@ -23,7 +23,7 @@ from subjects import model_of, noise, settings_for
 
 from tmal_core.config import Settings
 from tmal_core.data.clips import EpisodeClips
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.training.loop import _groups, _step
 
 WAY, QUERIES = 5, 1
@@ -57,7 +57,7 @@ class Step:
         model: of these settings; a new one unless given.
     """
 
-    def __init__(self, settings: Settings, clips: EpisodeClips, model: TMAL | None = None) -> None:
+    def __init__(self, settings: Settings, clips: EpisodeClips, model: FewShotModel | None = None) -> None:
         self.recipe, self.seed = settings.replace({"training.accumulation": 1}).training, settings.seed
         self.clips, self.model = clips, model or model_of(settings, device())
         self.optimiser = torch.optim.AdamW(_groups(self.model, settings.training.weight_decay), lr=1e-9)
@@ -65,12 +65,12 @@ class Step:
 
     def __call__(self) -> float:
         """The loss."""
-        self.model.low_memory = self.recipe.memory == "low"
+        self.model.encoder.low_memory = self.recipe.memory == "low"
         learning = self.optimiser, self.schedule, self.recipe
         return _step(self.model, self.clips, None, *learning, self.seed, 0).loss
 
 
-def plain_step(model: TMAL, clips: EpisodeClips) -> Callable[[], float]:
+def plain_step(model: FewShotModel, clips: EpisodeClips) -> Callable[[], float]:
     """The plain version of it."""
     frames = clips.frames.to(device())
     episode = plain.Episode(frames[: clips.num_support], frames[clips.num_support :], len(clips.classes))

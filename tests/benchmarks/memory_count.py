@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 
 from tmal_core.config import Settings
-from tmal_core.models import blocks
-from tmal_core.models.tmal import TMAL
+from tmal_core.models import blocks_fast
+from tmal_core.models.few_shot import FewShotModel
 
 
 def step_bytes(settings: Settings, num_clips: int) -> int:
@@ -36,13 +36,13 @@ def whole_bytes(settings: Settings, num_support: int, num_query: int) -> int:
     model = model_of(settings)
     held = sum(tensor.nbytes for tensor in model.state_dict().values())
     moments = 2 * sum(tensor.nbytes for tensor in model.tunable().values())
-    fused = patch.object(blocks, "_attended", scaled_dot_product_attention)
+    fused = patch.object(blocks_fast, "attended", scaled_dot_product_attention)
     with fused, FakeTensorMode() as mode:
         clips = sum(tensor.nbytes for tensor in _clips(model, settings, num_clips) if tensor is not None)
         return held + moments + clips + _step_bytes(emptied(model, mode), settings, num_clips, num_support)
 
 
-def emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
+def emptied(model: FewShotModel, mode: FakeTensorMode) -> FewShotModel:
     """The model, its tensors without content."""
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
@@ -50,21 +50,21 @@ def emptied(model: TMAL, mode: FakeTensorMode) -> TMAL:
     return model
 
 
-def _step_bytes(model: TMAL, settings: Settings, num_clips: int, num_support: int | None = None) -> int:
-    model.low_memory = settings.training.memory == "low"
+def _step_bytes(model: FewShotModel, settings: Settings, num_clips: int, num_support: int | None = None) -> int:
+    model.encoder.low_memory = settings.training.memory == "low"
     model.train()
     clips = _clips(model, settings, num_clips)
     half = settings.training.precision == "bfloat16"
     with HeldBytes() as counted:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            roles = model.encode_roles(*clips, num_support)
+            roles = model.encoder.encode_roles(*clips, num_support)
         sum(tokens.float().square().sum() for tokens in set(roles)).backward()
     return counted.peak
 
 
-def _clips(model: TMAL, settings: Settings, num_clips: int) -> tuple[torch.Tensor | None, ...]:
+def _clips(model: FewShotModel, settings: Settings, num_clips: int) -> tuple[torch.Tensor | None, ...]:
     """Frames, flow and text as the model reads them."""
     side, frames = settings.sampling.crop, settings.sampling.num_frames
     flow_px = torch.empty(num_clips, frames, 2, side, side) if model.reads_flow else None
-    text = torch.empty(num_clips, model.joint_width) if model.reads_text else None
+    text = torch.empty(num_clips, model.encoder.joint_width) if model.reads_text else None
     return torch.empty(num_clips, frames, 3, side, side), flow_px, text

@@ -17,21 +17,22 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from tmal_core.models.adapters import STAdapter
-from tmal_core.models.tmal import BEFORE_FFN, TMAL
+from tmal_core.models.encoder import BEFORE_FFN, ClipEncoder
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.open_clip_access import embedded, pooled
 
 
-def encode(model: TMAL, frames: Tensor) -> Tensor:
+def encode(encoder: ClipEncoder, frames: Tensor) -> Tensor:
     """Frame features (n, T, d) of clips (n, T, 3, H, W), by a frozen CLIP or one with adapters before the FFN."""
-    visual = model.clip.visual
-    tokens = visual._embeds(frames.flatten(0, 1))
-    adapters = model.adapters[BEFORE_FFN] if BEFORE_FFN in model.adapters else [None] * model.depth
+    visual = encoder.clip.visual
+    tokens = embedded(visual, frames.flatten(0, 1))
+    adapters = encoder.adapters[BEFORE_FFN] if BEFORE_FFN in encoder.adapters else [None] * encoder.depth
     for block, adapter in zip(visual.transformer.resblocks, adapters, strict=True):
         tokens = tokens + block.ls_1(block.attention(q_x=block.ln_1(tokens)))
         if adapter is not None:
             tokens = adapted(adapter, tokens, frames.shape[1])
         tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-    pooled, _ = visual._pool(tokens)
-    return (pooled @ visual.proj).unflatten(0, frames.shape[:2])
+    return pooled(visual, tokens).unflatten(0, frames.shape[:2])
 
 
 def adapted(adapter: STAdapter, tokens: Tensor, num_frames: int) -> Tensor:
@@ -86,19 +87,19 @@ class Episode(NamedTuple):
     way: int
 
 
-def answers(model: TMAL, episodes: Iterable[Episode]) -> Iterator[Tensor]:
+def answers(model: FewShotModel, episodes: Iterable[Episode]) -> Iterator[Tensor]:
     """The protocol: logits (way * Q, way) of one episode after another, every clip of it encoded."""
     with torch.no_grad():
         for episode in episodes:
-            support, query = encode(model, episode.support), encode(model, episode.query)
-            yield logits(query, support, episode.way, model.parts.smoothing)
+            support, query = encode(model.encoder, episode.support), encode(model.encoder, episode.query)
+            yield logits(query, support, episode.way, **model.head.options)
 
 
-def step(model: TMAL, episode: Episode, optimiser: torch.optim.Optimizer, clip_norm: float) -> float:
+def step(model: FewShotModel, episode: Episode, optimiser: torch.optim.Optimizer, clip_norm: float) -> float:
     """One training step, and its loss."""
     model.train()
-    support, query = encode(model, episode.support), encode(model, episode.query)
-    scores = model.log_scale.exp() * logits(query, support, episode.way, model.parts.smoothing)
+    support, query = encode(model.encoder, episode.support), encode(model.encoder, episode.query)
+    scores = model.head.log_scale.exp() * logits(query, support, episode.way, **model.head.options)
     truth = torch.arange(episode.way, device=scores.device).repeat_interleave(len(query) // episode.way)
     loss = cross_entropy(scores, truth)
     loss.backward()

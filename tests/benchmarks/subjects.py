@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.sets.catalog import Catalog, save_catalog
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import file_sha256
 
 HEIGHT, WIDTH, NUM_FRAMES = 240, 320, 90
@@ -27,7 +27,7 @@ def settings_for(method: str, preset: str = "hmdb51", **changes: object) -> Sett
     return load_settings(preset, {"model.method": method, "model.pretrained": "random", **dotted})
 
 
-def model_of(settings: Settings, device: torch.device | str = "cpu") -> TMAL:
+def model_of(settings: Settings, device: torch.device | str = "cpu") -> FewShotModel:
     """The settings' model, random wherever something learned starts at zero: every part has its say."""
     torch.manual_seed(0)
     model = build(settings.model, device)

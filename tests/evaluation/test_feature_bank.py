@@ -12,7 +12,7 @@ from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.errors import EpisodeError, RunError
 from tmal_core.evaluation import feature_bank as bank
-from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import difference_interval
 from tmal_core.experiment import Experiment
 from tmal_core.models.methods import build
@@ -55,7 +55,7 @@ def test_a_bank_holds_every_view_of_every_video(val, model, reader, viewed):
     assert (viewed.views, viewed.num_videos, len(viewed.query)) == (VIEWS, len(val), VIEWS * len(val))
     for row, view in ((0, 0), (1, 2), (len(val) - 1, 1)):
         with torch.no_grad():
-            alone = model.encode(reader.evaluate(row, view).frames[None])[0]
+            alone = model.encoder(reader.evaluate(row, view).frames[None])[0]
         torch.testing.assert_close(viewed.query[view * len(val) + row], alone, atol=1e-4, rtol=1e-4)
     assert any(not np.array_equal(reader.test_positions(row, 0), reader.test_positions(row, 1)) for row in range(5))
 
@@ -86,18 +86,19 @@ def test_episodes_read_the_views_that_were_drawn(val, model, viewed):
             for drawn, rows in ((views[1], episodes.query), (views[0], episodes.support))
         )
         with torch.no_grad():
-            alone = model.episode_logits(query, support, labels) / model.log_scale.exp()
+            alone = model.head.episode_logits(query, support, labels) / model.head.log_scale.exp()
         np.testing.assert_allclose(outcome.logits[index], alone.numpy(), atol=5e-4)
 
 
-def test_class_names_alone_see_the_query_s_view(val, model, viewed):
+def test_class_names_alone_see_the_query_s_view(val, settings, viewed):
+    model = build(settings.replace({"model.method": "zero_shot"}).model).eval()
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
     text = SplitText(torch.randn(len(names), 128, generator=torch.Generator().manual_seed(0)), class_of)
     episodes = _episodes(val)
-    outcome = evaluate_text(model, dataclasses.replace(viewed, text=text), episodes)
+    outcome = evaluate(model, dataclasses.replace(viewed, text=text), episodes)
     first_view = dataclasses.replace(viewed, text=text, views=1)
     assert outcome.logits.shape == (20, 3, 3)
-    assert not np.allclose(outcome.logits, evaluate_text(model, first_view, episodes).logits)
+    assert not np.allclose(outcome.logits, evaluate(model, first_view, episodes).logits)
 
 
 def test_other_frames_are_not_compared(val, settings, model, viewed):

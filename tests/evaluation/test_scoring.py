@@ -15,7 +15,7 @@ from tmal_core.data.clips import Clip, ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation import scoring as protocol
-from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment
 from tmal_core.matching.dispatch import otam
 from tmal_core.models.methods import METHODS, build
@@ -58,7 +58,7 @@ def _learned(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if not m.text_only])
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("text_score", [0.0, 0.4])
 def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, text_score, monkeypatch):
     experiment = Experiment(small_settings.replace({"model.text_score": text_score}), method_name=name)
@@ -93,9 +93,9 @@ def _alone(model, reader, text, episodes, index):
         frames = torch.stack([clip.frames for clip in clips])
         flow = torch.stack([clip.flow_px for clip in clips]) if model.reads_flow else None
         role_text = role_text[labels] if role_text is not None and model.reads_text else None
-        tokens.append(model.encode(frames, flow, role_text))
-    logits = model.episode_logits(*tokens, labels, words)
-    return (logits if model.scores_text else logits / model.log_scale.exp()).numpy()
+        tokens.append(model.encoder(frames, flow, role_text))
+    logits = model.head.episode_logits(*tokens, labels, words)
+    return (logits if model.head.scores_text else logits / model.head.log_scale.exp()).numpy()
 
 
 def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val, monkeypatch):
@@ -151,12 +151,12 @@ def test_bank_of_other_weights_or_positions_is_another(small_settings, val, read
     model = _model(small_settings, "st_adapter")
     key = bank.bank_key(model, reader)
     with torch.no_grad():
-        model.log_scale += 1
+        model.head.log_scale += 1
     assert bank.bank_key(model, reader) == key
     fewer = small_settings.replace({"sampling.num_frames": 4}).sampling
     assert bank.bank_key(model, ClipReader(val, fewer)) != key
     with torch.no_grad():
-        next(model.adapters.parameters()).add_(1e-3)
+        next(model.encoder.adapters.parameters()).add_(1e-3)
     assert bank.bank_key(model, reader) != key
 
 
@@ -179,7 +179,7 @@ def test_class_names_alone_see_no_support(small_settings, val, encoded):
     text = torch.stack([pooled[torch.from_numpy(class_of == c)].mean(0) for c in range(len(names))])
     named = dataclasses.replace(encoded, text=SplitText(text, class_of))
     episodes, model = _episodes(val, "appearance", 50), _model(small_settings, "zero_shot")
-    outcome = evaluate_text(model, named, episodes)
+    outcome = evaluate(model, named, episodes)
     assert outcome.accuracy_pct > 80
     other = Episodes(episodes.name, np.roll(episodes.support, 1, axis=1), episodes.query)
-    assert np.allclose(np.roll(outcome.logits, 1, axis=2), evaluate_text(model, named, other).logits)
+    assert np.allclose(np.roll(outcome.logits, 1, axis=2), evaluate(model, named, other).logits)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
+from tmal_core.models.adapters_fast import over_time
 
 KERNELS = {"k311": (3, 1, 1), "k333": (3, 3, 3)}
 NUM_FRAMES = 5
@@ -42,12 +44,12 @@ def test_the_adapter_is_the_reference_s(assets, kernel):
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 def test_shifted_products_are_the_convolution(extent, num_frames):
     adapter = trained((extent, 1, 1))
-    hidden = random_tokens(2, num_frames, 8, width=4).unflatten(0, (2, num_frames)).requires_grad_()
-    results, gradients = [], []
-    for way in (adapter._over_time, adapter._over_all):
-        result = way(hidden)
-        results.append(result)
-        gradients.append(torch.autograd.grad(result.square().sum(), [hidden, adapter.conv.weight, adapter.conv.bias]))
+    tokens = random_tokens(2, num_frames, 8).requires_grad_()
+    results, gradients = [adapter(tokens, num_frames)], []
+    with fast_paths.definitions():
+        results.append(adapter(tokens, num_frames))
+    for result in results:
+        gradients.append(torch.autograd.grad(result.square().sum(), [tokens, *adapter.parameters()]))
     torch.testing.assert_close(*results)
     torch.testing.assert_close(*gradients)
 
@@ -88,7 +90,7 @@ def test_under_autocast_the_convolution_is_in_half_precision():
     adapter = trained(dtype=torch.float32)
     tokens = random_tokens(1, 4, 9).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert adapter._over_time(adapter.fc1(tokens).unflatten(0, (1, 4))).dtype == torch.bfloat16
+        assert over_time(adapter.conv, adapter.fc1(tokens).unflatten(0, (1, 4))).dtype == torch.bfloat16
         output = adapter(tokens, 4)
     exact = adapter(tokens, 4)
     assert (output - exact).abs().max() <= 2e-2 * exact.abs().max()

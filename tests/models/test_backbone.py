@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import WeightsError
 from tmal_core.models import backbone
+from tmal_core.models.encoder import build_encoder
+from tmal_core.models.open_clip_access import embedded
 from tmal_core.models.text import class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.weights_files import WEIGHTS
 from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny_clip, retrieval
 
@@ -36,7 +37,7 @@ def _adapted(places):
 def test_is_frozen_and_in_eval_mode(tiny):
     assert not tiny.training
     assert not any(p.requires_grad for p in tiny.parameters())
-    model = TMAL(tiny, _adapted("ffn")).train()
+    model = build_encoder(tiny, _adapted("ffn")).train()
     assert not model.clip.training
     assert model.adapters.training
 
@@ -45,14 +46,14 @@ def test_is_frozen_and_in_eval_mode(tiny):
 def test_untrained_adapters_are_plain_clip_at_every_block(tiny, places):
     torch.manual_seed(0)
     frames = torch.randn(2, 4, 3, 64, 64)
-    model = TMAL(tiny, _adapted(places))
+    model = build_encoder(tiny, _adapted(places))
     with torch.no_grad():
-        plain = tiny.visual._embeds(frames.flatten(0, 1))
+        plain = embedded(tiny.visual, frames.flatten(0, 1))
         for block, tokens in zip([None, *tiny.visual.transformer.resblocks], model.tokens(frames), strict=True):
             plain = plain if block is None else block(plain)
             assert (tokens - plain).abs().max() < 1e-6 * plain.abs().max()
         features = tiny.encode_image(frames.flatten(0, 1)).unflatten(0, (2, 4))
-        assert torch.allclose(model.encode(frames), features, atol=1e-5)
+        assert torch.allclose(model(frames), features, atol=1e-5)
 
 
 def test_shipped_weights_know_their_pictures(tiny):

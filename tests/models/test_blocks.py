@@ -7,7 +7,9 @@ import torch
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 
-from tmal_core.models.blocks import _attended, attend, feed_forward
+from tmal_core.models import fast_paths
+from tmal_core.models.blocks import attend, feed_forward
+from tmal_core.models.blocks_fast import attended
 
 
 @pytest.fixture(params=[QuickGELU, nn.GELU], ids=["QuickGELU", "GELU"])
@@ -27,6 +29,8 @@ def _gradients(out, block, tokens):
 def test_block_and_its_gradients_are_open_clips(block):
     tokens = torch.randn(3, 7, 16, dtype=torch.float64, requires_grad=True)
     mine, theirs = feed_forward(block, attend(block, tokens)), block(tokens)
+    with fast_paths.definitions():
+        assert torch.equal(feed_forward(block, attend(block, tokens)), theirs)
     torch.testing.assert_close(mine, theirs)
     for got, wanted in zip(_gradients(mine, block, tokens), _gradients(theirs, block, tokens), strict=True):
         torch.testing.assert_close(got, wanted)
@@ -34,7 +38,10 @@ def test_block_and_its_gradients_are_open_clips(block):
 
 def test_the_class_token_alone_is_the_first_of_all(block):
     tokens = torch.randn(3, 7, 16, dtype=torch.float64)
-    torch.testing.assert_close(attend(block, tokens, class_token_only=True), attend(block, tokens)[:, :1])
+    alone, whole = attend(block, tokens, class_token_only=True), attend(block, tokens)
+    torch.testing.assert_close(alone, whole[:, :1])
+    with fast_paths.definitions():
+        torch.testing.assert_close(attend(block, tokens, class_token_only=True), alone)
 
 
 def test_half_precision_under_autocast(block):
@@ -52,7 +59,7 @@ def test_attention_in_bfloat16_is_torch_s(asking):
     parts = [torch.randn(3, 2, length, 16, generator=draw) for length in (asking, 7, 7)]
     exact = [part.clone().requires_grad_() for part in parts]
     half = [part.bfloat16().requires_grad_() for part in parts]
-    wanted, got = torch.nn.functional.scaled_dot_product_attention(*exact), _attended(*half)
+    wanted, got = torch.nn.functional.scaled_dot_product_attention(*exact), attended(*half)
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got.float(), wanted, atol=0.03, rtol=0.03)
     direction = torch.randn(wanted.shape, generator=draw)

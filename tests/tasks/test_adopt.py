@@ -58,13 +58,13 @@ def test_clip_fsar_answers_as_its_own_code(small_settings, tiny, their_clip_fsar
     tower.load_state_dict(theirs.backbone.state_dict())
     clips, labels = pictures(5), torch.arange(2)
     with torch.no_grad():
-        text = class_text(model.clip, settings.model, ["a", "b"])
+        text = class_text(model.encoder.clip, settings.model, ["a", "b"])
         features = tower(clips.flatten(0, 1)).unflatten(0, (5, FRAMES))
-        torch.testing.assert_close(model.encode(clips), features, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.encoder(clips), features, atol=1e-4, rtol=1e-4)
         wanted, class_logits = theirs.head(features[:2], features[2:], labels, text, class_text=text, merge_before=True)
-        found = model.episode_logits(model.encode(clips[2:]), model.encode(clips[:2]), labels, text)
+        found = model.head.episode_logits(model.encoder(clips[2:]), model.encoder(clips[:2]), labels, text)
         torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
-        mine = model.text_similarity(model.encode(clips), text)
+        mine = model.head.class_logits(model.encoder(clips), text)
         torch.testing.assert_close(mine, class_logits, atol=1e-4, rtol=1e-4)
 
 
@@ -92,15 +92,15 @@ def test_st_adapter_s_adapters(small_settings, tiny, tmp_path, before_attention,
         Experiment(small_settings, run_dir=tmp_path / "run"), saved(tmp_path, {"model": state})
     )
     settings = adopted.settings
-    assert (settings.model.method, settings.model.adapters) == ("st_adapter", places)
+    assert (settings.model.method, settings.model.encoder.adapters) == ("st_adapter", places)
     assert settings.model.bottleneck == 24
     model, clips = adopted.model, pictures(2)
     with torch.no_grad():
         # The projection of the class tokens is undone: the reference has none.
-        found = model.encode(clips) @ torch.linalg.pinv(tiny.visual.proj)
-        plain = Experiment(small_settings, method_name="otam").model.encode(clips)
+        found = model.encoder(clips) @ torch.linalg.pinv(tiny.visual.proj)
+        plain = Experiment(small_settings, method_name="otam").model.encoder(clips)
         torch.testing.assert_close(found, frame_features(theirs, clips), atol=1e-3, rtol=1e-3)
-        assert not torch.allclose(model.encode(clips), plain, atol=1e-2), "the adapters do something"
+        assert not torch.allclose(model.encoder(clips), plain, atol=1e-2), "the adapters do something"
 
 
 def frame_features(theirs: STAdapterClassifier, clips: torch.Tensor) -> torch.Tensor:

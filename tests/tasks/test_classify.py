@@ -15,7 +15,7 @@ from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.flow import extraction as extract_module
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.encoder import ClipEncoder
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.classify import classify_clips
 from tmal_core.tasks.flow import extract_flow
@@ -100,8 +100,8 @@ def test_new_clips_are_encoded_as_precisely_as_examples(small_settings, places, 
 
         return call
 
-    for name in ("encode", "encode_roles"):
-        monkeypatch.setattr(TMAL, name, noted(getattr(TMAL, name)))
+    for name in ("forward", "encode_roles"):
+        monkeypatch.setattr(ClipEncoder, name, noted(getattr(ClipEncoder, name)))
     experiment = untrained(small_settings, "otam", tmp_path)
     run(experiment, places)
     run(experiment.changed({"evaluation.precision": "bfloat16"}), places)

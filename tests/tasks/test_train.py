@@ -48,7 +48,7 @@ def test_every_method_trains_and_answers(settings, tmp_path, name):
     assert frozen_hash(model) == frozen_hash(before)
     still = {n for n, p in model.tunable().items() if torch.equal(p, before.get_parameter(n))}
     # Behind the last block's attention nothing passes from patches to the class token: that adapter has no gradient.
-    assert all(n.startswith(f"adapters.ffn.{model.depth - 1}.") for n in still), still
+    assert all(n.startswith(f"encoder.adapters.ffn.{model.encoder.depth - 1}.") for n in still), still
     again = experiment.model
     assert all(torch.equal(p, again.get_parameter(n)) for n, p in model.named_parameters())
     outcomes = evaluate_methods({name: experiment}, "val", progress=False)[name]
@@ -60,9 +60,11 @@ def test_clip_fsar_tunes_the_whole_image_tower_on_frames_of_the_whole_video(sett
     settings = settings.replace({"sampling.grid": "all", "model.method": "clip_fsar", "model.text_score": 0.9})
     experiment = Experiment(settings, run_dir=tmp_path)
     model, _ = train_method(experiment, Run.create(tmp_path, experiment.settings, "train"), progress=False)
-    towers = {n for n in model.tunable() if not n.startswith("modulation.context2.")}
-    assert towers == {f"clip.visual.{n}" for n, _ in model.clip.visual.named_parameters()} | {"log_text_scale"}
-    assert model.scores_text and evaluate_methods({"clip_fsar": experiment}, "val", progress=False)
+    towers = {n for n in model.tunable() if not n.startswith("head.context2.")}
+    assert towers == {f"encoder.clip.visual.{n}" for n, _ in model.encoder.clip.visual.named_parameters()} | {
+        "head.log_text_scale"
+    }
+    assert model.head.scores_text and evaluate_methods({"clip_fsar": experiment}, "val", progress=False)
 
 
 def test_the_command_says_what_was_trained_part_by_part(changes, tmp_path, capsys):

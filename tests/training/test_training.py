@@ -14,9 +14,9 @@ from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.matching.dispatch import otam
-from tmal_core.models import tmal
+from tmal_core.models import encoder, heads
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
@@ -63,12 +63,12 @@ def test_the_history_has_means_over_what_was_measured():
 
 
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
-    before = {k: v.clone() for k, v in build(settings.model).clip.state_dict().items()}
+    before = {k: v.clone() for k, v in build(settings.model).encoder.clip.state_dict().items()}
     torch.manual_seed(0)
     start = build(settings.model)
     model, _ = _train(settings, tmp_path)
-    assert all(torch.equal(v, before[k]) for k, v in model.clip.state_dict().items())
-    assert all(p.grad is None for p in model.clip.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in model.encoder.clip.state_dict().items())
+    assert all(p.grad is None for p in model.encoder.clip.parameters())
     assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
 
 
@@ -135,8 +135,8 @@ def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(
         return replace(result, loss=result.loss * torch.inf)
 
     monkeypatch.setattr(loop, "episode_loss", spoilt)
-    built, train = [], TMAL.train
-    monkeypatch.setattr(TMAL, "train", lambda self, mode=True: built.append(self) or train(self, mode))
+    built, train = [], FewShotModel.train
+    monkeypatch.setattr(FewShotModel, "train", lambda self, mode=True: built.append(self) or train(self, mode))
     with pytest.raises(RunError, match=r"gradients that are finite, got a norm of nan in episode 4.*learning_rate"):
         _train(settings, tmp_path)
     assert all(p.isfinite().all() for p in built[-1].parameters())
@@ -247,9 +247,9 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
     model, clips = build(settings.model).eval(), _episodes(settings)[0]
     labels = clips.labels
     with torch.no_grad():
-        features = model.encode(clips.frames)
+        features = model.encoder(clips.frames)
         rounds = list(_rotations(labels, clips.films, 1))
-        logits = [model.episode_logits(features[q], features[s], labels[s]) for s, q in rounds]
+        logits = [model.head.episode_logits(features[q], features[s], labels[s]) for s, q in rounds]
         losses = [torch.nn.functional.cross_entropy(x, labels[q]) for x, (_, q) in zip(logits, rounds, strict=True)]
         assert episode_loss(model, clips, rotate=True).loss == pytest.approx(
             float(torch.stack(losses).mean()), rel=1e-5
@@ -261,9 +261,9 @@ def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, 
     """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
     monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
     # Where the values of tensors decide on shapes, fake ones have no answer.
-    logits = tmal.class_logits
-    monkeypatch.setattr(tmal, "class_logits", lambda distances, labels: logits(distances, labels, 2))
-    monkeypatch.setattr(tmal, "class_means", lambda values, labels: values[:2])
+    logits = heads.visual_logits
+    monkeypatch.setattr(heads, "visual_logits", lambda distances, labels: logits(distances, labels, 2))
+    monkeypatch.setattr(heads, "class_means", lambda values, labels: values[:2])
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0.5)
     model = build(settings.replace({"model.method": name, "model.text_score": 0.5}).model)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -271,7 +271,7 @@ def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, 
         shown = {"frames": torch.zeros(6, 8, 3, 64, 64), "flow_px": torch.zeros(6, 8, 2, 64, 64)}
         drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "films": torch.arange(6), "named": torch.arange(6)}
         clips = EpisodeClips(protocol="", num_support=2, exchangeable=True, **shown, **drawn)
-        text = torch.zeros(5, model.joint_width, device="cuda")
+        text = torch.zeros(5, model.encoder.joint_width, device="cuda")
         assert episode_loss(model, clips, text, text_weight=0.5).loss.device.type == "cuda"
 
 
@@ -281,8 +281,8 @@ def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, m
     with torch.no_grad():
         for parameter in model.tunable().values():
             parameter.add_(0.05 * torch.randn(parameter.shape))
-    text, clips = torch.randn(len(episodes.class_names), model.joint_width), episodes[0]
-    asked, encode_roles = [], model.encode_roles
+    text, clips = torch.randn(len(episodes.class_names), model.encoder.joint_width), episodes[0]
+    asked, encode_roles = [], model.encoder.encode_roles
 
     def all_of_them(frames, flow_px, words, num_support):
         asked.append(num_support)
@@ -291,14 +291,14 @@ def test_only_clips_that_are_support_are_encoded_as_such(settings, small_flow, m
     found = episode_loss(model, clips, text, text_weight=0.5)
     alone, without = found.loss, episode_loss(model, clips, text)
     assert alone.item() == pytest.approx(without.loss.item() + 0.5 * found.text_loss) and np.isnan(without.text_loss)
-    monkeypatch.setattr(model, "encode_roles", all_of_them)
+    monkeypatch.setattr(model.encoder, "encode_roles", all_of_them)
     torch.testing.assert_close(alone, episode_loss(model, clips, text, text_weight=0.5).loss, atol=1e-5, rtol=1e-5)
     episode_loss(model, clips, text, rotate=True)
     assert asked == [clips.num_support, None] and clips.num_support < len(clips.labels)
 
 
 def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow, monkeypatch):
-    monkeypatch.setattr(tmal, "_CLIPS_IN_LOW_MEMORY", 3)
+    monkeypatch.setattr(encoder, "_CLIPS_IN_LOW_MEMORY", 3)
     settings = settings.replace({"model.method": "tmal"})
     torch.manual_seed(0)
     model = build(settings.model)
@@ -306,12 +306,12 @@ def test_low_memory_gives_the_same_gradients_and_keeps_less(settings, small_flow
         for parameter in model.tunable().values():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     episodes = _episodes(settings)
-    text = torch.randn(len(episodes.class_names), model.joint_width)
+    text = torch.randn(len(episodes.class_names), model.encoder.joint_width)
     clips = episodes[0]
     assert len(clips.labels) == 4  # two parts, one of them smaller
     gradients, kept = [], []
     for low in (False, True):
-        model.low_memory = low
+        model.encoder.low_memory = low
         model.train().zero_grad()
         held: dict[int, int] = {}
 
@@ -335,15 +335,15 @@ def test_memory_is_no_part_of_what_names_trained_weights(settings, monkeypatch, 
     low = settings.replace({"training.memory": "low"})
     assert Experiment(low).origin.digest == Experiment(settings).origin.digest
     model, _ = _train(low, tmp_path)
-    assert model.low_memory
+    assert model.encoder.low_memory
 
 
 def test_nothing_is_kept_below_the_first_tunable_part(settings):
     """A fusion in the last block alone: the blocks below are frozen features, whatever the depth."""
-    parts = {"model.method": "tmal", "model.adapters": "none", "model.flow_encoder": "none"}
+    parts = {"model.method": "tmal", "model.encoder.adapters": "none", "model.flow_encoder": "none"}
     model = build(settings.replace({**parts, "model.text_levels": "last"}).model).train()
     kept, frames = [], torch.randn(1, 2, 3, 64, 64)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
-        model.tokens(frames)  # a query meets no text
-    *below, last = model.tokens(frames, text=torch.randn(1, model.joint_width))
+        model.encoder.tokens(frames)  # a query meets no text
+    *below, last = model.encoder.tokens(frames, text=torch.randn(1, model.encoder.joint_width))
     assert not kept and last.requires_grad and not any(tokens.requires_grad for tokens in below)

@@ -13,7 +13,7 @@ from tmal_core.data.episodes import Episode, Protocol
 from tmal_core.errors import DataError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.methods.otam import METHOD as OTAM
 from tmal_core.viz.episode_plots import answered_episode
 
 EPISODE = Episode(("first", "second"), np.array([[0, 1], [2, 3]]), np.array([[4], [5]]))
@@ -29,7 +29,7 @@ def model():
     clip.visual.proj = None
     clip.logit_scale = nn.Parameter(torch.zeros(()))
     parts = ModelSettings(adapters="none", flow_encoder="none", text=False, logit_scale=3.0)
-    return TMAL(clip, parts)
+    return OTAM.build(clip, parts)
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
     outcome = evaluate(model, Bank(features, features, ""), Episodes("all", EPISODE.support[None], EPISODE.query[None]))
     assert np.array_equal(answer.predicted, outcome.predicted.ravel())
     assert np.array_equal(answer.correct, outcome.correct.ravel()) and answer.labels.tolist() == [0, 1]
-    logits = model.episode_logits(features[[4, 5]], features[:4], torch.tensor([0, 0, 1, 1]))
+    logits = model.head.episode_logits(features[[4, 5]], features[:4], torch.tensor([0, 0, 1, 1]))
     torch.testing.assert_close(torch.from_numpy(answer.probabilities), logits.detach().softmax(1))
-    torch.testing.assert_close(torch.from_numpy(answer.distances), model.distances(features[[4, 5]], features[:4]))
+    torch.testing.assert_close(torch.from_numpy(answer.distances), model.head.distances(features[[4, 5]], features[:4]))
 
 
 def test_the_table_of_episodes_says_who_is_right_where(model, features):

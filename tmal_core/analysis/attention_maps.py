@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 
 
 def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def capture_attention(model: TMAL, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:
+def capture_attention(model: FewShotModel, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:
     """Attention of every block for every frame, mean over the heads.
 
     The tokens are taken where they enter each block's attention, so adapters and fusion at any place are seen. Clips
@@ -52,7 +52,7 @@ def capture_attention(model: TMAL, frames: Tensor, flow_px: Tensor | None = None
         (N, T, L, 1 + P, 1 + P) float32 on the CPU; token 0 is the class token, patches follow row by row.
     """
     maps: list[Tensor] = []
-    blocks = model.clip.visual.transformer.resblocks
+    blocks = model.encoder.clip.visual.transformer.resblocks
     hooks = [
         # The output of ln_1 is what enters the attention. Hooks on parts of nn.MultiheadAttention never run.
         block.ln_1.register_forward_hook(
@@ -61,7 +61,7 @@ def capture_attention(model: TMAL, frames: Tensor, flow_px: Tensor | None = None
         for block in blocks
     ]
     try:
-        model.tokens(frames, flow_px)
+        model.encoder.tokens(frames, flow_px)
     finally:
         for hook in hooks:
             hook.remove()
@@ -99,7 +99,7 @@ def class_token_maps(attention: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Args:
         attention: (..., 1 + P, 1 + P) of a block or of a rollout.
-        grid: rows R and columns C of the patches, R * C = P: `model.clip.visual.grid_size`.
+        grid: rows R and columns C of the patches, R * C = P: `model.encoder.clip.visual.grid_size`.
 
     Returns:
         (..., R, C): shares of the patches, summing to one; the class token's share of itself is left out.

@@ -19,7 +19,7 @@ from torch import Tensor
 from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,23 @@ class Answer:
 
 
 @torch.no_grad()
-def answer_episode(model: TMAL, bank: Bank, episode: Episode) -> Answer:
+def answer_episode(model: FewShotModel, bank: Bank, episode: Episode) -> Answer:
     """Answer one episode from the bank."""
-    device = model.log_scale.device
+    device = model.device
     query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
     support = bank.support[torch.from_numpy(episode.support.reshape(-1))].to(device)
     labels = torch.arange(len(episode.support), device=device).repeat_interleave(episode.support.shape[1])
     text = bank.text.of_videos(episode.support[:, 0]).to(device) if bank.text is not None else None
-    logits = model.episode_logits(query, support, labels, text)
-    prototypes, prototype_labels = model.prototypes(support, labels, text)
-    distances = model.distances(model.modulate(query), prototypes)
+    logits = model.head.episode_logits(query, support, labels, text)
+    prototypes, prototype_labels = model.head.prototypes(support, labels, text)
+    distances = model.head.distances(model.head.modulate(query), prototypes)
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
     return Answer(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()
-def matched_features(model: TMAL, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
+def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
     """What the model matches of two clips in a 1-shot episode: modulated frame features (T, d) of either role.
 
     On the CPU, wherever the model is.
@@ -86,14 +86,14 @@ def matched_features(model: TMAL, bank: Bank, query: int, support: int) -> tuple
         query: row of the bank, read as a query.
         support: row of the bank, read as the only support clip of its class, with its name where the model reads names.
     """
-    device = model.log_scale.device
+    device = model.device
     words = bank.text.of_videos(np.array([support])).to(device) if model.reads_text else None
-    as_query = model.modulate(bank.query[[query]].to(device))
-    return as_query[0].cpu(), model.modulate(bank.support[[support]].to(device), words)[0].cpu()
+    as_query = model.head.modulate(bank.query[[query]].to(device))
+    return as_query[0].cpu(), model.head.modulate(bank.support[[support]].to(device), words)[0].cpu()
 
 
 def episode_table(
-    models: Mapping[str, TMAL], banks: Mapping[str, Bank], sampler: EpisodeSampler, count: int
+    models: Mapping[str, FewShotModel], banks: Mapping[str, Bank], sampler: EpisodeSampler, count: int
 ) -> pd.DataFrame:
     """Which episodes are worth a look: queries answered right, in percent, by episode and method.
 

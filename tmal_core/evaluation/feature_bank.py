@@ -26,8 +26,8 @@ from tqdm.auto import tqdm
 from tmal_core.config import ComputeSettings, EvaluationSettings
 from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.errors import RunError
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import SplitText
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import atomic_path
 
 _TOKENS_AT_ONCE_CPU = 3200  # two clips of ViT-B/16: what the FFN makes of more leaves the cache
@@ -63,7 +63,7 @@ class Bank:
 
 @torch.no_grad()
 def encode(
-    model: TMAL,
+    model: FewShotModel,
     reader: ClipReader,
     text: SplitText | None = None,
     evaluation: EvaluationSettings = EvaluationSettings(),
@@ -80,16 +80,16 @@ def encode(
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
-        words = text.of_videos(chosen) if model.separate_roles else None
+        words = text.of_videos(chosen) if model.encoder.separate_roles else None
         parts += encode_clips(model, clips, words, half)
     query, support = (torch.cat(side) for side in zip(*parts, strict=True))
-    support = support if model.separate_roles else query
+    support = support if model.encoder.separate_roles else query
     key = bank_key(model, reader, text, evaluation.precision)
     return Bank(query, support, key, text, reader.views, positions_hash(reader))
 
 
 def encode_clips(
-    model: TMAL, clips: Clip, words: Tensor | None = None, half: bool = False
+    model: FewShotModel, clips: Clip, words: Tensor | None = None, half: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
 
@@ -97,19 +97,19 @@ def encode_clips(
         words: (n, d) of each clip's class, where text joins inside the tower; without it all clips are queries.
         half: encode in bfloat16.
     """
-    device, num_clips = model.log_scale.device, len(clips.frames)
-    tokens_of_clip = clips.frames.shape[1] * model.clip.visual.positional_embedding.shape[0]
+    device, num_clips = model.device, len(clips.frames)
+    tokens_of_clip = clips.frames.shape[1] * model.encoder.clip.visual.positional_embedding.shape[0]
     size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
     for first in range(0, num_clips, size):
         part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            roles = model.encode_roles(*part)
+            roles = model.encoder.encode_roles(*part)
         yield tuple(tokens.float().cpu() for tokens in roles)
 
 
 def load_or_encode(
     folder: Path,
-    model: TMAL,
+    model: FewShotModel,
     reader: ClipReader,
     text: SplitText | None = None,
     evaluation: EvaluationSettings = EvaluationSettings(),
@@ -130,7 +130,7 @@ def load_or_encode(
         return Bank(kept["query"], kept.get("support", kept["query"]), key, text, reader.views, positions_hash(reader))
     bank = encode(model, reader, text, evaluation, compute, progress)
     tensors = {"query": bank.query.contiguous()}
-    if model.separate_roles:
+    if model.encoder.separate_roles:
         tensors["support"] = bank.support.contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -164,7 +164,7 @@ def code_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
+def bank_key(model: FewShotModel, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
     """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
     the videos, and flow and text if read.
 
@@ -174,11 +174,9 @@ def bank_key(model: TMAL, reader: ClipReader, text: SplitText | None = None, pre
     facts = [code_version(), precision, reader.sampling.model_dump(), reader.decoder, reader.flow_origin, *drawn]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
-    if model.separate_roles:
+    if model.encoder.separate_roles:
         digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())
-    for name, tensor in model.state_dict().items():
-        if name.startswith(("log_", "modulation.")):
-            continue
+    for name, tensor in model.encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

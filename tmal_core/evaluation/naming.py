@@ -10,14 +10,13 @@ Letters: S examples, Q new clips, N classes, T frames, M motion tokens per clip,
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 
 _TEMPERATURES = tuple(2 ** (k / 2) for k in range(17))
 _CLIPS_AT_ONCE = 256
@@ -32,14 +31,12 @@ class Examples:
         support: the same as support clips.
         labels: (S,) int64 in 0..N-1, each at least once.
         text: (N, d) of the classes, for models that read names; else None.
-        names_alone: whether class names are all that new clips are compared with.
     """
 
     query: Tensor
     support: Tensor
     labels: Tensor
     text: Tensor | None = None
-    names_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,44 +54,35 @@ class Check:
     temperature: float
 
 
-def use_untrained(model: TMAL, num_frames: int) -> None:
+def use_untrained(model: FewShotModel, num_frames: int) -> None:
     """Give an untrained model CLIP's own scale, per pair of matched frames, in place of a learned one.
 
     On the diagnostic data set's val split (frozen tiny CLIP, family `appearance`) this is 1.6 for OTAM and 26 for
     averaged frames; the most likely of the scales 2^(k/2) are 1 and 16. Where frozen CLIP is at chance they are lower:
     `check` finds that.
     """
-    pairs = 1 if model.parts.matching == "mean" else 2 * num_frames  # OTAM and BiMHM sum both directions
-    with torch.no_grad():
-        model.log_scale.copy_(model.clip.logit_scale - math.log(pairs))
+    model.head.use_clip_scale(model.encoder.clip.logit_scale, num_frames)
 
 
 @torch.no_grad()
-def logits(model: TMAL, query: Tensor, examples: Examples) -> Tensor:
+def logits(model: FewShotModel, query: Tensor, examples: Examples) -> Tensor:
     """Clip tokens of new clips (Q, T + M, d), encoded as queries, to logits (Q, N) on the CPU."""
-    device = model.log_scale.device
+    device = model.device
     support, labels = examples.support.to(device), examples.labels.to(device)
     text = None if examples.text is None else examples.text.to(device)
     parts = []
     for part in query.split(_CLIPS_AT_ONCE):
-        tokens = part.to(device)
-        if examples.names_alone:
-            parts.append(model.text_similarity(tokens, text))
-        else:
-            parts.append(model.episode_logits(tokens, support, labels, text))
+        parts.append(model.head.episode_logits(part.to(device), support, labels, text))
     return torch.cat(parts).float().cpu()
 
 
-def check(model: TMAL, examples: Examples) -> Check:
+def check(model: FewShotModel, examples: Examples) -> Check:
     """Name each example from the others, where its class has others; how often that is right, and how sure to be."""
     counts = examples.labels.bincount()
     asked = torch.nonzero(counts[examples.labels] > 1).flatten()
     if not len(asked):
         return Check(0, 0, 1.0)
-    if examples.names_alone:
-        answers = logits(model, examples.query[asked], examples)
-    else:
-        answers = torch.cat([logits(model, examples.query[[i]], _without(examples, i)) for i in asked.tolist()])
+    answers = torch.cat([logits(model, examples.query[[i]], _without(examples, i)) for i in asked.tolist()])
     truth = examples.labels[asked]
     losses = [float(cross_entropy(answers / temperature, truth)) for temperature in _TEMPERATURES]
     right = int((answers.argmax(1) == truth).sum())

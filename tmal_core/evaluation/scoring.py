@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.evaluation.feature_bank import Bank
-from tmal_core.models.tmal import TMAL, class_logits
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.heads import Head, visual_logits
 
 _PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
 _PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
@@ -90,27 +91,32 @@ class Outcome:
 
 
 @torch.no_grad()
-def evaluate(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
+def evaluate(model: FewShotModel, bank: Bank, episodes: Episodes) -> Outcome:
     """Answer the episodes from a bank; the same logits as the model's own, one episode at a time.
 
     The bank lies on the CPU, and the model where it will. A query's modulation and a prototype of the same support
     clips are computed once for all episodes.
     """
-    device = model.log_scale.device
+    head, device = model.head, model.device
     support, query = _rows(bank, episodes)
     queries, query_at = np.unique(query, return_inverse=True)
     query_at = torch.from_numpy(query_at.reshape(len(query), -1)).to(device)
-    prototypes, prototype_at, labels = _prototypes(model, bank, support)
     tokens = bank.query[torch.from_numpy(queries)].to(device)
-    modulated = torch.cat([model.modulate(part) for part in tokens.split(_CLIPS_AT_ONCE)])
-    distances = _distances(model, modulated, prototypes, query_at, prototype_at)
-    visual = class_logits(distances.flatten(0, 1), labels, episodes.way).unflatten(0, query_at.shape)
-    if not model.scores_text:
+    visual = _visual(head, bank, support, tokens, query_at, episodes.way) if head.compares_support else None
+    if not head.scores_text:
         return Outcome(episodes, visual.cpu().numpy(), bank.positions)
-    similarity = model.text_similarity(tokens, bank.text.features.to(device))
+    similarity = head.text_similarity(tokens, bank.text.features.to(device))
     asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]]).to(device)
     text_logits = similarity[query_at[:, :, None], asked[:, None, :]]
-    return Outcome(episodes, model.score(visual, text_logits).cpu().numpy(), bank.positions)
+    return Outcome(episodes, head.score(visual, text_logits).cpu().numpy(), bank.positions)
+
+
+def _visual(head: Head, bank: Bank, support: np.ndarray, tokens: Tensor, query_at: Tensor, way: int) -> Tensor:
+    """Minus mean distances (E, q, N) of the queries, rows `query_at` (E, q) of their clip tokens, to each class."""
+    prototypes, prototype_at, labels = _prototypes(head, bank, support, tokens.device)
+    modulated = torch.cat([head.modulate(part) for part in tokens.split(_CLIPS_AT_ONCE)])
+    distances = _distances(head, modulated, prototypes, query_at, prototype_at)
+    return visual_logits(distances.flatten(0, 1), labels, way).unflatten(0, query_at.shape)
 
 
 def _rows(bank: Bank, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
@@ -129,40 +135,27 @@ def _scrambled(word: np.ndarray | np.uint64) -> np.ndarray:
     return word ^ (word >> np.uint64(31))
 
 
-def _prototypes(model: TMAL, bank: Bank, support: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+def _prototypes(head: Head, bank: Bank, support: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows.
 
-    All on the model's device.
+    All on the device.
     """
-    device = model.log_scale.device
     num_episodes, way, shot = support.shape
     labels = torch.arange(way, device=device)
-    if not model.merges_shots:
-        rows, at = np.unique(support, return_inverse=True)
-        at = torch.from_numpy(at.reshape(num_episodes, -1)).to(device)
-        return bank.support[torch.from_numpy(rows)].to(device), at, labels.repeat_interleave(shot)
+    if not head.merges_shots:
+        support, shot, labels = support.reshape(num_episodes, way * shot, 1), 1, labels.repeat_interleave(shot)
     # The order of a class's shots does not matter: the same clips are the same prototype.
     sets, at = np.unique(np.sort(support.reshape(-1, shot), 1), axis=0, return_inverse=True)
-    words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if model.reads_text else None
+    words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if head.reads_text else None
     parts = []
     for first in range(0, len(sets), _CLIPS_AT_ONCE):
         chosen = slice(first, first + _CLIPS_AT_ONCE)
         means = bank.support[torch.from_numpy(sets[chosen])].to(device).mean(1)
-        parts.append(model.modulate(means, None if words is None else words[chosen].to(device)))
-    return torch.cat(parts), torch.from_numpy(at.reshape(num_episodes, way)).to(device), labels
+        parts.append(head.modulate(means, None if words is None else words[chosen].to(device)))
+    return torch.cat(parts), torch.from_numpy(at.reshape(num_episodes, -1)).to(device), labels
 
 
-@torch.no_grad()
-def evaluate_text(model: TMAL, bank: Bank, episodes: Episodes) -> Outcome:
-    """Answer the episodes from class names alone; the support clips only say which classes are asked for."""
-    pooled = torch.nn.functional.normalize(model.frame_features(bank.query).mean(1), dim=-1)
-    similarity = (pooled @ torch.nn.functional.normalize(bank.text.features, dim=-1).T).numpy()
-    asked = bank.text.class_of[episodes.support[:, :, 0]]
-    rows = _rows(bank, episodes)[1].reshape(len(asked), -1)
-    return Outcome(episodes, similarity[rows[:, :, None], asked[:, None, :]], bank.positions)
-
-
-def _distances(model: TMAL, query: Tensor, prototypes: Tensor, query_at: Tensor, prototype_at: Tensor) -> Tensor:
+def _distances(head: Head, query: Tensor, prototypes: Tensor, query_at: Tensor, prototype_at: Tensor) -> Tensor:
     """Distances (E, q, u) of the episodes' queries (E, q) to their prototypes (E, u), some at a time.
 
     Few pairs of many are found episode by episode, and a clip is copied out once for all of its episode's pairs; where
@@ -171,11 +164,11 @@ def _distances(model: TMAL, query: Tensor, prototypes: Tensor, query_at: Tensor,
     in_episode = query_at.shape[1] * prototype_at.shape[1]
     if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * in_episode * len(query_at):
         rows = max(1, _PAIRS_AT_ONCE // len(prototypes))
-        table = torch.cat([model.distances(part, prototypes) for part in query.split(rows)])
+        table = torch.cat([head.distances(part, prototypes) for part in query.split(rows)])
         return table[query_at[:, :, None], prototype_at[:, None, :]]
     size = max(1, (_PAIRS_AT_ONCE_CPU if query.device.type == "cpu" else _PAIRS_AT_ONCE) // in_episode)
     parts = zip(query_at.split(size), prototype_at.split(size), strict=True)
-    return torch.cat([model.group_distances(_chosen(query, one), _chosen(prototypes, other)) for one, other in parts])
+    return torch.cat([head.group_distances(_chosen(query, one), _chosen(prototypes, other)) for one, other in parts])
 
 
 def _chosen(clips: Tensor, at: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from tmal_core.matching.alignment import best_path, otam_alignment
 from tmal_core.matching.cosine import cosine_distance, mean_distance
-from tmal_core.matching.dispatch import MATCHERS, match, match_groups
+from tmal_core.matching.dispatch import MATCHERS, match, match_groups, register_matcher
 from tmal_core.matching.hausdorff import bimhm
 from tmal_core.matching.otam_distance import otam
 
@@ -16,4 +16,5 @@ __all__ = [
     "mean_distance",
     "otam",
     "otam_alignment",
+    "register_matcher",
 ]

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import open_clip
 import torch
-from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.pretrained import get_pretrained_cfg
-from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
+from tmal_core.models.open_clip_access import (
+    QuickGELU,
+    ResidualAttentionBlock,
+    VisionTransformer,
+    convert_to_custom_text_state_dict,
+    get_pretrained_cfg,
+)
 from tmal_core.models.state_dicts import load_strictly
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive

@@ -1,22 +1,19 @@
-"""One block of CLIP's image tower, computed in few passes over memory and with little kept for the backward pass.
+"""One block of CLIP's image tower, in its two halves: between them stands a temporal adapter.
 
-The weights and their names are open_clip's; only the way is another. `nn.MultiheadAttention` rearranges its input and
-output in memory, here queries, keys and values stay where their projection wrote them, and the weights of the attention
-are not built (but for bfloat16 on a CPU). CLIP's QuickGELU x * sigmoid(1.702 x) is silu(1.702 x) / 1.702, and both
-factors are free as factors of the matrix products around it: one pass instead of three, and one tensor kept instead of
-two.
+    attended     tokens + attention(norm(tokens))
+    fed forward  attended + mlp(norm(attended))
 
-Letters: n frames, L tokens that ask, M tokens that answer, D width, H heads.
+Letters: n frames, P patches, L tokens, D width.
 """
 
 from __future__ import annotations
 
-import torch
-from open_clip.transformer import QuickGELU
-from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from collections.abc import Iterator
 
-_QUICK = 1.702
+from torch import Tensor, nn
+
+from tmal_core.models import blocks_fast, fast_paths
+from tmal_core.models.open_clip_access import embedded
 
 
 def attend(block: nn.Module, tokens: Tensor, class_token_only: bool = False) -> Tensor:
@@ -30,42 +27,23 @@ def attend(block: nn.Module, tokens: Tensor, class_token_only: bool = False) -> 
     Returns:
         (n, 1 + P, D), or (n, 1, D) for the class token alone.
     """
-    normed, attention = block.ln_1(tokens), block.attn
-    if class_token_only:
-        width = tokens.shape[-1]
-        weights, biases = (
-            part.split([width, 2 * width]) for part in (attention.in_proj_weight, attention.in_proj_bias)
-        )
-        query = linear(normed[:, :1], weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
-        parts = linear(normed, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
-        parts, tokens = (query, *parts.unbind(2)), tokens[:, :1]
-    else:
-        together = linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-        parts = together.unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
-    attended_nHLd = _attended(*(part.transpose(1, 2) for part in parts))
-    return tokens + block.ls_1(attention.out_proj(attended_nHLd.transpose(1, 2).flatten(2)))
-
-
-def _attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Scaled dot-product attention: (n, H, L, d), (n, H, M, d) and (n, H, M, d) to (n, H, L, d).
-
-    torch's kernel for CPUs is slow in bfloat16: a quarter of the speed of a matrix product forwards, and less
-    backwards. There the weights are built after all: as exact, and an eighth more memory in a training step.
-    """
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
-        return scaled_dot_product_attention(query, key, value)
-    shape = query.shape[:2]
-    query, key, value = (part.flatten(0, 1) for part in (query, key, value))
-    logits = torch.baddbmm(query.new_zeros(1), query, key.transpose(1, 2), beta=0, alpha=query.shape[-1] ** -0.5)
-    return torch.bmm(logits.softmax(-1), value).unflatten(0, shape)
+    if fast_paths.joint_projection():
+        return blocks_fast.attend(block, tokens, class_token_only)
+    tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens)))
+    return tokens[:, :1] if class_token_only else tokens
 
 
 def feed_forward(block: nn.Module, tokens: Tensor) -> Tensor:
     """Tokens (n, L, D) plus the block's feed-forward part of them."""
-    normed, mlp = block.ln_2(tokens), block.mlp
-    if not isinstance(mlp.gelu, QuickGELU):
-        return tokens + block.ls_2(mlp(normed))
-    rows = normed.flatten(0, 1)
-    hidden = torch.addmm(mlp.c_fc.bias, rows, mlp.c_fc.weight.t(), beta=_QUICK, alpha=_QUICK)
-    out = torch.addmm(mlp.c_proj.bias, silu(hidden), mlp.c_proj.weight.t(), alpha=1 / _QUICK)
-    return tokens + block.ls_2(out.view_as(tokens))
+    if fast_paths.folded_gelu(block):
+        return blocks_fast.feed_forward(block, tokens)
+    return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+
+
+def plain_tokens(visual: nn.Module, pictures: Tensor) -> Iterator[Tensor]:
+    """CLIP's own tokens of pictures (n, 3, H, W): those that enter the first block, and that leave each block."""
+    tokens = embedded(visual, pictures)
+    yield tokens
+    for block in visual.transformer.resblocks:
+        tokens = feed_forward(block, attend(block, tokens))
+        yield tokens

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
 
 Levels = str | tuple[int, ...]
@@ -53,6 +54,11 @@ class TokenFusion(nn.Module):
 def fuse_patches(fusion: TokenFusion, tokens: Tensor, motion: Tensor) -> Tensor:
     """Motion tokens (n, P, C) into the patch tokens of (n, 1 + P, D); the CLS token is left to attention."""
     return torch.cat([tokens[:, :1], fusion(tokens[:, 1:], motion)], dim=1)
+
+
+def fuses(parts: ModelSettings, place: str) -> bool:
+    """Whether flow and text, where they are read, join at "token" or at "prototype"."""
+    return parts.fusion in (place, "both")
 
 
 def fusion_blocks(levels: Levels, depth: int) -> tuple[int, ...]:

@@ -11,13 +11,16 @@ Letters: N clips, T frames, h, w samples of the flow, P patches, C width of moti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear
+
+from tmal_core.models import fast_paths
+from tmal_core.models.blocks import plain_tokens
+from tmal_core.models.motion_fast import stem_tokens
+from tmal_core.models.open_clip_access import pooled
 
 FLOW_UNIT = 0.02
 """Flow enters the networks in units of this share of the crop's side per native frame: 4.5 px of 224, 1.3 px of 64."""
@@ -50,7 +53,7 @@ class StemEncoder(nn.Module):
 
     def __init__(self, patch: int, width: int, joint_width: int | None, blocks: tuple[int, ...]) -> None:
         super().__init__()
-        self.patch, self.blocks = patch, blocks
+        self.blocks = blocks
         first = max(stride for stride in (4, 2, 1) if patch % stride == 0)
         self.stem = nn.Sequential(
             nn.Conv2d(2, width, first, stride=first),
@@ -72,39 +75,24 @@ class StemEncoder(nn.Module):
         return Motion(levels, self.to_joint(tokens.unflatten(0, (num_clips, num_frames)).mean((1, 2))))
 
     def _tokens(self, scaled: Tensor) -> Tensor:
-        """(n, 2, S, S) to (n, P, C): the strided convolutions as products of matrices, whose gradients cost less.
-
-        The flow is laid out once so that all a cell of the second convolution reads lies together.
-        """
-        first, _, second, _, third = self.stem
-        fine, coarse = first.kernel_size[0], second.kernel_size[0]
-        side = scaled.shape[-1] // self.patch
-        whole = scaled[..., : side * self.patch, : side * self.patch]
-        cells = whole.unflatten(3, (side, coarse, fine)).unflatten(2, (side, coarse, fine))
-        cells = cells.permute(0, 2, 5, 3, 6, 1, 4, 7).flatten(5).flatten(3, 4)  # (n, side, side, coarse^2, 2 fine^2)
-        hidden = gelu(linear(cells, first.weight.flatten(1), first.bias))
-        hidden = gelu(linear(hidden.flatten(3), second.weight.permute(0, 2, 3, 1).flatten(1), second.bias))
-        return third(hidden.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        """(n, 2, S, S) to (n, P, C)."""
+        if fast_paths.stem_products():
+            return stem_tokens(self.stem, scaled)
+        return self.stem(scaled).flatten(2).transpose(1, 2)
 
 
 class PictureEncoder(nn.Module):
     """The frozen image tower on colour-coded flow.
 
     Args:
-        run: gives for pictures (n, 3, S, S), normalised, the tokens (n, 1 + P, D) that enter block 1, 2, ..., one after
-            the other, and those that leave the last; frozen, and not a part of this module.
-        pool: last tokens to frame features (n, d).
+        visual: the tower; not a part of this module.
         blocks: fusion levels.
     """
 
-    def __init__(
-        self,
-        run: Callable[[Tensor], Iterator[Tensor]],
-        pool: Callable[[Tensor], Tensor],
-        blocks: tuple[int, ...],
-    ) -> None:
+    def __init__(self, visual: nn.Module, blocks: tuple[int, ...]) -> None:
         super().__init__()
-        self._run, self._pool, self.blocks = run, pool, blocks
+        self._visual = (visual,)  # in a tuple it is no submodule: its weights are the encoder's
+        self.blocks = blocks
         for name, value in (("mean", OPENAI_DATASET_MEAN), ("std", OPENAI_DATASET_STD)):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
 
@@ -113,11 +101,11 @@ class PictureEncoder(nn.Module):
         """Flow (N, T, 2, S, S) in pixels of the crop of side S to motion tokens."""
         num_clips, num_frames = flow_px.shape[:2]
         pictures = (flow_picture(flow_px.flatten(0, 1)) - self.mean) / self.std
-        levels = {}
-        for block, tokens in enumerate(self._run(pictures), start=1):  # one by one: only those of levels are kept
+        (visual,), levels = self._visual, {}
+        for block, tokens in enumerate(plain_tokens(visual, pictures), start=1):  # one by one: few are kept
             if block in self.blocks:
                 levels[block] = tokens[:, 1:]
-        return Motion(levels, self._pool(tokens).unflatten(0, (num_clips, num_frames)).mean(1))
+        return Motion(levels, pooled(visual, tokens).unflatten(0, (num_clips, num_frames)).mean(1))
 
 
 def flow_picture(flow_px: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Prototype modulation: a clip's frame features look at each other, at its motion token and at its class's text.
 
-The module is CLIP-FSAR's temporal transformer (Wang et al., IJCV 2023, section 3.3) over the sequence
+CLIP-FSAR's temporal transformer (Wang et al., IJCV 2023, section 3.3) runs over the sequence
 [frame features, motion token, text token]; only the frames are kept. CLIP-FSAR takes its output as it is. TMAL mixes it
 in through gates that start at zero, so that an untrained TMAL matches plain frame features:
 
@@ -21,6 +21,12 @@ from torch.nn.functional import normalize
 from tmal_core.models.temporal_transformer import TemporalTransformer
 
 
+def in_context(transformer: nn.Module, frames: Tensor, *others: Tensor | None) -> Tensor:
+    """Frame features (n, T, d) after a transformer that sees further tokens (n, d) behind them; None is none."""
+    tokens = [token[:, None] for token in others if token is not None]
+    return transformer(torch.cat([frames, *tokens], dim=1))[:, : frames.shape[1]]
+
+
 class PrototypeModulation(nn.Module):
     """Frame features (n, T, d) to modulated ones, for prototypes (with text) and for queries (without).
 
@@ -28,17 +34,14 @@ class PrototypeModulation(nn.Module):
         width: d.
         num_heads: of the temporal transformer.
         mlp_width: of its FFN.
-        gated: TMAL's gates; without them CLIP-FSAR's prototypes.
         text: whether prototypes will come with text, which has a gate of its own.
     """
 
-    def __init__(
-        self, width: int, num_heads: int = 8, mlp_width: int = 2048, gated: bool = True, text: bool = True
-    ) -> None:
+    def __init__(self, width: int, num_heads: int = 8, mlp_width: int = 2048, text: bool = True) -> None:
         super().__init__()
         self.context2 = TemporalTransformer(width, num_heads, mlp_width)
-        self.gate = nn.Parameter(torch.zeros(width)) if gated else None
-        self.text_gate = nn.Parameter(torch.zeros(1)) if gated and text else None
+        self.gate = nn.Parameter(torch.zeros(width))
+        self.text_gate = nn.Parameter(torch.zeros(1)) if text else None
 
     def forward(self, frames: Tensor, motion: Tensor | None = None, text: Tensor | None = None) -> Tensor:
         """Modulate.
@@ -51,11 +54,7 @@ class PrototypeModulation(nn.Module):
         Returns:
             (n, T, d).
         """
-        others = [token[:, None] for token in (motion, text) if token is not None]
-        context = self.context2(torch.cat([frames, *others], dim=1))[:, : frames.shape[1]]
-        if self.gate is None:
-            return context
-        mixed = frames + self.gate * (context - frames)
+        mixed = frames + self.gate * (in_context(self.context2, frames, motion, text) - frames)
         if text is None:
             return mixed
         return mixed + self.text_gate * frames.norm(dim=-1, keepdim=True) * normalize(text, dim=-1)[:, None]

@@ -24,23 +24,24 @@ def parameter_table(model: nn.Module) -> pd.DataFrame:
 
 
 _PARTS = {
-    "clip.visual.": "CLIP, image tower",
-    "clip.": "CLIP, text tower",
-    "adapters.attention.": "temporal adapters before attention",
-    "adapters.ffn.": "temporal adapters before FFN",
-    "motion.": "motion encoder",
-    "flow_fusion.": "visual-flow fusion of tokens",
-    "text_fusion.": "visual-text fusion of tokens",
-    "modulation.": "prototype modulation",
-    "log_scale": "scale of distances",
-    "log_text_scale": "scale of text similarities",
+    "encoder.clip.visual.": "CLIP, image tower",
+    "encoder.clip.": "CLIP, text tower",
+    "encoder.adapters.attention.": "temporal adapters before attention",
+    "encoder.adapters.ffn.": "temporal adapters before FFN",
+    "encoder.motion.": "motion encoder",
+    "encoder.flow_fusion.": "visual-flow fusion of tokens",
+    "encoder.text_fusion.": "visual-text fusion of tokens",
+    "head.modulation.": "prototype modulation",
+    "head.context2.": "prototype modulation",
+    "head.log_scale": "scale of distances",
+    "head.log_text_scale": "scale of text similarities",
 }
 """Start of a parameter's name -> its part; the first that fits."""
 
 
 def _part(name: str) -> str:
     named = (part for start, part in _PARTS.items() if name.startswith(start))
-    return next(named, name.split(".")[0].replace("_", " "))
+    return next(named, name.removeprefix("encoder.").removeprefix("head.").split(".")[0].replace("_", " "))
 
 
 def frozen_hash(model: nn.Module) -> str:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.transformer import QuickGELU
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import WeightsError
 from tmal_core.experiment import Experiment
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.open_clip_access import QuickGELU
 from tmal_core.models.references import STAdapterClassifier, load_clip_fsar, load_st_adapter
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.weights_files import resolve
@@ -58,26 +58,26 @@ def adopt_checkpoint(experiment: Experiment, source: str | Path) -> tuple[Run, E
     return run, adopted
 
 
-def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[TMAL, Experiment]:
+def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     found = load_clip_fsar(source)
     mlp_width = found.head.context2.layers[0][1].net[0].out_features
     model, adopted = _built(experiment, CLIP_FSAR, {"model.mlp_width": mlp_width})
     backbone = adopted.settings.model.backbone
-    if not isinstance(model.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
+    if not isinstance(model.encoder.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         got = f"{backbone}, which computes something else with them"
         raise WeightsError("a model with QuickGELU for CLIP-FSAR's weights", got, "Use a -quickgelu model.")
     if not found.head.scale > 0:
         got = f"{float(found.head.scale.detach()):g} in {source}"
         raise WeightsError("a scale over 0", got, "Take a checkpoint that CLIP-FSAR wrote.")
     where = f"{source}, for {backbone}"
-    load_strictly(model.clip.visual, found.backbone.state_dict(), where)
-    load_strictly(model.modulation.context2, found.head.context2.state_dict(), where)
+    load_strictly(model.encoder.clip.visual, found.backbone.state_dict(), where)
+    load_strictly(model.head.context2, found.head.context2.state_dict(), where)
     with torch.no_grad():
-        model.log_text_scale.copy_(found.head.scale.log().squeeze())
+        model.head.log_text_scale.copy_(found.head.scale.log().squeeze())
     return model, adopted
 
 
-def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[TMAL, Experiment]:
+def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     clip, _ = _built(experiment, "otam", {})
     found = load_st_adapter(source, clip.clip.visual)
     _require_same_clip(found, clip, experiment.settings.model, source)
@@ -90,13 +90,13 @@ def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[TMAL, Exper
     bottleneck = next(iter(_adapters(blocks[0]).values())).fc1.out_features
     told = {"model.adapters": _PLACES[here[0]], "model.bottleneck": bottleneck}
     model, adopted = _built(experiment, ST_ADAPTER, told)
-    for place, modules in model.adapters.items():
+    for place, modules in model.encoder.adapters.items():
         for mine, block in zip(modules, blocks, strict=True):
             mine.load_state_dict(_adapters(block)[place].state_dict())
     return model, adopted
 
 
-def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[TMAL, Experiment]:
+def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[FewShotModel, Experiment]:
     adopted = experiment.changed(told, name)
     return adopted.build().eval(), adopted
 
@@ -106,10 +106,12 @@ def _adapters(block: torch.nn.Module) -> dict[str, torch.nn.Module]:
     return {place: getattr(block, name) for place, name in _NAMES.items() if getattr(block, name) is not None}
 
 
-def _require_same_clip(found: STAdapterClassifier, model: TMAL, parts: ModelSettings, source: str | Path) -> None:
+def _require_same_clip(
+    found: STAdapterClassifier, model: FewShotModel, parts: ModelSettings, source: str | Path
+) -> None:
     """What the file holds of the frozen CLIP must be that of the settings: adapters fit no other."""
     theirs = found.state_dict()
-    for name, mine in model.clip.visual.state_dict().items():
+    for name, mine in model.encoder.clip.visual.state_dict().items():
         if name != "proj" and (theirs[name].shape != mine.shape or not torch.allclose(theirs[name], mine, atol=1e-3)):
             got = f"{source} with another {name}"
             remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."

@@ -28,9 +28,9 @@ from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untr
 from tmal_core.experiment import Experiment
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore
-from tmal_core.models.methods import method, needs_names
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.methods import needs_names
 from tmal_core.models.text import SplitText, class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks.loose_clips import few_workers, flow_place, readable
@@ -164,17 +164,17 @@ def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
     return found.root, found.paths(), found.refused
 
 
-def _model(experiment: Experiment, force: bool) -> TMAL:
+def _model(experiment: Experiment, force: bool) -> FewShotModel:
     """The method, ready to answer; refused where its answers would mean nothing."""
     name, parts, pretrained = experiment.name, experiment.settings.model, experiment.settings.model.pretrained
     untrained = not experiment.has_checkpoint
-    if untrained and parts.fusion != "none" and not parts.gated:
+    if untrained and not experiment.method.starts_as_clip:
         remedy = "Pass --checkpoint, or choose otam, which needs none."
         raise SettingsError(f"a checkpoint for {name}, whose prototypes begin at random", "none", remedy)
     experiment.device  # noqa: B018 - threads are set before anything is made
     seed_everything(experiment.settings.seed)
     model = experiment.build().eval() if untrained else experiment.model
-    side = model.clip.visual.image_size[0]
+    side = model.encoder.clip.visual.image_size[0]
     if not force and (side < _PHOTOGRAPH or pretrained == "random"):
         what = "random weights" if pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
@@ -199,21 +199,20 @@ def _class_names(listed: dict[str, str], examples: Catalog, broken: dict[str, st
 
 
 def _encoded_examples(
-    settings: Settings, model: TMAL, reader: ClipReader, classes: Sequence[str], progress: bool
+    settings: Settings, model: FewShotModel, reader: ClipReader, classes: Sequence[str], progress: bool
 ) -> Examples:
     names, class_of = np.unique(np.array(classes), return_inverse=True)
     text = None
     if needs_names(settings.model):
-        text = SplitText(class_text(model.clip, settings.model, names.tolist()).cpu(), class_of)
+        text = SplitText(class_text(model.encoder.clip, settings.model, names.tolist()).cpu(), class_of)
     compute = few_workers(settings.compute, len(reader.catalog))
     bank = encode(model, reader, text, settings.evaluation, compute, progress)
     features = None if text is None else text.features
-    names_alone = method(settings.model.method).text_only
-    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features, names_alone)
+    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features)
 
 
 @torch.no_grad()
-def _encoded_queries(settings: Settings, model: TMAL, reader: ClipReader, progress: bool) -> Tensor:
+def _encoded_queries(settings: Settings, model: FewShotModel, reader: ClipReader, progress: bool) -> Tensor:
     """(Q, T + M, d) clip tokens as queries, on the CPU."""
     e, compute = settings.evaluation, few_workers(settings.compute, len(reader.catalog))
     rows = np.arange(len(reader.catalog))

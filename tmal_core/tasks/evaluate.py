@@ -12,7 +12,7 @@ from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import GROUP_WAY, evaluation_sampler, protocols
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.files import atomic_path
@@ -75,8 +75,7 @@ def way_shot_table(
 
 def _ask(experiment: Experiment, split: str, episodes: Episodes, progress: bool) -> Outcome:
     """One method's answers to episodes of a split."""
-    by = evaluate_text if experiment.method.text_only else evaluate
-    return by(experiment.model, experiment.bank(split, progress), episodes)
+    return evaluate(experiment.model, experiment.bank(split, progress), episodes)
 
 
 def _percent(outcome: Outcome, catalog: Catalog, e: EvaluationSettings) -> dict[str, float]:

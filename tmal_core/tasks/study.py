@@ -25,7 +25,7 @@ from tmal_core.config import EvaluationSettings, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.evaluation.scoring import Episodes, evaluate, evaluate_text
+from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import Interval, interval, with_correction
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.files import atomic_path
@@ -300,9 +300,8 @@ def _evaluate_unit(unit: _Unit) -> None:
         if experiment.method.trained:
             train_method(experiment, run, progress=False)
         bank = experiment.bank(SPLIT, progress=False)
-        ask = evaluate_text if experiment.method.text_only else evaluate
         drawn = experiment.episodes(SPLIT)
-        right = {protocol: ask(experiment.model, bank, episodes).correct for protocol, episodes in drawn.items()}
+        right = {protocol: evaluate(experiment.model, bank, episodes).correct for protocol, episodes in drawn.items()}
         run.update_summary(test_pct={protocol: 100.0 * float(found.mean()) for protocol, found in right.items()})
     unit.file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(unit.file) as temporary, temporary.open("wb") as stream:

@@ -13,8 +13,8 @@ from tmal_core.evaluation.feature_bank import encode
 from tmal_core.evaluation.scoring import evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
 from tmal_core.experiment import Experiment
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.loop import Progress, Validated, train_model
@@ -22,7 +22,7 @@ from tmal_core.training.loop import Progress, Validated, train_model
 
 def train_method(
     experiment: Experiment, run: Run, progress: bool = True, on_validation: Callable[[], None] = lambda: None
-) -> tuple[TMAL, Progress]:
+) -> tuple[FewShotModel, Progress]:
     """Train the experiment's method; goes on where a stopped training of the same settings left off.
 
     Args:
@@ -42,7 +42,7 @@ def train_method(
     seed_everything(s.seed)
     model = experiment.build()
     episodes = experiment.training_episodes()
-    text = class_text(model.clip, s.model, episodes.class_names) if model.reads_text else None
+    text = class_text(model.encoder.clip, s.model, episodes.class_names) if model.reads_text else None
 
     def log(**values: Any) -> None:
         run.log_metrics(kind="train", method=name, **values)
@@ -85,7 +85,7 @@ class _Validation:
     chance: its ups and downs are luck, and would choose for all.
     """
 
-    def __init__(self, experiment: Experiment, model: TMAL) -> None:
+    def __init__(self, experiment: Experiment, model: FewShotModel) -> None:
         s, catalog = experiment.settings, experiment.split("val")
         self.evaluation, self.compute = s.evaluation, s.compute
         self.reader = experiment.reader(catalog, cache=s.data.cache)
@@ -93,7 +93,7 @@ class _Validation:
         drawn = experiment.episodes("val", s.training.val_episodes, s.seed)
         self.episodes = {name: episodes for name, episodes in drawn.items() if name != MIXED}
 
-    def __call__(self, model: TMAL) -> Validated:
+    def __call__(self, model: FewShotModel) -> Validated:
         bank = encode(model, self.reader, self.text, self.evaluation, self.compute, progress=False)
         outcomes = {name: evaluate(model, bank, episodes) for name, episodes in self.episodes.items()}
         score_pct = sum(map(above_chance_pct, outcomes.values())) / len(outcomes)

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from tmal_core.errors import WeightsError
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.summary import frozen_hash
-from tmal_core.models.tmal import TMAL
 from tmal_core.runtime.files import atomic_path
 
 
@@ -33,11 +33,11 @@ class Origin:
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
-def save_checkpoint(path: Path, model: TMAL, origin: Origin, **state: Any) -> None:
+def save_checkpoint(path: Path, model: FewShotModel, origin: Origin, **state: Any) -> None:
     """Write the model's tunable tensors, the frozen weights' hash, what they come from, and any further state."""
     content = {
         "tunable": {name: tensor.detach().cpu() for name, tensor in model.tunable().items()},
-        "backbone": frozen_hash(model.clip),
+        "backbone": frozen_hash(model.encoder.clip),
         "settings_hash": origin.digest,
         "trained_with": origin.settings,
     }
@@ -67,7 +67,7 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_checkpoint(path: Path, model: TMAL, origin: Origin | None = None) -> dict[str, Any]:
+def load_checkpoint(path: Path, model: FewShotModel, origin: Origin | None = None) -> dict[str, Any]:
     """Load the tunable tensors into the model and return the whole checkpoint.
 
     Args:
@@ -89,7 +89,7 @@ def load_checkpoint(path: Path, model: TMAL, origin: Origin | None = None) -> di
         differing = sorted(set(wanted.items()) ^ set(given.items()))
         got = f"{path} with {len(given)} (first difference: {differing[0][0]})"
         raise WeightsError(f"{len(wanted)} tunable tensors", got, "Use the method and parts that it was trained with.")
-    beneath = frozen_hash(model.clip)
+    beneath = frozen_hash(model.encoder.clip)
     if content["backbone"] != beneath:
         got = f"{path} on {content['backbone']}"
         remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."

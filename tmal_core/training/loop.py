@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from tmal_core.config import ComputeSettings, TrainingSettings
 from tmal_core.data.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.errors import RunError
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
@@ -48,7 +48,7 @@ class Step(NamedTuple):
     """The video-text part of the loss, before its weight; nan where there is none."""
 
 
-Validate = Callable[[TMAL], Validated]
+Validate = Callable[[FewShotModel], Validated]
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -67,7 +67,7 @@ class Progress:
 
 
 def train_model(
-    model: TMAL,
+    model: FewShotModel,
     episodes: TrainingEpisodes,
     validate: Validate,
     recipe: TrainingSettings,
@@ -93,8 +93,8 @@ def train_model(
         WeightsError: `last.pt` is of other settings or damaged.
         RunError: a gradient is not finite, or the disk is full.
     """
-    model.low_memory = recipe.memory == "low"
-    rate = recipe.backbone_learning_rate if model.parts.tune_backbone else recipe.learning_rate
+    model.encoder.low_memory = recipe.memory == "low"
+    rate = recipe.backbone_learning_rate if model.encoder.tune_backbone else recipe.learning_rate
     optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
@@ -124,7 +124,7 @@ def train_model(
 
 
 def _step(
-    model: TMAL,
+    model: FewShotModel,
     clips: EpisodeClips,
     class_text: Tensor | None,
     optimiser: torch.optim.Optimizer,
@@ -140,7 +140,7 @@ def _step(
     """
     model.train()
     seed_everything(seed, "dropout", index)
-    device = model.log_scale.device.type
+    device = model.device.type
     with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         result = episode_loss(model, clips, class_text, recipe.rotate, recipe.text_weight)
     (result.loss / recipe.accumulation).backward()
@@ -157,7 +157,7 @@ def _step(
     return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss)
 
 
-def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, Any]:
+def _snapshot(model: FewShotModel, optimiser, schedule, state: Progress) -> dict[str, Any]:
     """What training needs to go on from here, beside the weights.
 
     A validation may fall between two optimiser steps, so the gradients that have accumulated since the last one belong
@@ -168,7 +168,7 @@ def _snapshot(model: TMAL, optimiser, schedule, state: Progress) -> dict[str, An
     return {**states, "progress": vars(state), "gradients": gradients}
 
 
-def _resumed(path: Path, model: TMAL, optimiser, schedule, origin: Origin) -> Progress:
+def _resumed(path: Path, model: FewShotModel, optimiser, schedule, origin: Origin) -> Progress:
     """Bring everything to where the file was written; where there is none it is the start."""
     if not path.exists():
         return Progress()
@@ -197,7 +197,7 @@ def _note(state: Progress, recent: list[Step], found: Validated, began: float) -
         state.stale += 1
 
 
-def _groups(model: TMAL, weight_decay: float) -> list[dict[str, object]]:
+def _groups(model: FewShotModel, weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay; biases, norms and the logit scale do not."""
     tensors = list(model.tunable().values())
     return [

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tmal_core.data.clips import EpisodeClips
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.few_shot import FewShotModel
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,11 @@ class EpisodeLoss:
 
 
 def episode_loss(
-    model: TMAL, clips: EpisodeClips, class_text: Tensor | None = None, rotate: bool = False, text_weight: float = 0.0
+    model: FewShotModel,
+    clips: EpisodeClips,
+    class_text: Tensor | None = None,
+    rotate: bool = False,
+    text_weight: float = 0.0,
 ) -> EpisodeLoss:
     """Cross-entropy of the queries' logits; support and queries pass the backbone together.
 
@@ -38,7 +42,7 @@ def episode_loss(
             so one episode's clips make m episodes. Only where support and query files are of one kind.
         text_weight: w of the video-text cross-entropy over all training classes that is added (CLIP-FSAR, eq. 9).
     """
-    device = model.log_scale.device
+    device = model.device
     text = class_text[clips.classes.to(device)] if model.reads_text else None
     clip_text = None if text is None else text[clips.labels.to(device)]
     flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
@@ -46,20 +50,20 @@ def episode_loss(
     # much again from the first text level on.
     num_support = None if rotate else clips.num_support
     frames = clips.frames.to(device, non_blocking=True)
-    as_query, as_support = model.encode_roles(frames, flow_px, clip_text, num_support)
+    as_query, as_support = model.encoder.encode_roles(frames, flow_px, clip_text, num_support)
     shot = clips.num_support // len(clips.classes)
     turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
     for support, query in turns:
         labels = clips.labels[support].to(device)
-        logits.append(model.episode_logits(as_query[query], as_support[support], labels, text))
+        logits.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
         truth.append(clips.labels[query])
     logits, truth = torch.cat(logits).float(), torch.cat(truth).to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
     if not (text_weight and model.reads_text):
         return EpisodeLoss(loss, accuracy_pct)
-    similarity = model.text_similarity(as_query[clips.named], class_text)
+    similarity = model.head.class_logits(as_query[clips.named], class_text)
     truth = clips.classes[clips.labels[clips.named]].to(device)
     text_loss = F.cross_entropy(similarity.float(), truth)
     return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())

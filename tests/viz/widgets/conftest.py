@@ -15,7 +15,7 @@ from tmal_core.data.clips import ClipReader
 from tmal_core.data.diagnostic.generate import write_clip
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.evaluation.feature_bank import Bank
-from tmal_core.models.tmal import TMAL
+from tmal_core.models.methods.otam import METHOD as OTAM
 
 CLASSES, CLIPS, FRAMES, SIDE = ("red", "green", "<b>blue</b>"), 4, 12, 32
 
@@ -52,7 +52,7 @@ def reader(catalog):
 
 
 class _NoClip(nn.Module):
-    """What TMAL asks of a CLIP before it encodes anything."""
+    """What a model asks of a CLIP before it encodes anything."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class _NoClip(nn.Module):
 @pytest.fixture(scope="session")
 def model():
     parts = ModelSettings(adapters="none", flow_encoder="none", text=False, logit_scale=2.0)
-    return TMAL(_NoClip(), parts).eval()
+    return OTAM.build(_NoClip(), parts).eval()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from tmal_core.data.episodes import EpisodeSampler, protocols
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError, TmalError
 from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import METHODS
-from tmal_core.models.tmal import TMAL
 from tmal_core.viz.animation import animated_webp, data_uri
 from tmal_core.viz.episode_plots import model_pictures
 from tmal_core.viz.widgets.episode_page import episode_page
@@ -57,7 +57,7 @@ class EpisodeInspector(widgets.VBox):
         self,
         reader: ClipReader,
         start: EpisodeSettings,
-        models: Mapping[str, TMAL],
+        models: Mapping[str, FewShotModel],
         banks: Mapping[str, Bank],
         protocol: str | None = None,
         seed: int = 0,
@@ -177,7 +177,7 @@ class EpisodeInspector(widgets.VBox):
 
 def _check(
     catalog: Catalog,
-    models: Mapping[str, TMAL],
+    models: Mapping[str, FewShotModel],
     banks: Mapping[str, Bank],
     protocol: str | None,
     known: list[str],

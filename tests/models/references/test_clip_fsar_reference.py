@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from tmal_core.errors import WeightsError
+from tmal_core.models.prototypes import class_means
 from tmal_core.models.references import CLIPFSARHead, load_clip_fsar
-from tmal_core.models.references.clip_fsar import class_means
 
 EVAL = {
     "plain": {},

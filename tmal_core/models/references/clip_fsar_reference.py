@@ -1,15 +1,8 @@
-"""CLIP-FSAR's head: prototypes that read the class name, matched to queries by OTAM.
+"""CLIP-FSAR's head in the form of its checkpoints, held against its own code's outputs.
 
 Wang et al., "CLIP-guided Prototype Modulating for Few-shot Action Recognition", IJCV 2023, section 3.
+How it scores is said in `models.clip_fsar_head`, the method's head, whose functions it takes.
 Letters: S support clips, Q queries, way classes of the episode, C training classes, T frames, D width.
-
-    prototypes   context([frames of a support clip, its class's text]), the text token dropped, averaged per class
-    queries      context(frames)
-    logits       - OTAM distance of query and prototype
-    class logits scale * cosine (0.01 added to the norms) of a clip's mean frame feature with every class's text
-
-Text alone scores a query by softmax(scale * exact cosine); both together by p_text^a * p_visual^(1 - a) with
-p_visual = softmax((8 - distance) / 8), 8 being the number of frames in the paper's protocol and a constant in its code.
 """
 
 from __future__ import annotations
@@ -18,18 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from tmal_core.errors import WeightsError
 from tmal_core.matching import cosine_distance, otam
-from tmal_core.models.prototypes import class_means
+from tmal_core.models.clip_fsar_head import class_cosine, log_scores
+from tmal_core.models.heads import pooled_cosine
+from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer
+from tmal_core.models.prototypes import class_means, in_context
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
 from tmal_core.models.temporal_transformer import TemporalTransformer
 
 MODES = ("visual", "text", "combine")
-DISTANCE_UNIT = 8.0
 _MLP_WEIGHT = "context2.layers.0.1.net.0.weight"
 
 
@@ -82,34 +75,20 @@ class CLIPFSARHead(nn.Module):
             ValueError: if the shapes do not belong together, there is no such mode, or `text_power` is outside 0..1.
         """
         self._check(support, query, support_labels, support_text, class_text, mode, text_power)
-        logits = None
-        if mode != "visual":
-            logits = self._text_scores(query, class_means(support_text, support_labels))
-        if mode != "text":
-            prototypes = self._prototypes(support, support_labels, support_text, merge_before)
-            distances = otam(cosine_distance(self.context2(query), prototypes), bidirectional=bidirectional)
-            if mode == "visual":
-                logits = -distances
-            else:
-                visual = ((DISTANCE_UNIT - distances) / DISTANCE_UNIT).softmax(1)
-                logits = logits**text_power * visual ** (1 - text_power)
-        return logits, None if class_text is None else self._class_logits(support, query, class_text)
+        names = None if class_text is None else self.scale * class_cosine(torch.cat([support, query]), class_text)
+        text_logits = self.scale * pooled_cosine(query, class_means(support_text, support_labels))
+        if mode == "text":
+            return text_logits.softmax(1), names
+        prototypes = self._prototypes(support, support_labels, support_text, merge_before)
+        distances = otam(cosine_distance(in_context(self.context2, query), prototypes), bidirectional=bidirectional)
+        return -distances if mode == "visual" else log_scores(distances, text_logits, text_power).exp(), names
 
     def _prototypes(self, support: Tensor, labels: Tensor, text: Tensor, merge_before: bool) -> Tensor:
         """(way, T, D)."""
         if merge_before:
             support, text = class_means(support, labels), class_means(text, labels)
-        frames = self.context2(torch.cat([support, text[:, None]], dim=1))[:, :-1]
+        frames = in_context(self.context2, support, text)
         return frames if merge_before else class_means(frames, labels)
-
-    def _text_scores(self, query: Tensor, text: Tensor) -> Tensor:
-        """Probabilities (Q, way) of the class names alone."""
-        cosine = normalize(query.mean(1), dim=1) @ normalize(text, dim=1).t()
-        return (self.scale * cosine).softmax(1)
-
-    def _class_logits(self, support: Tensor, query: Tensor, class_text: Tensor) -> Tensor:
-        clips = torch.cat([support.mean(1), query.mean(1)])
-        return self.scale * (1 - cosine_distance(clips[:, None], class_text[:, None])[:, :, 0, 0])
 
     def _check(
         self,

@@ -1,4 +1,4 @@
-"""What must hold for TMAL whatever its switches: it starts as CLIP, and an episode is answered without peeking."""
+"""What must hold for every method, and for TMAL whatever its switches: CLIP at the start, answers without peeking."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from tmal_core.config import load_settings
-from tmal_core.errors import SettingsError
+from tmal_core.matching import match
 from tmal_core.models.backbone import load_backbone, located
-from tmal_core.models.fusion import fusion_blocks
-from tmal_core.models.methods import METHODS, build, inputs, resolved
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.heads import visual_logits
+from tmal_core.models.methods import METHODS, build, method, resolved
+from tmal_core.models.open_clip_access import embedded, pooled
 from tmal_core.models.summary import frozen_hash, parameter_table
-from tmal_core.models.tmal import TMAL, class_logits
 
 TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
 SWITCHES = {
@@ -45,7 +46,7 @@ SWITCHES = {
     "text score": {"text_score": 0.5},
     "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
 }
-# The others of METHODS are parts of TMAL with something switched off; CLIP-FSAR has no gates and no frozen tower.
+# zero_shot looks at no support clip, and clip_fsar starts as no plain CLIP.
 METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in ("tmal", "zero_shot")}
 WAY, FRAMES = 3, 4
 
@@ -85,10 +86,10 @@ def before(asked):
     return asked[1]
 
 
-def _built(parts) -> TMAL:
+def _built(parts) -> FewShotModel:
     """As `methods.build`, on a copy of a CLIP that is read once: hundreds of tests want one."""
     torch.manual_seed(0)
-    return TMAL(copy.deepcopy(_clip()), resolved(parts)).eval()
+    return method(parts.method).build(copy.deepcopy(_clip()), resolved(parts)).eval()
 
 
 @functools.cache
@@ -96,7 +97,7 @@ def _clip() -> torch.nn.Module:
     return load_backbone(located(TINY.backbone), TINY.pretrained)
 
 
-def _with_noise(model: TMAL) -> TMAL:
+def _with_noise(model: FewShotModel) -> FewShotModel:
     """As if trained: noise on everything that is learned, so no part is the identity."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -108,26 +109,28 @@ def _with_noise(model: TMAL) -> TMAL:
 class _Episode:
     """Two shots of three classes and five queries, as a model wants them."""
 
-    def __init__(self, model: TMAL) -> None:
+    def __init__(self, model: FewShotModel) -> None:
         draw = torch.Generator().manual_seed(2)
         self.model = model
         self.support = torch.randn(2 * WAY, FRAMES, 3, 64, 64, generator=draw)
         self.query = torch.randn(5, FRAMES, 3, 64, 64, generator=draw)
         self.support_flow = torch.randn(2 * WAY, FRAMES, 2, 64, 64, generator=draw)
         self.query_flow = torch.randn(5, FRAMES, 2, 64, 64, generator=draw)
-        self.text = torch.randn(WAY, model.joint_width, generator=draw)
+        self.text = torch.randn(WAY, model.encoder.joint_width, generator=draw)
         self.labels = torch.tensor([0, 1, 2, 0, 1, 2])
 
     @torch.no_grad()
     def encoded(self) -> tuple[torch.Tensor, torch.Tensor]:
         reads_flow = self.model.reads_flow
         words = self.text[self.labels] if self.model.reads_text else None
-        query = self.model.encode(self.query, self.query_flow if reads_flow else None)
-        return query, self.model.encode(self.support, self.support_flow if reads_flow else None, words)
+        query = self.model.encoder(self.query, self.query_flow if reads_flow else None)
+        return query, self.model.encoder(self.support, self.support_flow if reads_flow else None, words)
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:
-        return self.model.episode_logits(*self.encoded(), self.labels, self.text)
+        clips = [(self.query, self.query_flow), (self.support, self.support_flow)]
+        query, support = clips if self.model.reads_flow else [frames for *frames, _ in clips]
+        return self.model(query, support, self.labels, self.text)
 
 
 def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
@@ -135,12 +138,12 @@ def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
     flow = episode.support_flow if untrained.reads_flow else None
     with torch.no_grad():
         for text in (episode.text[episode.labels], None):
-            _assert_plain_clip(untrained, episode.support, untrained.tokens(episode.support, flow, text))
+            _assert_plain_clip(untrained, episode.support, untrained.encoder.tokens(episode.support, flow, text))
 
 
-def _assert_plain_clip(model: TMAL, frames: torch.Tensor, stages: list[torch.Tensor]) -> None:
-    visual = model.clip.visual
-    plain = visual._embeds(frames.flatten(0, 1))
+def _assert_plain_clip(model: FewShotModel, frames: torch.Tensor, stages: list[torch.Tensor]) -> None:
+    visual = model.encoder.clip.visual
+    plain = embedded(visual, frames.flatten(0, 1))
     for block, tokens in zip([None, *visual.transformer.resblocks], stages, strict=True):
         plain = plain if block is None else block(plain)
         assert (tokens - plain).abs().max() <= 1e-6 * plain.abs().max()
@@ -151,15 +154,14 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     episode = _Episode(untrained)
     episode.support, episode.support_flow = episode.support[:WAY], episode.support_flow[:WAY]
     episode.labels = episode.labels[:WAY]
-    plain = _built(parts.model_copy(update={"method": "otam"}))
-    plain.parts = plain.parts.model_copy(update={"matching": parts.matching})
+    plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
-        features = plain.encode(episode.query), plain.encode(episode.support)
+        features = plain.encoder(episode.query), plain.encoder(episode.support)
         query, support = episode.encoded()
-        logits = untrained.eval().log_scale.exp() * -plain.distances(*features)
-        mine = untrained.log_scale.exp() * -untrained.distances(
-            untrained.modulate(query), untrained.prototypes(support, episode.labels, episode.text)[0]
-        )
+        scale = torch.tensor(parts.logit_scale)
+        logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing)
+        prototypes, _ = head.prototypes(support, episode.labels, episode.text)
+        mine = head.log_scale.exp() * -head.distances(head.modulate(query), prototypes)
     torch.testing.assert_close(mine, logits, atol=2e-5, rtol=1e-5)
 
 
@@ -185,19 +187,19 @@ def test_a_query_does_not_depend_on_the_others(episode, before):
 def test_no_class_name_reaches_a_query(trained, episode):
     """Queries are encoded without text, and encoding both roles at once gives the query the same tokens."""
     flow = episode.query_flow if trained.reads_flow else None
-    words = torch.randn(5, trained.joint_width)
+    words = torch.randn(5, trained.encoder.joint_width)
     with torch.no_grad():
-        alone = trained.encode(episode.query, flow)
-        query, support = trained.encode_roles(episode.query, flow, words)
+        alone = trained.encoder(episode.query, flow)
+        query, support = trained.encoder.encode_roles(episode.query, flow, words)
         torch.testing.assert_close(query, alone, atol=1e-5, rtol=1e-5)
-        assert (query is support) == (not trained.separate_roles)
-        if trained.separate_roles:
-            torch.testing.assert_close(support, trained.encode(episode.query, flow, words), atol=1e-4, rtol=1e-4)
+        assert (query is support) == (not trained.encoder.separate_roles)
+        if trained.encoder.separate_roles:
+            torch.testing.assert_close(support, trained.encoder(episode.query, flow, words), atol=1e-4, rtol=1e-4)
             assert (support - query).abs().max() > 1e-3
-        both, first = trained.encode_roles(episode.query, flow, words, num_support=2)
-        assert torch.equal(both, query) and (first is both) == (not trained.separate_roles)
+        both, first = trained.encoder.encode_roles(episode.query, flow, words, num_support=2)
+        assert torch.equal(both, query) and (first is both) == (not trained.encoder.separate_roles)
         torch.testing.assert_close(first[:2], support[:2], atol=1e-5, rtol=1e-5)
-        assert len(first) == (2 if trained.separate_roles else 5)
+        assert len(first) == (2 if trained.encoder.separate_roles else 5)
 
 
 def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
@@ -205,38 +207,40 @@ def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
     model, episode = _with_noise(untrained).train(), _Episode(untrained)
     flows = (episode.query_flow, episode.support_flow) if model.reads_flow else (None, None)
     words = episode.text[episode.labels] if model.reads_text else None
-    query, support = model.encode(episode.query, flows[0]), model.encode(episode.support, flows[1], words)
-    logits = model.episode_logits(query, support, episode.labels, episode.text)
-    similarity = model.text_similarity(query, episode.text) if model.parts.text else logits.new_zeros(())
+    query, support = model.encoder(episode.query, flows[0]), model.encoder(episode.support, flows[1], words)
+    logits = model.head.episode_logits(query, support, episode.labels, episode.text)
+    learns_names = model.head.log_text_scale.requires_grad
+    similarity = model.head.class_logits(query, episode.text) if learns_names else logits.new_zeros(())
     (logits.square().mean() + similarity.square().mean()).backward()
     without = {name for name, p in model.tunable().items() if p.grad is None or not p.grad.any()}
     # Only the class token leaves the tower, and in the last block nothing passes from patches to it after attention:
     # the adapter there (one of ST-Adapter's twelve, too) has nothing to learn from.
-    last = f"adapters.ffn.{model.depth - 1}."
+    last = f"encoder.adapters.ffn.{model.encoder.depth - 1}."
     assert without == {name for name in model.tunable() if name.startswith(last)}
-    assert all(p.grad is None for p in model.clip.parameters())
+    assert all(p.grad is None for p in model.encoder.clip.parameters())
     torch.optim.SGD(model.tunable().values(), lr=0.1).step()
     assert frozen_hash(model) == before
 
 
 def test_shots_become_one_prototype_with_one_text_or_their_distances_are_averaged(trained, episode):
-    lengths = []
+    lengths, head = [], trained.head
     query, support = episode.encoded()
     with contextlib.ExitStack() as hooks, torch.no_grad():
-        if trained.merges_shots:
-            sees = trained.modulation.context2.register_forward_pre_hook
-            hooks.enter_context(sees(lambda _, tokens: lengths.append(tokens[0].shape[1])))
-        logits = trained.episode_logits(query, support, episode.labels, episode.text)
+        if head.merges_shots:
+            context = next(module for name, module in head.named_modules() if name.endswith("context2"))
+            sees = context.register_forward_pre_hook(lambda _, tokens: lengths.append(tokens[0].shape[1]))
+            hooks.enter_context(sees)
+        logits = head.episode_logits(query, support, episode.labels, episode.text)
     by_class = support.unflatten(0, (2, WAY))  # labels 0, 1, 2, 0, 1, 2
     with torch.no_grad():
-        if trained.merges_shots:
+        if head.merges_shots:
             with_motion = int(trained.reads_flow)
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
-            distances = trained.distances(trained.modulate(query), trained.modulate(by_class.mean(0), episode.text))
+            distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
-            distances = torch.stack([trained.distances(query, shots) for shots in by_class]).mean(0)
-        text = trained.text_similarity(query, episode.text) if trained.scores_text else None
-        torch.testing.assert_close(logits, trained.score(-distances, text), atol=1e-4, rtol=1e-4)
+            distances = torch.stack([head.distances(query, shots) for shots in by_class]).mean(0)
+        text = head.text_similarity(query, episode.text) if head.scores_text else None
+        torch.testing.assert_close(logits, head.score(-distances, text), atol=1e-4, rtol=1e-4)
 
 
 def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, before):
@@ -245,18 +249,18 @@ def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, 
     assert (changed > 1e-4) == trained.reads_flow
     if trained.reads_flow:
         with pytest.raises(ValueError, match="expected flow"):
-            trained.encode(episode.query)
+            trained.encoder(episode.query)
 
 
 def test_text_changes_the_answer_only_where_it_is_read(trained, episode, before):
     episode.text = episode.text.roll(1, 0) * 1.5
     changed = (episode.logits() - before).abs().max()
-    assert (changed > 1e-4) == (trained.reads_text or trained.scores_text)
+    assert (changed > 1e-4) == (trained.reads_text or trained.head.scores_text)
 
 
 def test_the_text_score_is_not_used_in_training():
     model = build(TINY.model_copy(update={"text_score": 0.5}))
-    assert model.eval().scores_text and not model.train().scores_text
+    assert model.eval().head.scores_text and not model.train().head.scores_text
 
 
 @pytest.mark.parametrize("name", ["st_adapter", "st_adapter_mean", "tmal", "clip_fsar"])
@@ -264,30 +268,19 @@ def test_scores_are_as_fine_under_autocast_as_without(name):
     """Distances of an episode lie closer than bfloat16 tells apart: what is learned from may not be rounded to it."""
     model = _with_noise(_built(TINY.model_copy(update={"method": name})))
     draw = torch.Generator().manual_seed(3)
-    near = torch.randn(1, FRAMES, model.joint_width, generator=draw)
+    near = torch.randn(1, FRAMES, model.encoder.joint_width, generator=draw)
     query, support = (near + 0.05 * torch.randn(6, *near.shape[1:], generator=draw) for _ in range(2))
-    labels, text = torch.arange(6) % WAY, torch.randn(WAY, model.joint_width, generator=draw)
-    tokens = torch.cat([query, query[:, :1]], dim=1) if model.reads_flow else query  # with a motion token behind
+    labels, text = torch.arange(6) % WAY, torch.randn(WAY, model.encoder.joint_width, generator=draw)
+    head, tokens = model.head, query
+    if model.reads_flow:  # with a motion token behind
+        tokens = torch.cat([query, query[:, :1]], dim=1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        scores = model.score(class_logits(model.distances(query, support), labels))
-        similarity = model.text_similarity(tokens, text)
+        scores = head.score(visual_logits(head.distances(query, support), labels))
+        similarities = [answer(tokens, text) for answer in (head.text_similarity, head.class_logits)]
     with torch.no_grad():
-        assert torch.equal(scores, model.score(class_logits(model.distances(query, support), labels)))
-        assert torch.equal(similarity, model.text_similarity(tokens, text))
-
-
-@pytest.mark.parametrize(
-    ("levels", "depth", "blocks"),
-    [("all", 12, (3, 6, 9, 12)), ("all", 4, (1, 2, 3, 4)), ("last", 12, (12,)), ("none", 12, ()), ((5, 2), 12, (2, 5))],
-)
-def test_levels(levels, depth, blocks):
-    assert fusion_blocks(levels, depth) == blocks
-
-
-@pytest.mark.parametrize("levels", [(0,), (13,), (3, 3)])
-def test_levels_outside_the_tower(levels):
-    with pytest.raises(SettingsError, match=r"expected levels among the blocks 1\.\.12"):
-        fusion_blocks(levels, 12)
+        assert torch.equal(scores, head.score(visual_logits(head.distances(query, support), labels)))
+        for answer, similarity in zip((head.text_similarity, head.class_logits), similarities, strict=True):
+            assert torch.equal(similarity, answer(tokens, text))
 
 
 def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
@@ -295,46 +288,31 @@ def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
     clip = load_backbone(settings.backbone, settings.pretrained)
     draw = torch.Generator().manual_seed(0)
     frames, flow = (torch.randn(1, 1, channels, 224, 224, generator=draw) for channels in (3, 2))
-    reference = TMAL(clip, resolved(settings.model_copy(update={"method": "st_adapter", "adapters": "ffn"})))
+    adapted = resolved(settings.model_copy(update={"method": "st_adapter", "adapters": "ffn"}))
+    reference = method("st_adapter").build(clip, adapted)
     # As ST-Adapter's table says of its 12 x 384: 7.1 M.
     assert 7.0e6 < sum(p.numel() for p in reference.tunable().values()) < 7.2e6
     with torch.no_grad():
-        assert reference.encode(frames).shape == (1, 1, 512)
+        assert reference.encoder(frames).shape == (1, 1, 512)
     for adapters, places, limit in (("ffn", ["FFN"], 16e6), ("both", ["attention", "FFN"], 23e6)):
-        model = TMAL(clip, settings.model_copy(update={"adapters": adapters})).eval()
+        model = method("tmal").build(clip, settings.model_copy(update={"adapters": adapters})).eval()
         trained = parameter_table(model).set_index("part")["trained"]
         adapted = sum(trained["temporal adapters before " + place] for place in places)
         assert adapted == len(places) * 12 * 592_512 and adapted < trained["whole model"] <= limit
         assert trained[["CLIP, image tower", "CLIP, text tower"]].sum() == 0
         with torch.no_grad():
-            assert model.encode(frames, flow, torch.zeros(1, 512)).shape == (1, 2, 512)
-            _assert_plain_clip(model, frames, model.tokens(frames, flow, torch.randn(1, 512, generator=draw)))
-
-
-def test_methods_force_their_parts_and_tmal_none():
-    for name in METHODS:
-        parts = resolved(TINY.model_copy(update={"method": name}))
-        assert all(getattr(parts, key) == value for key, value in METHODS[name].forced.items())
-    assert resolved(TINY) == TINY
-
-
-def test_what_methods_are_given_is_known_without_their_weights():
-    given = {name: inputs(TINY.model_copy(update={"method": name})) for name in METHODS}
-    assert given["zero_shot"] == given["clip_fsar"] == ("frames", "class names")
-    assert given["otam"] == given["st_adapter"] == ("frames",)
-    assert given["tmal"] == ("frames", "flow", "class names")
-    assert inputs(TINY.model_copy(update={"fusion": "none"})) == ("frames",)
-    assert inputs(TINY.model_copy(update={"method": "otam", "text_score": 0.5})) == ("frames", "class names")
+            assert model.encoder(frames, flow, torch.zeros(1, 512)).shape == (1, 2, 512)
+            _assert_plain_clip(model, frames, model.encoder.tokens(frames, flow, torch.randn(1, 512, generator=draw)))
 
 
 def test_encoding_takes_the_class_token_alone_through_the_last_block(trained, episode):
     """The shortcut gives the same features as all tokens do."""
     flow = episode.query_flow if trained.reads_flow else None
     with torch.no_grad():
-        whole = trained._pool(trained.tokens(episode.query, flow)[-1]).unflatten(0, episode.query.shape[:2])
-        torch.testing.assert_close(
-            trained.frame_features(trained.encode(episode.query, flow)), whole, atol=1e-5, rtol=1e-4
-        )
+        last = trained.encoder.tokens(episode.query, flow)[-1]
+        whole = pooled(trained.encoder.clip.visual, last).unflatten(0, episode.query.shape[:2])
+        features = trained.head.frame_features(trained.encoder(episode.query, flow))
+        torch.testing.assert_close(features, whole, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("pooling", [{"pool_type": "tok"}, {"pool_type": "avg"}, {"attentional_pool": True}])
@@ -344,14 +322,16 @@ def test_towers_that_pool_in_another_way_start_as_themselves(pooling):
     vision = {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32, **pooling}
     text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
     parts = TINY.model_copy(update={"text_levels": "all"})
-    model = TMAL(open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval(), parts).eval()
+    clip = open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text).eval()
+    model = method("tmal").build(clip, parts).eval()
     draw = torch.Generator().manual_seed(1)
     frames, flow = (torch.randn(2, 3, channels, 32, 32, generator=draw) for channels in (3, 2))
+    encoder, features = model.encoder, model.head.frame_features
     with torch.no_grad():
-        plain = model.clip.visual(frames.flatten(0, 1)).unflatten(0, (2, 3))
-        torch.testing.assert_close(model.frame_features(model.encode(frames, flow)), plain, atol=1e-5, rtol=1e-5)
+        plain = clip.visual(frames.flatten(0, 1)).unflatten(0, (2, 3))
+        torch.testing.assert_close(features(encoder(frames, flow)), plain, atol=1e-5, rtol=1e-5)
         _with_noise(model)
-        moved = model.frame_features(model.encode(frames, flow))
-        whole = model._pool(model.tokens(frames, flow)[-1]).unflatten(0, (2, 3))
+        moved = features(encoder(frames, flow))
+        whole = pooled(clip.visual, encoder.tokens(frames, flow)[-1]).unflatten(0, (2, 3))
         torch.testing.assert_close(moved, whole, atol=1e-4, rtol=1e-4)
         assert (moved - plain).abs().max() > 1e-3

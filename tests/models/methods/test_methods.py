@@ -1,0 +1,109 @@
+"""What a method fixes, reads and has no use for is true of the model that it builds."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from tmal_core.config import ModelSettings, load_settings
+from tmal_core.errors import SettingsError
+from tmal_core.models.backbone import load_backbone, located
+from tmal_core.models.methods import METHODS, Method, build, inputs, method, register, resolved, unread
+
+TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
+# Other values of every switch; what is read changes the model by one of them.
+OTHERS = {
+    "adapters": ("attention", "none"),
+    "bottleneck": (12,),
+    "flow_encoder": ("clip", "stem"),
+    "text": (False, True),
+    "fusion": ("prototype", "none"),
+    "fusion_levels": ("last",),
+    "text_levels": ("last",),
+    "fusion_width": (12,),
+    "mlp_width": (64,),
+    "tune_backbone": (True,),
+    "matching": ("bimhm", "otam"),
+    "text_score": (0.5,),
+    "logit_scale": (2.0,),
+    "smoothing": (0.1,),
+}
+ABLATIONS = [
+    {"adapters": "none"},
+    {"flow_encoder": "none"},
+    {"flow_encoder": "clip", "fusion": "prototype"},
+    {"flow_encoder": "clip", "fusion_levels": "none", "text": False},
+    {"text": False},
+    {"fusion": "token"},
+    {"fusion": "prototype"},
+    {"fusion": "none"},
+    {"flow_encoder": "none", "text": False},
+    {"matching": "mean"},
+]
+CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
+
+
+@functools.cache
+def _clip() -> torch.nn.Module:
+    return load_backbone(located(TINY.backbone), TINY.pretrained)
+
+
+def _facts(parts: ModelSettings) -> list[object]:
+    """All that a model of these settings is: its tensors, what of them is learned, and what its modules keep."""
+    torch.manual_seed(0)
+    model = method(parts.method).build(_clip(), resolved(parts))
+    learned = {
+        name: (p.requires_grad, 0.0 if "clip" in name else p.detach().sum().item())
+        for name, p in model.named_parameters()
+    }
+    plain = (bool, int, float, str, tuple, dict)
+    kept = {
+        (name, key): value
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if not key.startswith("_") and isinstance(value, plain)
+    }
+    return [learned, {name: tensor.shape for name, tensor in model.state_dict().items()}, kept]
+
+
+@pytest.mark.parametrize("chosen", CHOICES, ids=lambda chosen: " ".join(map(str, chosen.values())))
+def test_a_switch_is_fixed_or_read_or_named_as_unread(chosen):
+    parts = resolved(TINY.model_copy(update=chosen))
+    named, before = unread(parts), _facts(parts)
+    assert all(words.startswith(f"{parts.method} has no ") for words in named.values())
+    for switch, others in OTHERS.items():
+        if switch in METHODS[parts.method].fixed:
+            assert switch not in named
+            continue
+        changes = any(_facts(parts.model_copy(update={switch: other})) != before for other in others)
+        assert changes == (switch not in named), switch
+    assert set(OTHERS) | {"method", "backbone", "pretrained", "prompt"} == set(ModelSettings.model_fields)
+    assert ("prompt" in named) == ("class names" not in inputs(parts))
+
+
+def test_methods_fix_their_parts_and_tmal_none():
+    for name in METHODS:
+        parts = resolved(TINY.model_copy(update={"method": name}))
+        assert all(getattr(parts, key) == value for key, value in METHODS[name].fixed.items())
+        assert not METHODS[name].reads & set(METHODS[name].fixed)
+    assert resolved(TINY) == TINY
+
+
+def test_what_methods_are_given_is_known_without_their_weights():
+    given = {name: inputs(TINY.model_copy(update={"method": name})) for name in METHODS}
+    assert given["zero_shot"] == given["clip_fsar"] == ("frames", "class names")
+    assert given["otam"] == given["st_adapter"] == ("frames",)
+    assert given["tmal"] == ("frames", "flow", "class names")
+    assert inputs(TINY.model_copy(update={"fusion": "none"})) == ("frames",)
+    assert inputs(TINY.model_copy(update={"method": "otam", "text_score": 0.5})) == ("frames", "class names")
+
+
+def test_a_method_is_registered_once_and_of_switches_that_there_are():
+    with pytest.raises(SettingsError, match=r"a name that no method has \(zero_shot, .*got 'otam'\. Choose another"):
+        register(METHODS["otam"])
+    with pytest.raises(SettingsError, match="switches of ModelSettings in mine, got colour"):
+        register(Method("mine", "mine", trained=False, build=METHODS["otam"].build, reads=frozenset({"colour"})))
+    with pytest.raises(SettingsError, match=r"a method among zero_shot, .*tmal, got 'mine'"):
+        build(TINY.model_copy(update={"method": "mine"}))

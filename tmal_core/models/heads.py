@@ -1,0 +1,214 @@
+"""Heads: how a method answers an episode from clip tokens.
+
+    clip tokens ─► modulate ─► frame features ─► prototypes ─► distances ─► logits
+
+A head of one's own is a `Head` with `distances`, or with whatever else it does otherwise.
+Letters: n clips, T frames, d joint width; M motion tokens per clip (1 or 0); S support clips, Q queries, N way,
+C names, g groups.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from tmal_core.matching import match, match_groups
+from tmal_core.matching.cosine import in_full
+from tmal_core.models.prototypes import class_means
+
+
+class Head(nn.Module):
+    """Clip tokens to logits by a distance to each class; the base of all heads.
+
+    Args:
+        logit_scale: start of the learned factor on minus the distance.
+        log_text_scale: start of the log of the factor on cosines with names: CLIP's own `logit_scale`.
+        text_score: share (a power) of the names' own score in the answers at test.
+    """
+
+    reads_text = False
+    """Whether prototypes are made with the class's text."""
+    merges_shots = False
+    """Whether a class's shots are averaged into one prototype, instead of their distances."""
+    motion_token = False
+    """Whether clip tokens end with a motion token."""
+    compares_support = True
+    """Whether answers depend on support clips, not on the classes' names alone."""
+
+    def __init__(self, logit_scale: float = 1.0, log_text_scale: Tensor | None = None, text_score: float = 0.0) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        text_scale = torch.zeros(()) if log_text_scale is None else log_text_scale.detach().clone()
+        self.log_text_scale = nn.Parameter(text_scale, requires_grad=False)
+        self.text_score = text_score
+
+    @property
+    def scores_text(self) -> bool:
+        """Whether answers combine distances with the class names' own score (never in training)."""
+        return self.text_score > 0 and not self.training
+
+    def frame_features(self, clip_tokens: Tensor) -> Tensor:
+        """(n, T, d): clip tokens without the motion token."""
+        return clip_tokens[:, :-1] if self.motion_token else clip_tokens
+
+    def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
+        """Clip tokens (n, T + M, d), with text (n, d) of support, to frame features (n, T, d) that are matched."""
+        return self.frame_features(clip_tokens)
+
+    def prototypes(self, support: Tensor, labels: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What queries are matched with.
+
+        Args:
+            support: (S, T + M, d) clip tokens.
+            labels: (S,) int64 in 0..N-1, each at least once.
+            text: (N, d) of the classes, where the head reads text.
+
+        Returns:
+            Frame features (N, T, d) and labels 0..N-1 where shots are averaged first, else (S, T, d) and `labels`.
+        """
+        if not self.merges_shots:
+            return self.modulate(support), labels
+        means = class_means(support, labels)
+        return self.modulate(means, text), torch.arange(len(means), device=labels.device)
+
+    def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """Modulated frame features (Q, T, d) and prototypes (S, T, d) to distances (Q, S)."""
+        raise NotImplementedError
+
+    def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """The same within each of g groups, without gradient: (g, Q, T, d) and (g, S, T, d) to (g, Q, S)."""
+        return torch.stack([self.distances(*group) for group in zip(query, prototypes, strict=True)])
+
+    def episode_logits(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None) -> Tensor:
+        """Logits of an episode from clip tokens.
+
+        Args:
+            query: (Q, T + M, d), encoded as queries.
+            support: (S, T + M, d), encoded as support.
+            labels: (S,) int64 in 0..N-1, each at least once.
+            text: (N, d) of the classes, where they are read.
+
+        Returns:
+            (Q, N): minus the distance to a class, times the learned scale; where names have a score of their own the
+            log of the combined score.
+        """
+        prototypes, prototype_labels = self.prototypes(support, labels, text)
+        visual = visual_logits(self.distances(self.modulate(query), prototypes), prototype_labels)
+        return self.score(visual, self.text_similarity(query, text) if self.scores_text else None)
+
+    def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
+        """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
+        frames, text = in_full(self.frame_features(clip_tokens), text)
+        pooled = frames.mean(1)
+        with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
+            return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
+
+    def class_logits(self, clip_tokens: Tensor, class_text: Tensor) -> Tensor:
+        """Logits (n, C) over all training classes, for the video-text loss."""
+        return self.text_similarity(clip_tokens, class_text)
+
+    def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
+        """Minus distances (..., N), and text similarities (..., N) where they count, to logits (..., N).
+
+        With text the log of p_text^a * p_visual^(1 - a), a being `text_score` (CLIP-FSAR, its code's "COMBINE").
+        """
+        logits = self.log_scale.exp() * visual
+        return logits if text is None else combined(logits, text, self.text_score)
+
+    def use_clip_scale(self, clip_log_scale: Tensor, num_frames: int) -> None:
+        """Take CLIP's own scale, per pair of compared frames, in place of a learned one."""
+        with torch.no_grad():
+            self.log_scale.copy_(clip_log_scale - math.log(self.compared_pairs(num_frames)))
+
+    def compared_pairs(self, num_frames: int) -> int:
+        """How many cosines of frames a distance adds up: OTAM and BiMHM go both ways."""
+        return 2 * num_frames
+
+
+class ZeroShotHead(Head):
+    """Class names alone: the cosine of a clip's mean frame feature with a class's text. There is nothing to learn."""
+
+    compares_support = False
+
+    def __init__(self, log_text_scale: Tensor) -> None:
+        super().__init__(log_text_scale=log_text_scale, text_score=1.0)
+        self.log_scale.requires_grad_(False)
+
+    @property
+    def scores_text(self) -> bool:
+        """Always: nothing else is compared."""
+        return True
+
+    def prototypes(self, support: Tensor, labels: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The names (N, 1, d), and labels 0..N-1."""
+        return text[:, None], torch.arange(len(text), device=labels.device)
+
+    def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        """One minus the cosine."""
+        return 1 - pooled_cosine(query, prototypes[:, 0])
+
+    def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
+        return self.log_text_scale.exp() * pooled_cosine(*in_full(clip_tokens, text))
+
+    def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
+        """The names' own score."""
+        return text
+
+
+class MatchingHead(Head):
+    """Distances by one of the package's matchers.
+
+    Args:
+        matching: its name.
+        smoothing: OTAM's.
+        scores: as of `Head`.
+    """
+
+    def __init__(self, matching: str, smoothing: float = 0.5, **scores: Any) -> None:
+        super().__init__(**scores)
+        self.matching, self.options = matching, {"smoothing": smoothing} if matching == "otam" else {}
+
+    def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        return match(query, prototypes, self.matching, **self.options)
+
+    def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        return match_groups(query, prototypes, self.matching, **self.options)
+
+    def compared_pairs(self, num_frames: int) -> int:
+        return 1 if self.matching == "mean" else super().compared_pairs(num_frames)
+
+
+class MeanHead(MatchingHead):
+    """Averaged frames, compared by their cosine: ProtoNet's way."""
+
+    def __init__(self, **scores: Any) -> None:
+        super().__init__("mean", **scores)
+
+
+class OTAMHead(MatchingHead):
+    """Frames aligned in their order: OTAM in both directions."""
+
+    def __init__(self, smoothing: float = 0.5, **scores: Any) -> None:
+        super().__init__("otam", smoothing, **scores)
+
+
+def visual_logits(distances: Tensor, labels: Tensor, way: int = -1) -> Tensor:
+    """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N); a GPU need not be asked for a given N."""
+    one_hot = nn.functional.one_hot(labels, way).to(distances.dtype)
+    with torch.autocast(distances.device.type, enabled=False):  # or the product rounds what the matcher kept apart
+        return -(distances @ one_hot) / one_hot.sum(0)
+
+
+def pooled_cosine(frames: Tensor, text: Tensor) -> Tensor:
+    """Exact cosines (n, C) of clips' mean frame features, (n, T, d) before the mean, with text (C, d)."""
+    with torch.autocast(frames.device.type, enabled=False):
+        return normalize(frames.mean(1), dim=-1) @ normalize(text, dim=-1).T
+
+
+def combined(visual: Tensor, text: Tensor, power: float) -> Tensor:
+    """Logits (..., N) of either kind to the log of p_text^power * p_visual^(1 - power)."""
+    return power * text.log_softmax(-1) + (1 - power) * visual.log_softmax(-1)

@@ -1,0 +1,34 @@
+"""CLIP-FSAR: CLIP's image tower fine-tuned, prototypes that read the class name (Wang et al., IJCV 2023)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tmal_core.config import ModelSettings
+from tmal_core.models.clip_fsar_head import CLIPFSARHead
+from tmal_core.models.encoder import ClipEncoder
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.methods.registry import Method
+
+
+def _build(clip: nn.Module, parts: ModelSettings) -> FewShotModel:
+    encoder = ClipEncoder(clip, tune_backbone=True)
+    return FewShotModel(encoder, CLIPFSARHead(encoder.joint_width, parts.mlp_width, parts.smoothing, parts.text_score))
+
+
+METHOD = Method(
+    name="clip_fsar",
+    title="CLIP-FSAR, fine-tuned",
+    trained=True,
+    build=_build,
+    reads=frozenset({"mlp_width", "prompt", "smoothing", "text_score"}),
+    fixed={
+        "adapters": "none",
+        "flow_encoder": "none",
+        "text": True,
+        "fusion": "prototype",
+        "tune_backbone": True,
+        "matching": "otam",
+    },
+    starts_as_clip=False,
+)

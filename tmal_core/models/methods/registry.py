@@ -1,0 +1,78 @@
+"""What a method is, and the methods by name.
+
+A method puts an encoder and a head together, and says where it is defined what it needs: which switches of
+`ModelSettings` it fixes, and which it reads. `register` makes it known; `tests/examples/own_method.py` is one of a
+reader's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from tmal_core.config import ModelSettings
+from tmal_core.errors import SettingsError
+from tmal_core.models.few_shot import FewShotModel
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to name clips.
+
+    Attributes:
+        name: in settings and tables.
+        title: for plots.
+        trained: whether anything is learned.
+        build: a CLIP and the settings, with what the method fixes, to the untrained model.
+        reads: switches of `ModelSettings` that the method is built by.
+        fixed: switches that it fixes, and what to. The rest of them it has no use for.
+        starts_as_clip: whether untrained it answers by plain CLIP's features, and not by parts that begin at random.
+    """
+
+    name: str
+    title: str
+    trained: bool
+    build: Callable[[nn.Module, ModelSettings], FewShotModel]
+    reads: frozenset[str] = frozenset()
+    fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    starts_as_clip: bool = True
+
+
+METHODS: dict[str, Method] = {}
+"""Every method by name, in the order in which tables show them."""
+
+
+def register(found: Method) -> Method:
+    """Make a method known: `model.method` takes its name from then on, in this process.
+
+    Raises:
+        SettingsError: there is a method of that name, or it speaks of a switch that there is not.
+    """
+    if found.name in METHODS:
+        raise SettingsError(f"a name that no method has ({', '.join(METHODS)})", repr(found.name), "Choose another.")
+    unknown = sorted({*found.reads, *found.fixed} - set(ModelSettings.model_fields))
+    if unknown:
+        remedy = "See ModelSettings in tmal_core/config.py."
+        raise SettingsError(f"switches of ModelSettings in {found.name}", ", ".join(unknown), remedy)
+    METHODS[found.name] = found
+    return found
+
+
+def method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if name not in METHODS:
+        raise SettingsError(f"a method among {', '.join(METHODS)}", repr(name), "Set model.method to one of them.")
+    return METHODS[name]
+
+
+def scores(clip: nn.Module, parts: ModelSettings) -> dict[str, Any]:
+    """What the settings say of a head's scales and of the names' share in its answers."""
+    log_text_scale = clip.logit_scale  # where its text and picture features agree
+    return {"logit_scale": parts.logit_scale, "log_text_scale": log_text_scale, "text_score": parts.text_score}

@@ -1,0 +1,54 @@
+"""What this package takes of open_clip beyond its public interface, all of it here.
+
+These names may change with any release of open_clip: pyproject.toml holds the release below the next major one, and a
+test asks the installed one for every name of `NEEDED`.
+"""
+
+from __future__ import annotations
+
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import get_pretrained_cfg
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+__all__ = [
+    "QuickGELU",
+    "ResidualAttentionBlock",
+    "VisionTransformer",
+    "convert_to_custom_text_state_dict",
+    "embedded",
+    "get_pretrained_cfg",
+    "joint_width",
+    "pooled",
+    "pools_class_token",
+]
+
+NEEDED = {
+    "VisionTransformer": ("_embeds", "_pool"),
+    "a tower": ("attn_pool", "conv1", "grid_size", "image_size", "pool_type", "positional_embedding", "proj"),
+    "a block": ("attention", "attn", "ln_1", "ln_2", "ls_1", "ls_2", "mlp"),
+    "its attention": ("in_proj_weight", "in_proj_bias", "num_heads", "out_proj"),
+    "its feed-forward part": ("c_fc", "c_proj", "gelu"),
+}
+"""Where open_clip is entered -> names of attributes that this package reads there."""
+
+
+def embedded(visual: nn.Module, pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, H, W) to the tokens (n, 1 + P, D), CLS first, that enter the first block."""
+    return visual._embeds(pictures)
+
+
+def pooled(visual: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens (n, 1 + P, D) that left the last block to features (n, d)."""
+    features, _ = visual._pool(tokens)
+    return features if visual.proj is None else features @ visual.proj
+
+
+def pools_class_token(visual: nn.Module) -> bool:
+    """Whether of the last block's tokens the class token alone is read."""
+    return visual.attn_pool is None and visual.pool_type == "tok"
+
+
+def joint_width(visual: nn.Module) -> int:
+    """d, the width of features."""
+    return visual.conv1.out_channels if visual.proj is None else visual.proj.shape[1]

@@ -1,0 +1,44 @@
+"""TMAL's way to answer: any matcher on frame features that gates mix with their motion token and the class's text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from tmal_core.models.heads import MatchingHead
+from tmal_core.models.prototypes import PrototypeModulation
+
+
+class TMALHead(MatchingHead):
+    """Clip tokens to logits; untrained, those of the matcher on plain frame features.
+
+    Args:
+        matching: name of the matcher.
+        modulation: of prototypes and queries; None where nothing joins there.
+        reads_text: whether prototypes come with text.
+        motion_token: whether clip tokens end with a motion token.
+        learns_names: whether the scale of text similarities is learned.
+        options: smoothing and scores, as of `MatchingHead`.
+    """
+
+    def __init__(
+        self,
+        matching: str,
+        modulation: PrototypeModulation | None = None,
+        reads_text: bool = False,
+        motion_token: bool = False,
+        learns_names: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(matching, **options)
+        self.modulation = modulation
+        self.reads_text, self.motion_token, self.merges_shots = reads_text, motion_token, modulation is not None
+        self.log_text_scale.requires_grad_(learns_names)
+
+    def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
+        frames = self.frame_features(clip_tokens)
+        if self.modulation is None:
+            return frames
+        motion = clip_tokens[:, -1] if self.motion_token else None
+        return self.modulation(frames, motion, text if self.reads_text else None)
