@@ -118,9 +118,9 @@ def test_several_methods_are_all_named(switch):
 def test_a_preset_s_block_against_what_the_method_fixes_is_refused(tmp_path):
     preset = tmp_path / "mine.yaml"
     preset.write_text("methods:\n  otam: {model.adapters: both}\n")
-    with pytest.raises(SettingsError, match="got model.adapters=both, but otam has none"):
+    with pytest.raises(SettingsError, match=r"got model\.adapters=both, but otam has none"):
         Experiment.of(preset, method="otam")
-    with pytest.raises(SettingsError, match="got model.adapters=both, but otam has none"):
+    with pytest.raises(SettingsError, match=r"got model\.adapters=both, but otam has none"):
         Experiment.of(preset, method="tmal").of_methods(["tmal", "otam"])
     preset.write_text("model: {adapters: both}\n")
     assert Experiment.of(preset, method="otam").settings.model.adapters == "none", "said of all methods, not of otam"

@@ -92,7 +92,7 @@ def test_st_adapter_s_adapters(small_settings, tiny, tmp_path, before_attention,
         Experiment(small_settings, run_dir=tmp_path / "run"), saved(tmp_path, {"model": state})
     )
     settings = adopted.settings
-    assert (settings.model.method, settings.model.encoder.adapters) == ("st_adapter", places)
+    assert (settings.model.method, settings.model.adapters) == ("st_adapter", places)
     assert settings.model.bottleneck == 24
     model, clips = adopted.model, pictures(2)
     with torch.no_grad():

@@ -340,7 +340,7 @@ def test_memory_is_no_part_of_what_names_trained_weights(settings, monkeypatch, 
 
 def test_nothing_is_kept_below_the_first_tunable_part(settings):
     """A fusion in the last block alone: the blocks below are frozen features, whatever the depth."""
-    parts = {"model.method": "tmal", "model.encoder.adapters": "none", "model.flow_encoder": "none"}
+    parts = {"model.method": "tmal", "model.adapters": "none", "model.flow_encoder": "none"}
     model = build(settings.replace({**parts, "model.text_levels": "last"}).model).train()
     kept, frames = [], torch.randn(1, 2, 3, 64, 64)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
