@@ -12,13 +12,16 @@ BIN := .venv/bin
 STAMP := .venv/.lock-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help suite study test test-matrix lab bench lint docs install clean
+.PHONY: help suite smoke study test test-matrix lab bench lint docs install clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 suite: $(STAMP) ## run all notebooks in order; the report is runs/suite/report.html
 	@$(BIN)/tmal suite --preset $(PRESET) --out $(OUT) $(ARGS)
+
+smoke: $(STAMP) ## run all notebooks on a few episodes, to see that they run; a few minutes
+	@$(BIN)/tmal suite --preset smoke --out runs/smoke --fresh $(ARGS)
 
 # Two trainings at once, one thread each: faster than one with two.
 study: $(STAMP) ## train every variant of TMAL with three seeds and compare them; hours, goes on where it stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tmal_core.tasks.episodes import require_episodes
 
 from tmal_core.config import load_settings, preset_names
 from tmal_core.data.sets.sources import SOURCES, source_markdown, source_table
@@ -22,8 +23,19 @@ CLIP_FSAR = {
 
 
 def test_all_presets_are_here_and_load():
-    assert preset_names() == sorted(["tiny", *SOURCES])
+    assert preset_names() == sorted(["tiny", "smoke", *SOURCES])
     assert all(load_settings(name).preset == name for name in preset_names())
+
+
+def test_smoke_is_tiny_with_less_of_everything():
+    """Whatever else tiny changes, smoke changes too: it is there to run the same code."""
+    less = {"preset", "data.root", "episodes.queries_train", *(f"data.clips_{s}" for s in ("train", "val", "test"))}
+    less |= {f"training.{name}" for name in ("episodes", "warmup", "validate_every", "val_episodes")}
+    less |= {"evaluation.episodes", "evaluation.bootstrap"}
+    tiny, smoke = (load_settings(name).to_flat() for name in ("tiny", "smoke"))
+    different = {key for key in tiny if tiny[key] != smoke.get(key) and not key.startswith("methods.")}
+    assert different == less and load_settings("smoke").methods == {}
+    require_episodes(load_settings("smoke"))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -21,6 +21,7 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.suite import notebook_runs as suite
 from tmal_core.suite import report as report_module
 
+EMPTY = nbformat.writes(new_notebook())
 PARAMETERS = 'preset: str = "tiny"\noverrides: dict = {}\nrun_dir: str = "runs/interactive"\nseed: int = 0\n'
 
 
@@ -40,6 +41,18 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def nothing_of_the_package_changes(monkeypatch):
     monkeypatch.setattr(suite, "package_hash", lambda: "0" * 12)
+
+
+@pytest.fixture(autouse=True)
+def what_a_test_wrote(monkeypatch):
+    """`run_suite` of whatever numbered notebooks a test has written, instead of the suite's seven."""
+    original = suite.run_suite
+
+    def run(*args, notebooks, names=None, **options):
+        found = sorted(path.stem for path in notebooks.glob("[0-9][0-9]_*.ipynb"))
+        return original(*args, notebooks=notebooks, names=names or found, **options)
+
+    monkeypatch.setattr(suite, "run_suite", run)
 
 
 @pytest.fixture
@@ -74,7 +87,7 @@ def test_runs_in_order_reports_and_keeps_what_is_done(tmp_path, monkeypatch):
 
     def run(**options):
         lines.clear()
-        return suite.run_suite(out, "tiny", overrides, {"extra": 77}, source, say=lines.append, **options)
+        return suite.run_suite(out, "tiny", overrides, {"extra": 77}, notebooks=source, say=lines.append, **options)
 
     report = run()
     assert digests(source) == before
@@ -83,7 +96,8 @@ def test_runs_in_order_reports_and_keeps_what_is_done(tmp_path, monkeypatch):
     assert Path(state["run_dir"]) == out
     assert (state["python"], state["PYTHONHASHSEED"], state["OMP_NUM_THREADS"]) == (sys.executable, "0", "1")
     assert "inline" in state["MPLBACKEND"]
-    assert [line.split(":")[0] for line in lines] == ["01_first", "02_second", "report"]
+    assert [line.split(":")[0] for line in lines] == ["01_first"] * 2 + ["02_second"] * 2 + ["report"]
+    assert lines[0] == "01_first: running ..." and lines[1].endswith(" s")
     page = report.read_text()
     assert all(text in page for text in ("results.csv", "50.12", "&lt;frozen&gt;", "01 · First", ">77<", "num_threads"))
     assert not [link for link in ("src='http", 'src="http', 'href="http', "url(http") if link in page]
@@ -100,7 +114,7 @@ def test_runs_in_order_reports_and_keeps_what_is_done(tmp_path, monkeypatch):
         RunError, match=r"02_second.ipynb to run, got cell \[4\]: the reason\. Look at .*02_second"
     ) as caught:
         run()
-    assert lines == ["01_first: kept"]
+    assert lines == ["01_first: kept", "02_second: running ..."]
     copy = Path(caught.value.remedy.split(": ")[1])
     assert "the reason" in copy.read_text()
     assert not report.exists(), "the report of an earlier try outlived a failure"
@@ -108,7 +122,7 @@ def test_runs_in_order_reports_and_keeps_what_is_done(tmp_path, monkeypatch):
 
     with pytest.raises(RunError, match="02_second"):
         run()
-    assert lines == ["01_first: kept"], "a failed notebook must not count as done"
+    assert lines == ["01_first: kept", "02_second: running ..."], "a failed notebook must not count as done"
 
 
 def test_later_notebooks_run_again_when_an_earlier_one_does(tmp_path, monkeypatch):
@@ -140,6 +154,21 @@ def test_later_notebooks_run_again_when_an_earlier_one_does(tmp_path, monkeypatc
     assert run() == ["01_a", "02_b", "03_c"]
 
 
+def test_the_notebooks_run_by_name(tmp_path, monkeypatch):
+    folder, ran, lines = tmp_path / "notebooks", [], []
+    monkeypatch.setattr(suite, "_execute", lambda notebook, copy, *rest: ran.append(notebook) or copy.write_text(EMPTY))
+    for name in ("01_a", "02_b", "02_b-Copy1", "08_mine"):
+        write_notebook(folder, name)
+    suite.run_suite(tmp_path / "out", notebooks=folder, names=["01_a", "02_b"], say=lines.append)
+    assert [notebook.path.stem for notebook in ran] == ["01_a", "02_b"]
+    assert lines[0] == "left out, since the suite runs notebooks by name: 02_b-Copy1.ipynb, 08_mine.ipynb"
+    assert not [line for line in lines[1:] if "Copy1" in line or "mine" in line]
+
+
+def test_the_named_notebooks_are_those_of_the_project():
+    assert [notebook.path.stem for notebook in suite.check_notebooks(suite.NOTEBOOKS)] == list(suite.NAMES)
+
+
 def test_a_dead_kernel_is_an_error_and_no_hang(tmp_path):
     write_notebook(tmp_path / "notebooks", "01_dies", "import os\nos._exit(1)")
     write_notebook(tmp_path / "notebooks", "02_never", "")
@@ -169,9 +198,10 @@ import signal, sys
 from pathlib import Path
 from tmal_core import cli
 from tmal_core.suite import notebook_runs as suite
+from tmal_core.suite import report as report_module
 signal.signal(signal.SIGINT, signal.default_int_handler)
 run, folder = suite.run_suite, Path({str(tmp_path / "notebooks")!r})
-suite.run_suite = lambda *args, **options: run(*args, notebooks=folder, **options)
+suite.run_suite = lambda *args, **options: run(*args, notebooks=folder, names=["01_slow"], **options)
 sys.exit(cli.main(["suite", "--out", {str(out)!r}]))
 """
     own = os.environ | {"IPYTHONDIR": str(tmp_path)}  # IPython warns where the home cannot be written
@@ -224,8 +254,8 @@ def test_unknown_parameters_and_settings_are_told_before_anything_runs(tmp_path,
 
 
 def test_missing_and_unreadable_notebooks(tmp_path, no_kernel):
-    with pytest.raises(RunError, match="got none in"):
-        suite.run_suite(tmp_path / "out", notebooks=tmp_path)
+    with pytest.raises(RunError, match=r"2 notebooks in .*, got none named 01_a\.ipynb, 02_b\.ipynb\. Restore"):
+        suite.run_suite(tmp_path / "out", notebooks=tmp_path, names=["01_a", "02_b"])
     (tmp_path / "01_a.ipynb").write_text('{"cells": [')
     with pytest.raises(RunError, match=r"a readable notebook, got .*01_a"):
         suite.run_suite(tmp_path / "out", notebooks=tmp_path)

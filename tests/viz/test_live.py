@@ -39,3 +39,10 @@ def test_updates_replace_the_one_output(shown):
     assert len(shown) == 1 and shown[0] is not first
     assert shown[0].data.startswith(b"\x89PNG") and shown[0].width > first.width
     assert figure.figure.get_size_inches().tolist() == [2, 1]
+
+
+def test_what_is_shown_is_the_file_in_the_run_folder(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(live, "display", shown.append)
+    live.show(Figure(), tmp_path, "05_results")
+    assert shown[0].data == (tmp_path / "figures" / "05_results.png").read_bytes() and shown[0].retina

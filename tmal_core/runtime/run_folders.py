@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -238,6 +238,18 @@ def runs(root: str | Path) -> pd.DataFrame:
     return table.sort_values(["created", "run"], ignore_index=True)
 
 
+def last_trained(root: str | Path, settings: Settings) -> Path | None:
+    """The folder in `root` where suite or notebooks have trained with these settings, the last one; None without."""
+    found = []
+    for file in Path(root).glob("*/run.json"):
+        with suppress(RunError):  # of another version, or broken
+            run = Run.open(file.parent)
+            trained = run.record["kind"] in ("suite", "notebooks") and any(run.checkpoints.glob("*/*"))
+            if trained and _decisive(run.settings) == _decisive(settings):
+                found.append((run.record["updated"], run.path))
+    return max(found)[1] if found else None
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Lines of a `metrics.jsonl`, oldest first; none if there is no file.
 
@@ -364,4 +376,4 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

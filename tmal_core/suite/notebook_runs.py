@@ -1,4 +1,4 @@
-"""The suite: every notebook in order, headless, checked before anything runs, with a report at the end.
+"""The suite: the seven notebooks in order, headless, checked before anything runs, with a report at the end.
 
 Papermill executes copies; the notebooks themselves are never changed. What papermill leaves open is closed here:
 unknown parameters and missing `parameters` cells are errors, the kernel is the running interpreter whatever kernels
@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,16 @@ from tmal_core.suite.report import write_report
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PACKAGE.parent / "notebooks"
-PATTERN = "[0-9][0-9]_*.ipynb"
+NAMES = (
+    "01_data_preparation",
+    "02_flow_extraction",
+    "03_adapter_training",
+    "04_fusion_ablations",
+    "05_evaluation",
+    "06_attention_visualisation",
+    "07_episode_inspection",
+)
+"""The suite, in order. Copies that lie beside these are not run."""
 COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
 METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
@@ -59,20 +68,22 @@ def run_suite(
     overrides: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     notebooks: Path = NOTEBOOKS,
+    names: Sequence[str] = NAMES,
     fresh: bool = False,
     cell_timeout_s: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Run all notebooks of a folder in order into one run folder.
+    """Run the notebooks in order into one run folder.
 
     Args:
         out: the run folder; notebooks executed there under the same settings, sources and package code are kept.
         preset, overrides: the settings, as for `load_settings`.
         parameters: further notebook parameters; each goes to the notebooks that know it.
         notebooks: folder of the source notebooks, which is also the kernels' working directory.
+        names: which of them, in order.
         fresh: empty the run folder first, if it is one of the suite's.
         cell_timeout_s: longest time for one cell; None waits for as long as its kernel lives.
-        say: takes one line per notebook.
+        say: takes a line before and after each notebook.
 
     Returns:
         The path of `report.html`.
@@ -86,8 +97,10 @@ def run_suite(
     experiment.of_methods(METHODS)
     settings = experiment.common
     extra = dict(parameters or {})
-    plan = check_notebooks(notebooks, extra)
+    plan = check_notebooks(notebooks, names, extra)
     experiment.require_episodes()
+    if others := _left_out(notebooks, names):
+        say(f"left out, since the suite runs notebooks by name: {', '.join(others)}")
     out = Path(out).resolve()
     if fresh:
         _empty(out)
@@ -104,16 +117,17 @@ def run_suite(
     return report
 
 
-def check_notebooks(folder: Path, extra: Collection[str] = ()) -> list[Notebook]:
-    """Read every notebook of a folder and check its parameters cell; nothing is executed.
+def check_notebooks(folder: Path, names: Sequence[str] = NAMES, extra: Collection[str] = ()) -> list[Notebook]:
+    """Read the named notebooks of a folder and check their parameters cells; nothing is executed.
 
     Raises:
-        RunError: no notebooks, an unreadable one, one without exactly one `parameters` cell or without the common
-            parameters, or an extra parameter that none of them knows.
+        RunError: a notebook that is missing or unreadable, one without exactly one `parameters` cell or without the
+            common parameters, or an extra parameter that none of them knows.
     """
-    paths = sorted(Path(folder).glob(PATTERN))
-    if not paths:
-        raise RunError(f"notebooks named {PATTERN}", f"none in {folder}", "Correct the folder of the notebooks.")
+    paths = [Path(folder) / f"{name}.ipynb" for name in names]
+    if missing := [path.name for path in paths if not path.is_file()]:
+        remedy = "Restore them, or correct the folder of the notebooks."
+        raise RunError(f"{len(names)} notebooks in {folder}", f"none named {', '.join(missing)}", remedy)
     plan = [_read_notebook(path) for path in paths]
     known = sorted({name for notebook in plan for name in notebook.parameters})
     unknown = sorted(set(extra) - set(known))
@@ -124,6 +138,11 @@ def check_notebooks(folder: Path, extra: Collection[str] = ()) -> list[Notebook]
         remedy = "Use --preset, --set and --out for these."
         raise RunError("parameters that the suite does not set itself", ", ".join(reserved), remedy)
     return plan
+
+
+def _left_out(folder: Path, names: Sequence[str]) -> list[str]:
+    """Numbered notebooks that lie beside the named ones, often copies that JupyterLab has made."""
+    return sorted(path.name for path in Path(folder).glob("[0-9][0-9]_*.ipynb") if path.stem not in names)
 
 
 def _read_notebook(path: Path) -> Notebook:
@@ -186,6 +205,7 @@ def _run_all(
         ledger.pop(name, None)
         _write_ledger(ledger_path, ledger)
         values = {**common, **{name: value for name, value in extra.items() if name in notebook.parameters}}
+        say(f"{name}: running ...")
         started = time.monotonic()
         _execute(notebook, copy, values, settings, cell_timeout_s)
         seconds[copy] = round(time.monotonic() - started, 1)

@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from string import Template
 
 import nbformat
 import pandas as pd
@@ -28,50 +29,7 @@ RESULT = "results"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
 
-STYLE = """
-:root { --ink: #1d2733; --soft: #66717f; --line: #e3e7ec; --tint: #f6f8fa; --accent: #1f6f8b; }
-* { box-sizing: border-box; }
-body { margin: 0; color: var(--ink); background: #fff; font: 16px/1.6 system-ui, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 3rem 1.5rem 6rem; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; }
-h2 { font-size: 1.35rem; margin: 3.2rem 0 1rem; padding-bottom: .35rem; border-bottom: 2px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.8rem 0 .6rem; }
-a { color: var(--accent); }
-nav a { margin-right: 1.2rem; }
-.lead, .note, figcaption, .seconds { color: var(--soft); font-size: .9rem; }
-.scroll { overflow-x: auto; }
-.scroll td { white-space: nowrap; }
-table { border-collapse: collapse; font-size: .9rem; margin: .4rem 0 1rem; border: 0; }
-th, td { padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top; border: 0; }
-tr { border-bottom: 1px solid var(--line); }
-thead tr { border-bottom: 2px solid var(--ink); }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; padding: .35rem .4rem .35rem 1.2rem; }
-figure { margin: 1.5rem 0; }
-img, video { max-width: 100%; height: auto; }
-.columns { columns: 2 19rem; column-gap: 2.5rem; }
-.columns div { break-inside: avoid; padding-top: .1rem; }
-.columns table { width: 100%; }
-.columns td:last-child { text-align: right; overflow-wrap: anywhere; padding-right: 0; }
-.dataframe th, .dataframe td { text-align: right; padding: .35rem .4rem .35rem 1.2rem; }
-details.notebook { border: 1px solid var(--line); border-radius: 8px; margin: .7rem 0; }
-details.notebook > summary { cursor: pointer; padding: .8rem 1.1rem; font-weight: 600; }
-details.notebook[open] > summary { border-bottom: 1px solid var(--line); background: var(--tint); }
-details.notebook .seconds { float: right; font-weight: 400; }
-.pages { padding: .6rem 1.6rem 1.6rem; }
-.pages h1 { font-size: 1.5rem; margin-top: 1.2rem; }
-.pages h2 { font-size: 1.2rem; border: 0; margin: 2rem 0 .6rem; }
-.pages .prompt { display: none; }
-.pages .input_area, .pages pre { margin: .6rem 0; }
-.highlight { background: var(--tint); border-left: 3px solid var(--line); padding: .5rem .9rem; overflow-x: auto; }
-pre { font: .82rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-x: auto; }
-.highlight pre { margin: 0; overflow: visible; }
-.output_stderr pre { color: var(--soft); }
-code { font: .88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-p code, li code { background: var(--tint); padding: 0 .25em; }
-label.toggle { color: var(--soft); font-size: .9rem; cursor: pointer; }
-body:has(#code:not(:checked)) .code_cell .input { display: none; }
-@media print { details.notebook, label.toggle { break-inside: auto; } label.toggle { display: none; } }
-"""
+_TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
 def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -> Path:
@@ -97,28 +55,15 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
         f"settings <code>{settings_hash(settings)}</code> · commit <code>{commit}</code> · "
         f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks"
     )
-    body = f"""
-<h1>Few-shot action recognition: suite report</h1>
-<p class="lead">{lead}</p>
-<nav><a href="#results">Results</a><a href="#notebooks">Notebooks</a><a href="#settings">Settings</a></nav>
-<h2 id="results">Results</h2>
-{tables or "<p class='note'>No notebook left a table.</p>"}
-{figures}
-<h2 id="notebooks">Notebooks</h2>
-<p class="note">As executed, in order.
-<label class="toggle"><input type="checkbox" id="code" checked> show code</label></p>
-{"".join(notebooks)}
-<h2 id="settings">Settings</h2>
-{_settings(settings)}
-<h3>Environment</h3>
-{_pairs(record["environment"])}
-"""
-    title = f"Suite report, {html.escape(settings.preset)}, seed {settings.seed}"
-    style = STYLE + HtmlFormatter(style="default").get_style_defs(".highlight").replace("background: #f8f8f8;", "")
-    page = (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-        f"<meta name='viewport' content='width=device-width, initial-scale=1'><style>{style}</style></head>"
-        f"<body><main>{body}</main></body></html>\n"
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=f"Suite report, {html.escape(settings.preset)}, seed {settings.seed}",
+        highlight=HtmlFormatter(style="default").get_style_defs(".highlight").replace("background: #f8f8f8;", ""),
+        lead=lead,
+        tables=tables or "<p class='note'>No notebook left a table.</p>",
+        figures=figures,
+        notebooks="".join(notebooks),
+        settings=_settings(settings),
+        environment=_pairs(record["environment"]),
     )
     with atomic_path(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")

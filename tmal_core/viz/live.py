@@ -1,14 +1,23 @@
-"""A figure in a notebook that is drawn anew in its place while something runs. The only place that loads IPython."""
+"""Figures in a notebook: shown as the file that is saved, or drawn anew in place while something runs.
+
+The only place that loads IPython.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
-from tmal_core.viz.style import DPI
+from tmal_core.viz.style import DPI, save_figure
+
+
+def show(figure: Figure, run_dir: str | Path, name: str) -> None:
+    """Save a figure as `<run_dir>/figures/<name>.png` and show that file."""
+    display(Image(filename=save_figure(figure, run_dir, name), retina=True))
 
 
 class LiveFigure:

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from ipywidgets import BoundedIntText, Box, Button, Dropdown, ToggleButtons
 from ipywidgets.embed import embed_data
 
 from tmal_core.data.clips import ClipReader
@@ -16,7 +17,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.viz.widgets import episode_inspector
-from tmal_core.viz.widgets.episode_inspector import MODEL, EpisodeInspector
+from tmal_core.viz.widgets.episode_inspector import MODEL, QUIET, ROOT, EpisodeInspector
 
 SEED = 3
 
@@ -141,6 +142,20 @@ def test_of_several_views_the_first_is_shown(inspector, start, reader, model, pe
     viewed = {"otam": Bank(both, both, key="", views=2)}
     shown = EpisodeInspector(reader, start, {"otam": model}, viewed, seed=SEED)
     assert np.array_equal(shown.answer.distances, inspector.answer.distances)
+
+
+def test_keys_on_a_control_stay_out_of_the_notebook(inspector):
+    """In a browser the style sheet's handler marks every node of these tags below the inspector's own."""
+    nodes = {Dropdown: "select", BoundedIntText: "input", ToggleButtons: "button", Button: "button"}
+    parts = [inspector]
+    for part in parts:
+        parts.extend(part.children if isinstance(part, Box) else [])
+    with_focus = [part for part in parts if hasattr(part, "disabled")]
+    assert set(inspector.controls.values()) < set(with_focus)
+    marked = re.search(r"querySelectorAll\('(.*?)'\)", QUIET)[1].split(", ")
+    assert {nodes[type(part)] for part in with_focus} == set(marked)
+    assert QUIET.count("data-lm-suppress-shortcuts") == QUIET.count(f"closest('.{ROOT}')") == 1
+    assert ROOT in inspector._dom_classes and QUIET in [getattr(part, "value", "") for part in parts]
 
 
 def test_its_state_can_be_stored_in_a_notebook(inspector):

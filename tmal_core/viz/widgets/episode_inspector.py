@@ -32,6 +32,17 @@ MODEL_FPS = 4.0
 MAX_PICTURES = 512
 SEARCHED = 1000
 """Episodes that `next mistake` looks through."""
+ROOT = "tmal-inspector"
+"""CSS class of the inspector's own node."""
+QUIET = f"""<style onload="
+const root = this.closest('.{ROOT}');
+const mark = () => root.querySelectorAll('select, input, button').forEach(
+    control => control.setAttribute('data-lm-suppress-shortcuts', ''));
+new MutationObserver(mark).observe(root, {{childList: true, subtree: true}});
+mark();
+"></style>"""
+# JupyterLab takes a key (m: Markdown, d d: delete) for the notebook unless the very node with the focus carries this
+# attribute. ipywidgets cannot set it and leaves scripts out; the handler of a style sheet runs wherever it is shown.
 
 
 class EpisodeInspector(widgets.VBox):
@@ -76,7 +87,8 @@ class EpisodeInspector(widgets.VBox):
         self._page = widgets.HTML()
         for control in self.controls.values():
             control.observe(self._refresh, names="value")
-        super().__init__([*self._rows(), self._note, self._page])
+        super().__init__([*self._rows(), self._note, self._page, widgets.HTML(QUIET)])
+        self.add_class(ROOT)
         self._refresh()
 
     @property
