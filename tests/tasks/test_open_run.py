@@ -28,8 +28,10 @@ def trained(path, settings, kind):
 def test_a_named_folder_is_taken_or_begun(tmp_path):
     overrides = {"compute.num_threads": 1}
     opened = open_run("tiny", overrides, tmp_path / "mine", 3)
-    assert opened.settings == load_settings("tiny", {**overrides, "seed": 3}) == opened.run.settings
-    assert opened.run_dir == opened.run.path == tmp_path / "mine" and opened.device.type == "cpu"
+    asked = load_settings("tiny", {**overrides, "seed": 3})
+    assert opened.experiment.common == asked == opened.run.settings
+    experiment = opened.experiment
+    assert experiment.run_dir == opened.run.path == tmp_path / "mine" and experiment.device.type == "cpu"
     facts = opened.facts["value"]
     assert facts["run"] == "mine" and facts["seed"] == 3 and facts["settings"] == opened.run.settings_hash
     assert {"preset", "python", "torch", "open_clip", "numpy", "tmal_core", "device"} <= set(facts.index)
@@ -39,10 +41,10 @@ def test_a_named_folder_is_taken_or_begun(tmp_path):
 
 def test_without_a_folder_the_last_trained_run_of_these_settings_is_taken(tmp_path, by_hand):
     settings = load_settings("tiny", {"seed": 0})
-    assert open_run("tiny", {}, "", 0).run_dir == by_hand  # begun by notebook 1, say, and never trained
+    assert open_run("tiny", {}, "", 0).run.path == by_hand  # begun by notebook 1, say, and never trained
     trained(tmp_path / "suite", settings, "suite")
-    assert open_run("tiny", {}, "", 0).run_dir == tmp_path / "suite"
-    assert open_run("tiny", {"compute.num_threads": 1}, "", 0).run_dir == tmp_path / "suite"
+    assert open_run("tiny", {}, "", 0).run.path == tmp_path / "suite"
+    assert open_run("tiny", {"compute.num_threads": 1}, "", 0).run.path == tmp_path / "suite"
     with pytest.raises(RunError, match="a run of settings"):
         open_run("tiny", {}, "", 1)  # trained by nobody, and the folder of notebooks holds another run
 
@@ -51,4 +53,4 @@ def test_without_a_folder_the_last_trained_run_of_these_settings_is_taken(tmp_pa
     trained(tmp_path / "other", load_settings("tiny", {"seed": 5}), "suite")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
-    assert open_run("tiny", {}, "", 0).run_dir == later.path
+    assert open_run("tiny", {}, "", 0).run.path == later.path
