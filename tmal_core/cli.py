@@ -199,7 +199,7 @@ def _weights_parser(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action="list")
     actions = parser.add_subparsers(dest="action", metavar="<action>", title="actions (default: list)")
     actions.add_parser("list", help="a table of all files, each held against its checksum")
-    fetch = actions.add_parser("fetch", help="download one into its place; goes on where it was stopped")
+    fetch = actions.add_parser("fetch", help="download one, check it, and move it into its place")
     fetch.add_argument("name", metavar="NAME", help="from the list, or <model>:<weights> as open_clip calls them")
     fetch.add_argument("--url", help="where from, in place of the official address")
     keep = actions.add_parser("record", help="write down the checksum of a file whose publisher states none")
