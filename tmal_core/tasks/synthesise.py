@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmal_core.config import DataSettings, Settings, in_project
-from tmal_core.data.diagnostic.generate import generate, planned
+from tmal_core.data.diagnostic.generation import generate, planned
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import SettingsError
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tmal_core.config import ModelSettings, load_settings
-from tmal_core.data.diagnostic.generate import write_clip
+from tmal_core.data.diagnostic.generation import write_clip
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.models.tmal import TMAL

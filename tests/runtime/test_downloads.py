@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tmal_core.errors import RunError, WeightsError
-from tmal_core.runtime.download import download
+from tmal_core.runtime.downloads import download
 
 BODY = bytes(range(256)) * 1000
 REVISION = "0" * 40
