@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
 from tmal_core.matching import cosine_distance, match, match_groups
-from tmal_core.matching.cosine import in_full
+from tmal_core.matching.cosine import at_least_float32
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fusion_blocks
@@ -245,7 +245,7 @@ class TMAL(nn.Module):
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
         """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
-        frames, text = in_full(self.frame_features(clip_tokens), text)
+        frames, text = at_least_float32(self.frame_features(clip_tokens), text)
         pooled = frames.mean(1)
         if self.parts.gated:
             with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse

@@ -22,11 +22,11 @@ from tmal_core.runtime.weights_files import (
     check_digest,
     entry_of,
     look,
-    place_of,
     record,
     require,
     sha256_of,
     weights_folder,
+    weights_path,
 )
 
 _FULL_DIGEST = 64
@@ -94,7 +94,7 @@ def fetch_weights(name: str, url: str | None = None) -> str:
         RunError: the disk is full, or the folder cannot be written to.
     """
     entry = named(name)
-    path = place_of(entry)
+    path = weights_path(entry)
     if entry.home:
         raise WeightsError("weights that do not come with the project", name, f"It is {path}.")
     if path.is_file():
@@ -133,7 +133,7 @@ def record_weights(name: str) -> str:
         WeightsError: the file is missing or cannot be read, or has a published checksum.
     """
     entry = named(name)
-    return f"{place_of(entry)}: sha256 {record(entry)}, recorded in {RECORD} beside it."
+    return f"{weights_path(entry)}: sha256 {record(entry)}, recorded in {RECORD} beside it."
 
 
 def _trust(entry: WeightsFile) -> str:
