@@ -16,7 +16,7 @@ from tmal_core.config import ModelSettings, TrainingSettings, load_settings
 from tmal_core.data.sets import catalog as catalog_module
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.methods import METHODS
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import difference_table, evaluate_methods, result_table, way_shot_table
@@ -165,7 +165,7 @@ def test_the_catalogue_is_read_once_per_process(plain, tmp_path, monkeypatch):
 
 
 def test_an_experiment_travels_with_what_it_was_made_of(plain, trained):
-    one = Experiment.of_checkpoint(trained, overrides={"episodes.shot": 2})
+    one = of_checkpoint(trained, overrides={"episodes.shot": 2})
     other = Experiment(plain, {"training.episodes": 2}, "otam", trained)
     assert one.model and other.split("val")
     for experiment in (one, other):
@@ -199,7 +199,7 @@ def test_only_an_experiment_with_a_folder_keeps_anything(plain):
 )
 def test_what_evaluation_can_vary_a_checkpoint_may_be_used_with(trained, tmp_path, change):
     kept = torch.load(trained / "checkpoints" / "tmal" / "best.pt", weights_only=True)["tunable"]
-    experiment = Experiment.of_checkpoint(trained, overrides=change, run_dir=tmp_path)
+    experiment = of_checkpoint(trained, overrides=change, run_dir=tmp_path)
     flat = experiment.settings.to_flat()
     assert {key: flat[key] for key in change} == change
     assert all(torch.equal(tensor, kept[name]) for name, tensor in experiment.model.tunable().items())
@@ -215,8 +215,8 @@ def test_what_evaluation_can_vary_a_checkpoint_may_be_used_with(trained, tmp_pat
 def test_data_and_run_may_move(plain, trained, tmp_path):
     moved = Path(shutil.copytree(plain.data.root, tmp_path / "data", symlinks=True))
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    before = Experiment.of_checkpoint(trained, run_dir=tmp_path / "a")
-    after = Experiment.of_checkpoint(run, overrides={"data.root": str(moved)}, run_dir=tmp_path / "b")
+    before = of_checkpoint(trained, run_dir=tmp_path / "a")
+    after = of_checkpoint(run, overrides={"data.root": str(moved)}, run_dir=tmp_path / "b")
     assert after.checkpoint == run / "checkpoints" / "tmal" / "best.pt" and after.hash == before.hash
     found = [evaluate_methods({"tmal": one}, "val", progress=False)["tmal"]["appearance"] for one in (before, after)]
     assert (found[0].correct == found[1].correct).all()
@@ -224,7 +224,7 @@ def test_data_and_run_may_move(plain, trained, tmp_path):
 
 def test_a_checkpoint_under_another_preset_keeps_its_parts(plain, trained, tmp_path):
     other = {"data.root": str(plain.data.root), "sampling.resize": 72, "sampling.crop": 64}
-    experiment = Experiment.of_checkpoint(trained, "ucf101", other, run_dir=tmp_path)
+    experiment = of_checkpoint(trained, "ucf101", other, run_dir=tmp_path)
     model = Experiment.of_run(trained).settings.model
     assert experiment.settings.model == model and experiment.settings.data.name == "ucf101"
     assert experiment.settings.evaluation.episodes == load_settings("ucf101").evaluation.episodes
@@ -236,14 +236,14 @@ def test_another_backbone_and_other_parts_are_refused(trained):
         with pytest.raises(
             WeightsError, match=r"tunable tensors, got .*best.pt with .*the method and parts that it was"
         ):
-            _ = Experiment.of_checkpoint(trained, overrides=change).model
+            _ = of_checkpoint(trained, overrides=change).model
     words = r"a checkpoint on the frozen weights [0-9a-f]{12}, got .*best.pt on [0-9a-f]{12}\. Set model.backbone and"
     with pytest.raises(WeightsError, match=words):
-        _ = Experiment.of_checkpoint(trained, overrides={"model.pretrained": "random"}).model
+        _ = of_checkpoint(trained, overrides={"model.pretrained": "random"}).model
 
 
 def test_several_methods_of_a_checkpoint_keep_its_weights(trained, tmp_path):
-    found = Experiment.of_checkpoint(trained, run_dir=tmp_path).of_methods(["tmal", "otam"])
+    found = of_checkpoint(trained, run_dir=tmp_path).of_methods(["tmal", "otam"])
     assert found["tmal"].checkpoint == trained / "checkpoints" / "tmal" / "best.pt"
     assert found["otam"].checkpoint is None and found["otam"].model and not found["otam"].trained_with
 

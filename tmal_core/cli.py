@@ -296,7 +296,7 @@ def fetch(
     name: Annotated[str, Argument(help="from the list, or <model>:<weights> as open_clip calls them")],
     url: Annotated[str | None, Option(help="where from, in place of the official address")] = None,
 ) -> None:
-    """Download one into its place."""
+    """Download one, check it, and move it into its place."""
     from tmal_core.tasks.weights import fetch_weights
 
     print(fetch_weights(name, url))
@@ -411,7 +411,7 @@ def _evaluated(
     preset: str | None, overrides: dict[str, Any], out: Path | None, read: Path | None, methods: list[str]
 ) -> tuple[Experiment, Run]:
     """What is evaluated, and the run that takes its tables: never the one that a checkpoint is read from."""
-    from tmal_core.experiment import Experiment
+    from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.runtime.run_folders import Run
 
     out = (out or Path("runs/evaluate" if read else "runs/train")).resolve()
@@ -422,7 +422,7 @@ def _evaluated(
             raise SettingsError("a folder other than the run that is read", str(out), remedy)
         if len(methods) > 1:
             raise SettingsError("one method with --checkpoint", ", ".join(methods), "Evaluate one after the other.")
-        experiment = Experiment.of_checkpoint(read, preset, overrides, next(iter(methods), None), out)
+        experiment = of_checkpoint(read, preset, overrides, next(iter(methods), None), out)
     elif found and preset is None:
         return Experiment.of_run(out, overrides), Run.open(out)
     else:
@@ -464,11 +464,11 @@ def classify(
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
     overrides = parse_overrides(sets)
 
-    from tmal_core.experiment import Experiment
+    from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.tasks.classify import classify_clips, save_classified
 
     if checkpoint:
-        experiment = Experiment.of_checkpoint(checkpoint, None, overrides, method)
+        experiment = of_checkpoint(checkpoint, None, overrides, method)
     else:
         experiment = Experiment.of(preset or "kinetics100", overrides, method or "otam")
     found = classify_clips(experiment, support, queries, unsure_below, flow_folder, force)

@@ -63,7 +63,7 @@ class DataSettings(Section):
     root: Annotated[Path, AfterValidator(_without_zero)] = Path("data/diagnostic")
     """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
-    """Which library reads video; `auto` takes the one that is exact for the container."""
+    """Which library reads video: `auto` and `pyav` read every file exactly, `decord` mp4, webm and mkv only."""
     cache: bool = False
     """Keep decoded training clips in memory (grid x height x width x 3 bytes a video): for small videos."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -18,7 +18,7 @@ import torch
 
 from tmal_core.config import Settings, flatten, in_project, load_settings, settings_hash
 from tmal_core.data.clips import ClipReader, TrainingEpisodes
-from tmal_core.data.diagnostic.generate import planned
+from tmal_core.data.diagnostic.generation import planned
 from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
@@ -27,7 +27,7 @@ from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import METHODS, build, method, needs_names
+from tmal_core.models.methods import METHODS, build, method, needs_names, unread
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
@@ -38,18 +38,47 @@ DIAGNOSTIC = "diagnostic"
 """`data.name` of the data set that is generated."""
 
 
-class Experiment:
-    """One method under one set of settings.
+class ResolvedSettings:
+    """Settings of one method, resolved once, and which of them a user set.
 
     Args:
         common: settings of every method, as `load_settings` gives them.
         set_by_user: dotted settings in them that a user set.
         method_name: of the method; by default the settings' `model.method`.
-        run_dir: the run folder, where trained weights and features are kept.
-        checkpoint: trained weights elsewhere than in the run folder.
 
     Raises:
         SettingsError: there is no such method, or a switch was set that the method fixes to another value.
+    """
+
+    def __init__(
+        self, common: Settings, set_by_user: Mapping[str, Any] | None = None, method_name: str | None = None
+    ) -> None:
+        self.common, self.set_by_user = common, flatten(set_by_user or {})
+        self.name = method_name or common.model.method
+        self.method = method(self.name)
+        require_consistent(common, self.set_by_user, [self.name])
+        fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
+        self.settings = common.for_method(self.name, fixed)
+
+    @property
+    def hash(self) -> str:
+        """Names the resolved settings."""
+        return settings_hash(self.settings)
+
+    @property
+    def origin(self) -> Origin:
+        """What weights that are trained under these settings come from."""
+        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
+        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
+
+
+class Experiment(ResolvedSettings):
+    """One method under one set of settings: its data, episodes, model and features.
+
+    Args:
+        common, set_by_user, method_name: as for `ResolvedSettings`.
+        run_dir: the run folder, where trained weights and features are kept.
+        checkpoint: trained weights elsewhere than in the run folder.
     """
 
     def __init__(
@@ -60,12 +89,7 @@ class Experiment:
         run_dir: str | Path | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        self.common, self.set_by_user = common, flatten(set_by_user or {})
-        self.name = method_name or common.model.method
-        self.method = method(self.name)
-        _require_consistent(common, self.set_by_user, [self.name])
-        fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
-        self.settings = common.for_method(self.name, fixed)
+        super().__init__(common, set_by_user, method_name)
         self.run_dir = None if run_dir is None else in_project(run_dir)
         self._checkpoint = checkpoint
         self._banks: dict[str, Bank] = {}
@@ -93,51 +117,18 @@ class Experiment:
         run, more = Run.open(in_project(run_dir)), dict(overrides or {})
         return cls(run.settings.replace(more), {**run.set_by_user, **more}, method, run.path)
 
-    @classmethod
-    def of_checkpoint(
-        cls,
-        checkpoint: Path,
-        preset: str | Path | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        method_name: str | None = None,
-        run_dir: str | Path | None = None,
-    ) -> Experiment:
-        """A trained method, used under the settings of its run or of another preset: its `model` section stays.
-
-        Args:
-            checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
-            preset: of another data set, way, shot ...
-            method_name: where the run trained several.
-            run_dir: where features are kept; nothing is written into the run that is read.
-
-        Raises:
-            WeightsError: no such file or folder, a file of another method, or one that no run made.
-            RunError: the folder is no run.
-            SettingsError: `run_dir` lies in the run that is read.
-        """
-        home, name = _home(checkpoint, method_name)
-        if run_dir is not None and in_project(run_dir).resolve().is_relative_to(home):
-            remedy = "Name another folder for the tables: --out."
-            raise SettingsError("a folder other than the run that is read", str(run_dir), remedy)
-        trained, more = cls.of_run(home, method=name), dict(overrides or {})
-        common = trained.settings
-        if preset is not None:
-            kept = {f"model.{key}": value for key, value in common.model.model_dump(mode="json").items()}
-            common = load_settings(preset).for_method(trained.name, kept)
-        file = checkpoint if checkpoint.is_file() else trained.checkpoint
-        known = {key: value for key, value in trained.set_by_user.items() if preset is None}
-        return cls(common.replace(more), {**known, **more}, trained.name, run_dir, file)
-
     def of_methods(self, names: Iterable[str]) -> dict[str, Experiment]:
         """The same for several methods, by name.
 
         Raises:
-            SettingsError: switches were set that some of them fix to other values; all of them are named.
+            SettingsError: switches were set that some of them fix to other values, or that none of them reads.
         """
         names = list(names)
-        _require_consistent(self.common, self.set_by_user, names)
+        require_consistent(self.common, self.set_by_user, names)
         own = {self.name: self._checkpoint}
-        return {name: Experiment(self.common, self.set_by_user, name, self.run_dir, own.get(name)) for name in names}
+        made = [Experiment(self.common, self.set_by_user, name, self.run_dir, own.get(name)) for name in names]
+        require_used(made)
+        return {one.name: one for one in made}
 
     def changed(
         self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: str | Path | None = None
@@ -146,17 +137,6 @@ class Experiment:
         common = self.common.replace(overrides)
         where = self.run_dir if run_dir is None else run_dir
         return Experiment(common, {**self.set_by_user, **overrides}, method_name or self.name, where, self._checkpoint)
-
-    @property
-    def hash(self) -> str:
-        """Names the resolved settings."""
-        return settings_hash(self.settings)
-
-    @property
-    def origin(self) -> Origin:
-        """What weights that are trained under these settings come from."""
-        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
-        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
 
     @cached_property
     def device(self) -> torch.device:
@@ -190,11 +170,11 @@ class Experiment:
 
     # episodes
 
-    def training_episodes(self) -> TrainingEpisodes:
-        """Training episodes, evenly over the families of the data set."""
+    def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
+        """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
         s, catalog = self.settings, self.split("train")
-        samplers = training_samplers(catalog, s.episodes, s.seed)
-        return TrainingEpisodes(self.reader(catalog, cache=s.data.cache), samplers, s.training.episodes, s.seed)
+        samplers, reader = training_samplers(catalog, s.episodes, s.seed), self.reader(catalog, s.data.cache, with_flow)
+        return TrainingEpisodes(reader, samplers, s.training.episodes, s.seed)
 
     def samplers(self, split: str, seed: int | None = None) -> dict[str, EpisodeSampler]:
         """Samplers of evaluation episodes of a split, by protocol."""
@@ -206,29 +186,6 @@ class Experiment:
         """Evaluation episodes of a split by protocol; the same for every method."""
         count = self.settings.evaluation.episodes if count is None else count
         return {name: Episodes.draw(sampler, count) for name, sampler in self.samplers(split, seed).items()}
-
-    def require_episodes(self) -> None:
-        """Check, before anything runs, that every split has the classes and clips for the episodes that are asked for.
-
-        What the diagnostic data set will hold is known before it is made. Of another data set the catalogue tells;
-        without one there is nothing to check.
-
-        Raises:
-            EpisodeError: too few classes, or too few clips in a class.
-            DataError: a catalogue that cannot be read, or lacks a split.
-        """
-        data, e = self.settings.data, self.settings.episodes
-        if data.name == DIAGNOSTIC:
-            catalog = planned(data.folder, data.clips)
-        elif (data.folder / FILE_NAME).is_file():
-            catalog = self.catalog
-        else:
-            return
-        training_samplers(catalog.select("train"), e, self.settings.seed)
-        for split in ("val", "test"):
-            part = catalog.select(split)
-            for found in protocols(part):
-                evaluation_sampler(part, found, e, self.settings.evaluation.seed)
 
     # model
 
@@ -300,7 +257,7 @@ class Experiment:
             return None
         require_names(catalog)
         names, class_of = np.unique(catalog.table["class_name"].to_numpy(str), return_inverse=True)
-        clip = (model or self.model).clip
+        clip = (model or self.model).encoder.clip
         return SplitText(class_text(clip, self.settings.model, names.tolist()).cpu(), class_of)
 
     def bank(self, split: str, progress: bool = True) -> Bank:
@@ -314,7 +271,81 @@ class Experiment:
         return self._banks[split]
 
 
-def _require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:
+def of_checkpoint(
+    checkpoint: Path,
+    preset: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    method_name: str | None = None,
+    run_dir: str | Path | None = None,
+) -> Experiment:
+    """A trained method, used under the settings of its run or of another preset: its `model` section stays.
+
+    Args:
+        checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
+        preset: of another data set, way, shot ...
+        method_name: where the run trained several.
+        run_dir: where features are kept; nothing is written into the run that is read.
+
+    Raises:
+        WeightsError: no such file or folder, a file of another method, or one that no run made.
+        RunError: the folder is no run.
+        SettingsError: `run_dir` lies in the run that is read.
+    """
+    home, name = _home(checkpoint, method_name)
+    if run_dir is not None and in_project(run_dir).resolve().is_relative_to(home):
+        remedy = "Name another folder for the tables: --out."
+        raise SettingsError("a folder other than the run that is read", str(run_dir), remedy)
+    trained, more = Experiment.of_run(home, method=name), dict(overrides or {})
+    common = trained.settings
+    if preset is not None:
+        kept = {f"model.{key}": value for key, value in common.model.model_dump(mode="json").items()}
+        common = load_settings(preset).for_method(trained.name, kept)
+    file = checkpoint if checkpoint.is_file() else trained.checkpoint
+    known = {key: value for key, value in trained.set_by_user.items() if preset is None}
+    return Experiment(common.replace(more), {**known, **more}, trained.name, run_dir, file)
+
+
+def require_episodes(experiment: Experiment) -> None:
+    """Check, before anything runs, that every split has the classes and clips for the episodes that are asked for.
+
+    What the diagnostic data set will hold is known before it is made. Of another data set the catalogue tells;
+    without one there is nothing to check.
+
+    Raises:
+        EpisodeError: too few classes, or too few clips in a class.
+        DataError: a catalogue that cannot be read, or lacks a split.
+    """
+    data, e = experiment.settings.data, experiment.settings.episodes
+    if data.name == DIAGNOSTIC:
+        catalog = planned(data.folder, data.clips)
+    elif (data.folder / FILE_NAME).is_file():
+        catalog = experiment.catalog
+    else:
+        return
+    training_samplers(catalog.select("train"), e, experiment.settings.seed)
+    for split in ("val", "test"):
+        part = catalog.select(split)
+        for found in protocols(part):
+            evaluation_sampler(part, found, e, experiment.settings.evaluation.seed)
+
+
+def require_used(experiments: Iterable[ResolvedSettings]) -> None:
+    """Refuse a switch of the model that a user set and that changes nothing for any of these methods.
+
+    Raises:
+        SettingsError: there is one; every method says why it has no use for it.
+    """
+    experiments = list(experiments)
+    for key, value in experiments[0].set_by_user.items():
+        owner, switch = key.split(".")[1] if key.startswith("methods.") else None, key.split("model.")[-1]
+        asked = [one for one in experiments if owner in (None, one.name)]
+        why = [found[switch] for one in asked if switch in (found := unread(one.settings.model))]
+        if "model." in key and len(why) == len(asked):
+            got = f"{key}={value}, but {'; '.join(why) or f'{owner} is not among the methods'}"
+            raise SettingsError("settings that change something", got, "Leave it out, or choose another method.")
+
+
+def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:
     """Refuse what a user, or a method's own block, sets against what the method fixes."""
     for name in common.methods:
         method(name)

@@ -12,7 +12,7 @@ from measure import peak_bytes, taking_turns
 from torch import Tensor
 from torch.nn import functional as F
 
-from tmal_core.flow.correlation import correlation
+from tmal_core.flow.correlation_layer import correlation
 
 SHAPE = (1, 256, 48, 64)
 MAX_DISPLACEMENT, STRIDE = 20, 2

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tmal_core.data.diagnostic.known_flow import known_clips
 from tmal_core.errors import WeightsError
-from tmal_core.flow.correlation import correlation
+from tmal_core.flow.correlation_layer import correlation
 from tmal_core.flow.flownet2 import FlowNet2, load_flownet2
 from tmal_core.flow.raft import RAFT, load_raft
 from tmal_core.runtime.devices import machine_name

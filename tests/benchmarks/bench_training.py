@@ -42,7 +42,7 @@ def episode_of(way: int, shot: int, queries: int, side: int = 224) -> EpisodeCli
         flow_px=None,
         labels=labels,
         classes=torch.arange(way),
-        films=torch.arange(len(labels)),
+        bases=torch.arange(len(labels)),
         named=torch.ones(len(labels), dtype=torch.bool),
         exchangeable=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -64,6 +65,13 @@ def write_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if importlib.util.find_spec("decord") is None:
+        for item in items:
+            if "decord" in item.nodeid:
+                item.add_marker(pytest.mark.skip("decord is not installed"))
 
 
 @pytest.fixture(scope="session")

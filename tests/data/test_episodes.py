@@ -88,7 +88,7 @@ def test_more_clips_than_a_class_has(small_data):
 
 
 def test_twins_need_clips_of_their_own(small_data):
-    """Two classes made from the same four films: 2-shot with 1 query wants 2 x 2 + 1 of them."""
+    """Two classes that share four bases: 2-shot with 1 query wants 2 x 2 + 1 of them."""
     with pytest.raises(EpisodeError, match="expected 5 clips per class"):
         _sampler(small_data.select("val"), "order", shot=2)
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton come
 # here: the interpreter of Triton 3.6 multiplies its bit patterns.
 INTERPRETED = """
 import torch
-from tmal_core.flow import correlation as in_torch, correlation_triton as in_triton
+from tmal_core.flow import correlation_layer as in_torch, correlation_triton as in_triton
 
 torch.set_num_threads(1)
 # Which device the launches are made on is asked of the tensors: of several GPUs it need not be the current one.
@@ -64,10 +64,10 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from tmal_core.flow import correlation, correlation_triton as kernels
+from tmal_core.flow import correlation_layer, correlation_triton as kernels
 
-for dtype, module in ((torch.bfloat16, kernels), (torch.float32, kernels), (torch.float64, correlation)):
-    versions = correlation._versions(SimpleNamespace(is_cuda=True, dtype=dtype))
+for dtype, module in ((torch.bfloat16, kernels), (torch.float32, kernels), (torch.float64, correlation_layer)):
+    versions = correlation_layer._versions(SimpleNamespace(is_cuda=True, dtype=dtype))
     assert versions == (module.correlate, module.gradients), dtype
 size = {"height": "i32", "width": "i32", "stride": "i32"}
 constants = {"channels": 256, "RADIUS": 10, "PIXELS": 32, "REACH": 64, "BLOCK": 32, "PRECISION": "ieee"}

@@ -29,7 +29,7 @@ def test_create_writes_what_the_result_depends_on(tmp_path):
     assert record["environment"]["device"] == "cpu"
     assert {"python", "open_clip", "numpy", "platform"} <= set(record["environment"])
     assert run.settings == SETTINGS
-    assert run.checkpoints.is_dir()
+    assert (run.path / "checkpoints").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_every_estimator_with_weights_is_in_it():
         name for name, entry in WEIGHTS.items() if "flow" in entry.purpose
     }
     assert all(entry.name == name and entry.source and entry.purpose for name, entry in WEIGHTS.items())
-    assert len({weights.place_of(entry) for entry in WEIGHTS.values()}) == len(WEIGHTS)
+    assert len({weights.weights_path(entry) for entry in WEIGHTS.values()}) == len(WEIGHTS)
 
 
 def test_nothing_without_an_address_is_offered_for_download():

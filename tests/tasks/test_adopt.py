@@ -9,7 +9,7 @@ import torch
 
 from tmal_core import cli
 from tmal_core.errors import WeightsError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
@@ -144,5 +144,5 @@ def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, cap
     assert f"clip_fsar in {run}: tmal evaluate --out {run}" in capsys.readouterr().out
     assert cli.main(["evaluate", "--out", str(run), "--split", "val"]) == 0
     assert "clip_fsar" in capsys.readouterr().out
-    assert Experiment.of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
+    assert of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
     assert Run.open(run).status == "done"

@@ -13,7 +13,7 @@ import torch
 from tmal_core import cli
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.flow import extraction as extract_module
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.runtime.run_folders import Run
@@ -224,29 +224,29 @@ def trained(few_settings, tmp_path_factory):
 
 
 def test_with_a_checkpoint(trained, places, tmp_path):
-    experiment = Experiment.of_checkpoint(trained)
+    experiment = of_checkpoint(trained)
     file = experiment.checkpoint
     assert file == trained / "checkpoints" / "st_adapter" / "best.pt" and experiment.name == "st_adapter"
-    by_file = Experiment.of_checkpoint(file)
+    by_file = of_checkpoint(file)
     assert by_file.settings == experiment.settings and by_file.checkpoint == file
     with_it, without = run(experiment, places), run(Experiment(experiment.settings), places)
     assert not np.allclose(with_it.table["probability"], without.table["probability"])
-    assert Experiment.of_checkpoint(trained, method_name="otam").checkpoint is None, "an untrained method needs no file"
+    assert of_checkpoint(trained, method_name="otam").checkpoint is None, "an untrained method needs no file"
 
 
 def test_checkpoints_that_do_not_do(trained, places, tmp_path):
     with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
-        Experiment.of_checkpoint(tmp_path / "none")
+        of_checkpoint(tmp_path / "none")
     (tmp_path / "theirs.pth").touch()
     with pytest.raises(WeightsError, match=r"a checkpoint in its .*, got .*theirs.pth\. .* by `tmal adopt`"):
-        Experiment.of_checkpoint(tmp_path / "theirs.pth")
+        of_checkpoint(tmp_path / "theirs.pth")
     with pytest.raises(WeightsError, match=r"a checkpoint, got .*tmal/best.pt, which is not there"):
-        run(Experiment.of_checkpoint(trained, method_name="tmal"), places)
+        run(of_checkpoint(trained, method_name="tmal"), places)
     best = trained / "checkpoints" / "st_adapter" / "best.pt"
     with pytest.raises(WeightsError, match=r"a checkpoint of otam, got .*best.pt of st_adapter"):
-        Experiment.of_checkpoint(best, method_name="otam")
+        of_checkpoint(best, method_name="otam")
     with pytest.raises(WeightsError, match=r"\d+ tunable tensors, got .*best.pt with "):
-        run(Experiment.of_checkpoint(best, overrides={"model.bottleneck": 32}), places)
+        run(of_checkpoint(best, overrides={"model.bottleneck": 32}), places)
 
 
 def test_command_line(trained, places, tmp_path, capsys):

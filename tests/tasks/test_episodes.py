@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tmal_core.errors import EpisodeError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_episodes
 
 
 @pytest.mark.parametrize("prepared", [False, True])
@@ -13,12 +13,12 @@ def test_episodes_that_the_data_cannot_give_are_told_before_anything_runs(small_
     """By what the diagnostic data set will hold, or by the catalogue of another one."""
     place = {"data.name": "mine"} if prepared else {"data.root": "nowhere"}
     own = small_settings.replace(place)
-    Experiment(own).require_episodes()
+    require_episodes(Experiment(own))
     for change, words in (
         ({"episodes.way": 99}, "a way of at most 30, got 99-way episodes of 'appearance'"),
         ({"episodes.queries_train": 6}, r"7 clips per class \(1-shot with 6 queries, 'appearance'\), got 4"),
         ({"episodes.queries_eval": 5}, r"6 clips per class \(1-shot with 5 queries, 'appearance'\), got 4"),
     ):
         with pytest.raises(EpisodeError, match=words):
-            Experiment(own.replace(change)).require_episodes()
-    Experiment(own.replace({"data.name": "mine", "data.root": "nowhere", "episodes.way": 99})).require_episodes()
+            require_episodes(Experiment(own.replace(change)))
+    require_episodes(Experiment(own.replace({"data.name": "mine", "data.root": "nowhere", "episodes.way": 99})))

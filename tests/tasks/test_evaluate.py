@@ -92,7 +92,7 @@ def test_ways_and_shots_that_the_split_offers(grid):
     answered = grid[grid["left_out"] == ""]
     asked = {name: set(zip(rows["way"], rows["shot"], strict=True)) for name, rows in answered.groupby("protocol")}
     assert asked["appearance"] == {(2, 1), (2, 2), (5, 1), (5, 2)}  # six classes
-    assert asked["order"] == {(2, 1)}  # pairs of twins, four films each
+    assert asked["order"] == {(2, 1)}  # pairs of classes that share four bases
     assert (answered["low_pct"] <= answered["accuracy_pct"]).all() and (answered["episodes"] == 20).all()
     assert (grid["chance_pct"] == 100 / grid["way"]).all()
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tmal_core.data.diagnostic.generate import write_clip
+from tmal_core.data.diagnostic.generation import write_clip
 from tmal_core.data.diagnostic.vocabulary import DIRECTIONS
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.flow.flow_file import STEP_PX

@@ -20,7 +20,7 @@ from tmal_core.data.clips import ClipReader
 from tmal_core.data.sets.catalog import load_catalog
 from tmal_core.data.sets.lists import load_splits, save_splits
 from tmal_core.data.sets.sources import SOURCES
-from tmal_core.data.video.examine import JOURNAL
+from tmal_core.data.video.examination import JOURNAL
 from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.tasks import prepare as prepare_module
 from tmal_core.tasks.prepare import PROBLEMS, REPORT, lost_videos, prepare_data_set, prepare_own
@@ -140,14 +140,14 @@ def test_again_nothing_is_decoded(mine, monkeypatch):
     prepare_data_set(settings, videos, progress=False)
     first = products(settings)
     with monkeypatch.context() as patched:
-        patched.setattr("tmal_core.data.video.examine.probe", lambda *a: pytest.fail("decoded again"))
+        patched.setattr("tmal_core.data.video.examination.probe", lambda *a: pytest.fail("decoded again"))
         prepare_data_set(settings, progress=False)
     assert products(settings) == first
     moved = videos.rename(videos.parent / "moved")
     with pytest.raises(DataError, match="Mount it, or run `tmal prepare` with --videos and its new place"):
         prepare_data_set(settings, progress=False)
     with monkeypatch.context() as patched:
-        patched.setattr("tmal_core.data.video.examine.probe", lambda *a: pytest.fail("decoded again"))
+        patched.setattr("tmal_core.data.video.examination.probe", lambda *a: pytest.fail("decoded again"))
         prepare_data_set(settings, moved, progress=False)
     assert load_catalog(settings.data.root).root == moved
 
@@ -173,7 +173,7 @@ def test_workers_give_the_same_bytes(mine):
 # Waits in the middle of its sixth video to be killed: however slow the machine, the kill comes neither early nor late.
 KILLED = """
 import sys, time
-from tmal_core.data.video import examine as module
+from tmal_core.data.video import examination as module
 from tmal_core.config import load_settings
 from tmal_core.tasks.prepare import prepare_data_set
 probe, asked = module.probe, []

@@ -227,12 +227,12 @@ def test_a_checkpoint_never_runs_code(settings, tmp_path):
 @pytest.mark.parametrize("protocol", range(4))
 def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, protocol):
     clips = _episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
-    labels, films = clips.labels, clips.films
-    rounds = list(_rotations(labels, films, 1))
+    labels, bases = clips.labels, clips.bases
+    rounds = list(_rotations(labels, bases, 1))
     assert sorted(torch.cat([support for support, _ in rounds]).tolist()) == list(range(len(labels)))
     for support, query in rounds:
         assert labels[support].tolist() == labels.unique().tolist()
-        assert not set(films[support].tolist()) & set(films[query].tolist())
+        assert not set(bases[support].tolist()) & set(bases[query].tolist())
 
 
 def test_semantic_clips_do_not_rotate(settings):
@@ -248,7 +248,7 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
     labels = clips.labels
     with torch.no_grad():
         features = model.encoder(clips.frames)
-        rounds = list(_rotations(labels, clips.films, 1))
+        rounds = list(_rotations(labels, clips.bases, 1))
         logits = [model.head.episode_logits(features[q], features[s], labels[s]) for s, q in rounds]
         losses = [torch.nn.functional.cross_entropy(x, labels[q]) for x, (_, q) in zip(logits, rounds, strict=True)]
         assert episode_loss(model, clips, rotate=True).loss == pytest.approx(
@@ -269,7 +269,7 @@ def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, 
     with FakeTensorMode(allow_non_fake_inputs=True):
         model, labels = model.to("cuda").train(), torch.arange(2).repeat_interleave(3)
         shown = {"frames": torch.zeros(6, 8, 3, 64, 64), "flow_px": torch.zeros(6, 8, 2, 64, 64)}
-        drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "films": torch.arange(6), "named": torch.arange(6)}
+        drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "bases": torch.arange(6), "named": torch.arange(6)}
         clips = EpisodeClips(protocol="", num_support=2, exchangeable=True, **shown, **drawn)
         text = torch.zeros(5, model.encoder.joint_width, device="cuda")
         assert episode_loss(model, clips, text, text_weight=0.5).loss.device.type == "cuda"

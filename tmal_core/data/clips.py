@@ -185,7 +185,7 @@ class EpisodeClips:
         flow_px: (n, T, 2, C, C), or None where the model reads no flow.
         labels: (n,) int64 in 0..N-1.
         classes: (N,) int64, the classes' numbers among all classes of the split.
-        films: (n,) int64; versions of one film (a clip and its reversal) bear the same number.
+        bases: (n,) int64; versions of one base (a clip and its reversal) bear the same number.
         named: (n,) bool, whether a clip shows all that its class's name says (a support-only file may not).
         exchangeable: whether a query clip could be a support clip as well.
     """
@@ -196,7 +196,7 @@ class EpisodeClips:
     flow_px: Tensor | None
     labels: Tensor
     classes: Tensor
-    films: Tensor
+    bases: Tensor
     named: Tensor
     exchangeable: bool
 
@@ -215,7 +215,7 @@ class TrainingEpisodes(Dataset):
         self.class_names = sorted(table["class_name"].unique())
         """All classes of the split; `EpisodeClips.classes` counts them."""
         self._class_numbers = {name: number for number, name in enumerate(self.class_names)}
-        self._films = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
+        self._bases = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
         self._role = table["role"].to_numpy(str)
 
     def __len__(self) -> int:
@@ -236,7 +236,7 @@ class TrainingEpisodes(Dataset):
             num_support=episode.support.size,
             labels=torch.from_numpy(np.concatenate(labels)),
             classes=torch.tensor([self._class_numbers[name] for name in episode.classes]),
-            films=torch.from_numpy(self._films[rows]),
+            bases=torch.from_numpy(self._bases[rows]),
             named=torch.from_numpy(self._role[rows] != "support"),
             exchangeable=bool((self._role[episode.query] == "both").all()),
             **_stacked(clips)._asdict(),

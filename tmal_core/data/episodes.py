@@ -5,8 +5,9 @@ Episode i depends on (seed, i) alone: any worker may draw any episode, in any or
 Letters: N way, K shot, Q queries per class.
 
 Classes of one group (`Catalog.table["group"]`) are told apart among themselves: such a family's episodes take
-`GROUP_WAY` classes of one group. Where two classes of a group are made from the same films (`base`: reversed twins),
-the queries of both are the two versions of the same films, and no support clip is a version of a query.
+`GROUP_WAY` classes of one group. Where two classes of a group share bases (column `base`: a clip and its reversal
+are two versions of one base), the queries of both are the two versions of the same bases, and no support clip is a
+version of a query.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ class EpisodeSampler:
     def __init__(self, catalog: Catalog, protocol: Protocol, way: int, shot: int, queries: int, seed: int) -> None:
         self.protocol, self.shot, self.queries, self.seed = protocol, shot, queries, seed
         self.way = min(way, GROUP_WAY) if protocol.grouped else way
-        self._films = _films_by_class(catalog, protocol.families)
-        self._bases = {name: list(films) for name, films in self._films.items()}
-        self._groups = _groups(catalog, protocol, self._films)
+        self._rows = _rows_by_base(catalog, protocol.families)
+        self._bases = {name: list(rows) for name, rows in self._rows.items()}
+        self._groups = _groups(catalog, protocol, self._rows)
         self._check()
 
     def __getitem__(self, index: int) -> Episode:
@@ -91,20 +92,20 @@ class EpisodeSampler:
         taken: set[str] = set()
         twins: list[str] = []
         for label, name in enumerate(classes):
-            # Support first: no class may use a film, or its twin, that another class has in its support.
+            # Support first: no class may use a base that another class has in its support.
             chosen = self._untaken(name, rng, taken, self.shot)
             taken.update(chosen)
-            support[label] = [self._films[name][base].support for base in chosen]
+            support[label] = [self._rows[name][base].support for base in chosen]
         for label, name in enumerate(classes):
-            twins = [base for base in twins if base in self._films[name]] if self.protocol.grouped else []
+            twins = [base for base in twins if base in self._rows[name]] if self.protocol.grouped else []
             chosen = (twins + self._untaken(name, rng, taken, self.queries))[: self.queries]
             taken.update(chosen)
             twins = chosen
-            query[label] = [self._films[name][base].query for base in chosen]
+            query[label] = [self._rows[name][base].query for base in chosen]
         return Episode(tuple(classes), support, query)
 
     def _untaken(self, name: str, rng: np.random.Generator, taken: set[str], count: int) -> list[str]:
-        """The first `count` films of a class, shuffled, that are not taken."""
+        """The first `count` bases of a class, shuffled, that are not taken."""
         bases = self._bases[name]
         free = (base for base in map(bases.__getitem__, rng.permutation(len(bases))) if base not in taken)
         return list(islice(free, count))
@@ -117,19 +118,19 @@ class EpisodeSampler:
             raise EpisodeError(
                 f"a way of at most {largest}", got, "Lower episodes.way or use a split with more classes."
             )
-        # In the worst case all classes made from the same films are in the episode; within a group their queries are
-        # the versions of the same films.
+        # In the worst case all classes that share bases are in the episode; within a group their queries are
+        # the versions of the same bases.
         sharers = min(self.way, self._sharers())
         spare = sharers * self.shot + self.queries * (1 if self.protocol.grouped else sharers)
-        poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._films[c]))
-        if len(self._films[poorest]) < spare:
+        poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._rows[c]))
+        if len(self._rows[poorest]) < spare:
             expected = f"{spare} clips per class ({self.shot}-shot with {self.queries} queries, '{name}')"
-            got = f"{len(self._films[poorest])} of '{poorest}'"
+            got = f"{len(self._rows[poorest])} of '{poorest}'"
             raise EpisodeError(expected, got, "Lower the shot or the queries, or leave the class out.")
 
     def _sharers(self) -> int:
-        """The largest number of classes made from one film."""
-        return max(Counter(base for films in self._films.values() for base in films).values())
+        """The largest number of classes that share one base."""
+        return max(Counter(base for rows in self._rows.values() for base in rows).values())
 
 
 def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) -> list[EpisodeSampler]:
@@ -160,14 +161,14 @@ def evaluation_sampler(catalog: Catalog, protocol: Protocol, episodes: EpisodeSe
 
 
 @dataclass(frozen=True)
-class _Film:
-    """Rows that one film offers: the same row twice, unless it has a support and a query file."""
+class _Rows:
+    """Rows of one base in one class: the same row twice, unless it has a support and a query file."""
 
     support: int
     query: int
 
 
-def _films_by_class(catalog: Catalog, families: tuple[str, ...]) -> dict[str, dict[str, _Film]]:
+def _rows_by_base(catalog: Catalog, families: tuple[str, ...]) -> dict[str, dict[str, _Rows]]:
     """Class name -> base -> rows, in the order of the table."""
     table = catalog.table
     rows: dict[str, dict[str, dict[str, int]]] = {}
@@ -177,21 +178,21 @@ def _films_by_class(catalog: Catalog, families: tuple[str, ...]) -> dict[str, di
         slots = rows.setdefault(name, {}).setdefault(base, {})
         for slot in ("support", "query") if role == "both" else (role,):
             slots[slot] = int(row)
-    # A film that lost one of its two files can be neither.
+    # A base that lost one of its two files can be neither.
     return {
-        name: {base: _Film(**slots) for base, slots in films.items() if len(slots) == 2} for name, films in rows.items()
+        name: {base: _Rows(**slots) for base, slots in bases.items() if len(slots) == 2} for name, bases in rows.items()
     }
 
 
-def _groups(catalog: Catalog, protocol: Protocol, films: dict[str, dict[str, _Film]]) -> list[list[str]]:
+def _groups(catalog: Catalog, protocol: Protocol, rows: dict[str, dict[str, _Rows]]) -> list[list[str]]:
     """Lists of class names among which an episode may choose."""
-    if not films:
+    if not rows:
         expected = f"classes of {', '.join(protocol.families)}"
         raise EpisodeError(expected, "none in this split", "Prepare the data, or choose another split.")
     if not protocol.grouped:
-        return [sorted(films)]
+        return [sorted(rows)]
     groups: dict[str, set[str]] = {}
     for name, group in zip(catalog.table["class_name"], catalog.table["group"], strict=True):
-        if name in films:
+        if name in rows:
             groups.setdefault(group, set()).add(name)
-    return [sorted(names) for _, names in sorted(groups.items()) if len(names) >= 2] or [sorted(films)]
+    return [sorted(names) for _, names in sorted(groups.items()) if len(names) >= 2] or [sorted(rows)]

@@ -1,4 +1,4 @@
-"""Correlation of two feature maps as Triton kernels, forward and backward; see `correlation` for what is computed.
+"""The correlation of `correlation_layer` as Triton kernels, forward and backward.
 
 Letters as there: B batch, C channels, H, W pixels, s stride, r radius in strides. One program takes a block of pixels
 of one row and one column residue (x mod s), and one row displacement j. Its pixels against the columns they can reach
@@ -113,7 +113,7 @@ def _launch(features: Tensor, radius: int, stride: int) -> tuple[tuple[int, int]
 
 
 def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor:
-    """`correlation.correlate` as a kernel: float32, float16 or bfloat16."""
+    """`correlation_layer.correlate` as a kernel: float32, float16 or bfloat16."""
     first, second = first.contiguous(), second.contiguous()
     batch, _, height, width = first.shape
     side = 2 * radius + 1
@@ -127,7 +127,7 @@ def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor
 def gradients(
     grad: Tensor, first: Tensor, second: Tensor, radius: int, stride: int, wanted: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """`correlation.gradients` as a kernel."""
+    """`correlation_layer.gradients` as a kernel."""
     grad, first, second = grad.contiguous(), first.contiguous(), second.contiguous()
     height, width = first.shape[-2:]
     grid, constants = _launch(first, radius, stride)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from tmal_core.flow.estimator import check_pair
+from tmal_core.flow.frame_pairs import check_pair
 
 MIN_SIDE = 16
 """OpenCV refuses frames smaller than 12 pixels; those are padded to this side."""

@@ -1,4 +1,4 @@
-"""Optical flow estimators behind one protocol, by name.
+"""Optical flow estimators behind one interface, by name.
 
 `dis` (OpenCV) needs no weights and is the default; `dis_fast` and `dis_ultrafast` are coarser and faster. `raft_small`
 and `raft_large` (torchvision) and the six variants of FlowNet2 need a weights file, which is looked for in one folder
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from tmal_core.config import in_project
-from tmal_core.errors import DataError, RunError, SettingsError
+from tmal_core.errors import RunError, SettingsError
+from tmal_core.flow.frame_pairs import check_pair
 from tmal_core.runtime.weights_files import entry_of, require
 
 DIS_NAMES = ("dis", "dis_fast", "dis_ultrafast")
@@ -155,10 +156,3 @@ def flow_batches(
 def _as_images(frames: np.ndarray) -> Tensor:
     """(B, H, W, 3) as (B, 3, H, W); a view: channels stay last in memory, as DIS wants them."""
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
-
-
-def check_pair(first: Tensor, second: Tensor) -> None:
-    """Raise DataError unless both are (B, 3, H, W) of one size."""
-    if first.ndim != 4 or first.shape[1] != 3 or first.shape != second.shape or first.numel() == 0:
-        got = f"{tuple(first.shape)} and {tuple(second.shape)}"
-        raise DataError("two batches of frames of the same shape (B, 3, H, W)", got, "Pass frames of one video.")

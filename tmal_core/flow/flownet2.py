@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
-from tmal_core.flow.estimator import check_pair
 from tmal_core.flow.flownet2_networks import FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD
+from tmal_core.flow.frame_pairs import check_pair
 from tmal_core.flow.warping import channel_norm, warp
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
 

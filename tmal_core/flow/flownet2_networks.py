@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tmal_core.flow.correlation import correlation
+from tmal_core.flow.correlation_layer import correlation
 
 SLOPE = 0.1
 

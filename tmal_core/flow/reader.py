@@ -7,16 +7,14 @@
 A file that does not belong to the row (flow of another estimator, or of the video as it was before it was replaced) is
 an error here, as a missing one is: extraction makes it again, reading never does.
 
-Letters: T positions, H, W pixels asked for, h, w stored samples.
+Letters: T positions, h, w stored samples.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.data.video.transforms import ClipTransform, CropPlan, resize_flow
 from tmal_core.errors import DataError
 from tmal_core.flow.store import FlowStore, StoredFlow
 
@@ -53,16 +51,6 @@ class FlowReader:
             got = f"flow of another file of that name in {self.store.path(video)}"
             raise DataError(expected, got, _remedy(self))
         return stored
-
-    def resized(self, row: int, positions: np.ndarray, size: tuple[int, int]) -> Tensor:
-        """(T, 2, H, W) float32: flow over the whole frame as if it were (H, W) large, in pixels of that frame."""
-        stored = self.read(row, positions)
-        return resize_flow(stored.flow_px, stored.frame_size, size)
-
-    def window(self, row: int, positions: np.ndarray, transform: ClipTransform, plan: CropPlan) -> Tensor:
-        """(T, 2, crop / flow_stride, crop / flow_stride) float32: what the plan cuts from the frames, cut from flow."""
-        stored = self.read(row, positions)
-        return transform.apply_flow(stored.flow_px, plan, stored.frame_size)
 
 
 def _remedy(reader: FlowReader) -> str:

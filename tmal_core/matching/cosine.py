@@ -30,7 +30,7 @@ def cosine_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
     _check(query, support)
     # bfloat16 tells apart 256 similarities between 0.5 and 1, and the distances of an episode lie closer than that:
     # neither half features nor an autocast around us may take the product.
-    query, support = in_full(query, support)
+    query, support = at_least_float32(query, support)
     with torch.autocast(query.device.type, enabled=False):
         product_QTSU = torch.tensordot(query, support, dims=([2], [2]))
         norms_QTSU = torch.tensordot(_norm(query)[..., None], _norm(support)[..., None], dims=([2], [2]))
@@ -52,14 +52,14 @@ def mean_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
         ValueError: as `cosine_distance`.
     """
     _check(query, support)
-    query, support = (clips.mean(1, keepdim=True) for clips in in_full(query, support))
+    query, support = (clips.mean(1, keepdim=True) for clips in at_least_float32(query, support))
     return cosine_distance(query, support, eps)[:, :, 0, 0]
 
 
 def group_cosine_distance(query: Tensor, support: Tensor, eps: float = EPS) -> Tensor:
     """As `cosine_distance`, within each of g groups: (g, Q, T, D) and (g, S, U, D) to (g, Q, S, T, U)."""
     _check(query[0], support[0])
-    rows, columns = (clips.flatten(1, 2) for clips in in_full(query, support))
+    rows, columns = (clips.flatten(1, 2) for clips in at_least_float32(query, support))
     with torch.autocast(query.device.type, enabled=False):
         # In place: nobody differentiates this, and the product is the largest tensor there is.
         norms = (_norm(rows)[:, :, None] * _norm(columns)[:, None]).add_(eps)
@@ -67,7 +67,7 @@ def group_cosine_distance(query: Tensor, support: Tensor, eps: float = EPS) -> T
     return distances.unflatten(2, support.shape[1:3]).unflatten(1, query.shape[1:3]).transpose(2, 3)
 
 
-def in_full(query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
+def at_least_float32(query: Tensor, support: Tensor) -> tuple[Tensor, Tensor]:
     """Both in float32, or in the wider dtype of the two."""
     dtype = torch.promote_types(torch.promote_types(query.dtype, support.dtype), torch.float32)
     return query.to(dtype), support.to(dtype)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tmal_core import config
 from tmal_core.errors import SettingsError
-from tmal_core.matching.cosine import cosine_distance, group_cosine_distance, in_full, mean_distance
+from tmal_core.matching.cosine import at_least_float32, cosine_distance, group_cosine_distance, mean_distance
 from tmal_core.matching.hausdorff import bimhm
 from tmal_core.matching.otam_distance import otam
 
@@ -76,7 +76,7 @@ def match_groups(query: Tensor, support: Tensor, name: str, *, smoothing: float 
     """
     _check(name)
     if name == "mean":
-        query, support = (clips.mean(2, keepdim=True) for clips in in_full(query, support))
+        query, support = (clips.mean(2, keepdim=True) for clips in at_least_float32(query, support))
         return group_cosine_distance(query, support)[..., 0, 0]
     distances = group_cosine_distance(query, support)
     return _from_frames(distances.flatten(0, 1), name, smoothing).reshape(distances.shape[:3])

@@ -18,7 +18,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tmal_core.matching import cosine_distance
-from tmal_core.matching.cosine import in_full
+from tmal_core.matching.cosine import at_least_float32
 from tmal_core.models.heads import MatchingHead, combined, pooled_cosine
 from tmal_core.models.prototypes import in_context
 from tmal_core.models.temporal_transformer import TemporalTransformer
@@ -58,10 +58,10 @@ class CLIPFSARHead(MatchingHead):
         return in_context(self.context2, clip_tokens, text)
 
     def class_logits(self, clip_tokens: Tensor, class_text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * class_cosine(*in_full(clip_tokens, class_text))
+        return self.log_text_scale.exp() * class_cosine(*at_least_float32(clip_tokens, class_text))
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * pooled_cosine(*in_full(clip_tokens, text))
+        return self.log_text_scale.exp() * pooled_cosine(*at_least_float32(clip_tokens, text))
 
     def score(self, visual: Tensor, text: Tensor | None = None) -> Tensor:
         return visual if text is None else log_scores(-visual, text, self.text_score)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tmal_core.matching import match, match_groups
-from tmal_core.matching.cosine import in_full
+from tmal_core.matching.cosine import at_least_float32
 from tmal_core.models.prototypes import class_means
 
 
@@ -102,7 +102,7 @@ class Head(nn.Module):
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
         """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
-        frames, text = in_full(self.frame_features(clip_tokens), text)
+        frames, text = at_least_float32(self.frame_features(clip_tokens), text)
         pooled = frames.mean(1)
         with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
             return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
@@ -152,7 +152,7 @@ class ZeroShotHead(Head):
         return 1 - pooled_cosine(query, prototypes[:, 0])
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * pooled_cosine(*in_full(clip_tokens, text))
+        return self.log_text_scale.exp() * pooled_cosine(*at_least_float32(clip_tokens, text))
 
     def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
         """The names' own score."""

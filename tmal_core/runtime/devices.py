@@ -74,14 +74,14 @@ class Loader(DataLoader):
     def __init__(self, dataset: Dataset, num_workers: int, **options: Any) -> None:
         if num_workers:
             options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
-        super().__init__(_Told(dataset), num_workers=num_workers, **options)
+        super().__init__(_ErrorsAsValues(dataset), num_workers=num_workers, **options)
 
     def __iter__(self) -> Iterator[Any]:
         with interrupts_held():
-            return _raised(super().__iter__())
+            return _raise_errors(super().__iter__())
 
 
-class _Told(Dataset):
+class _ErrorsAsValues(Dataset):
     """A dataset that returns errors of ours as values."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -97,7 +97,7 @@ class _Told(Dataset):
             return error
 
 
-def _raised(items: Iterator[Any]) -> Iterator[Any]:
+def _raise_errors(items: Iterator[Any]) -> Iterator[Any]:
     """The items; what of them is an error of ours is raised, and so is the death of a worker."""
     try:
         for item in items:

@@ -149,11 +149,6 @@ class Run:
     def summary(self) -> dict[str, Any]:
         return self.record["summary"]
 
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the run's checkpoints."""
-        return self.path / "checkpoints"
-
     def log_metrics(self, **values: Any) -> None:
         """Append one line to `metrics.jsonl`; numpy and torch scalars are welcome."""
         line = json.dumps({"time": _now(), **values}, default=_plain) + "\n"

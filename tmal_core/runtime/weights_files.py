@@ -1,4 +1,4 @@
-"""Weights files that the project can use: what each is for, where it belongs, where it is from, and whether it is it.
+"""Weights files that the project can use: what each is for, where it belongs and comes from, and its checksum.
 
 All lie in one folder: `data/weights` of the project, or the one that the environment variable TMAL_WEIGHTS names. It is
 no setting: where a file lies changes no result, and settings name runs.
@@ -144,7 +144,7 @@ def entry_of(name: str) -> WeightsFile:
     return WEIGHTS[name]
 
 
-def place_of(entry: WeightsFile, folder: Path | None = None) -> Path:
+def weights_path(entry: WeightsFile, folder: Path | None = None) -> Path:
     """Where a file belongs, whether it is there or not."""
     return (in_project(entry.home) if entry.home else folder or weights_folder()) / entry.file
 
@@ -155,7 +155,7 @@ def resolve(text: str | Path) -> Path:
     Relative paths start at the project's root. What is nowhere gives that path: opening it will say so.
     """
     if str(text) in WEIGHTS:
-        return place_of(WEIGHTS[str(text)])
+        return weights_path(WEIGHTS[str(text)])
     path = in_project(Path(text).expanduser())
     kept = weights_folder() / text
     return kept if kept.is_file() and not path.exists() else path
@@ -167,7 +167,7 @@ def require(entry: WeightsFile, folder: Path | None = None) -> tuple[Path, str]:
     Raises:
         WeightsError: it is missing, cannot be read, or has another checksum than was published or recorded.
     """
-    path = place_of(entry, folder)
+    path = weights_path(entry, folder)
     wanted = f"{path} ({entry.stated})"
     if not path.is_file():
         raise WeightsError(wanted, "no such file", how_to_get(entry, path.parent))
@@ -196,7 +196,7 @@ def look(entry: WeightsFile, folder: Path | None = None, progress: bool = False)
     Raises:
         WeightsError: the record in the folder is damaged; all else is a state.
     """
-    path = place_of(entry, folder)
+    path = weights_path(entry, folder)
     recorded = path.name in read_record(path.parent)
     if not path.is_file():
         return Found(path, ABSENT, "")
@@ -225,7 +225,7 @@ def record(entry: WeightsFile, folder: Path | None = None) -> str:
     Raises:
         WeightsError: the file is missing or cannot be read, or has a published checksum already.
     """
-    path = place_of(entry, folder)
+    path = weights_path(entry, folder)
     if entry.sha256:
         raise WeightsError("weights without a published checksum", f"{entry.name} ({entry.stated})", "Nothing to do.")
     if not path.is_file():

@@ -28,7 +28,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from tmal_core.config import Settings, settings_hash
 from tmal_core.errors import RunError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_episodes
 from tmal_core.runtime.files import atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite.report import write_report
@@ -98,7 +98,7 @@ def run_suite(
     settings = experiment.common
     extra = dict(parameters or {})
     plan = check_notebooks(notebooks, names, extra)
-    experiment.require_episodes()
+    require_episodes(experiment)
     if others := _left_out(notebooks, names):
         say(f"left out, since the suite runs notebooks by name: {', '.join(others)}")
     out = Path(out).resolve()

@@ -25,7 +25,7 @@ from tmal_core.data.sets.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import encode, encode_clips
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_used
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore
 from tmal_core.models.few_shot import FewShotModel
@@ -90,7 +90,7 @@ def classify_clips(
     """Name every clip of `queries` with one of the classes of `support`.
 
     Args:
-        experiment: the method; one of a checkpoint (`Experiment.of_checkpoint`) takes its trained weights, others CLIP
+        experiment: the method; one of a checkpoint (`of_checkpoint`) takes its trained weights, others CLIP
             as it is.
         support: folder with one subfolder per class.
         queries: a folder of new clips, at any depth, or one video file.
@@ -106,6 +106,7 @@ def classify_clips(
     """
     if not 0 <= unsure_below <= 1:
         raise SettingsError("a probability from 0 to 1 below which a clip is unsure", f"{unsure_below}", "Change it.")
+    require_used([experiment])
     settings = experiment.settings
     listed = _listed_examples(Path(support))
     root, paths, refused = _new_clips(Path(queries))

@@ -14,7 +14,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_used
 from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.prepare import lost_videos
 
@@ -32,6 +32,7 @@ def evaluate_methods(experiments: Experiments, split: str, progress: bool = True
     Raises:
         DataError: a method reads class names and the split has classes without one.
     """
+    require_used(experiments.values())
     first = next(iter(experiments.values()))
     if first.catalog.lost(split):
         save_table(lost_videos(first.settings.data.folder, split), first.run_dir, f"lost-{split}")

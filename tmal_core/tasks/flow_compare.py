@@ -19,7 +19,7 @@ from tmal_core.data.diagnostic.known_flow import KnownClip, known_clips
 from tmal_core.errors import WeightsError
 from tmal_core.flow.estimator import DIS_NAMES, ESTIMATORS, FlowEstimator, build_estimator, flow_of_pairs
 from tmal_core.runtime.devices import machine_name
-from tmal_core.runtime.weights_files import entry_of, place_of
+from tmal_core.runtime.weights_files import entry_of, weights_path
 
 SIZES = ((72, 72), (256, 340))
 """Height and width of frames: those of the diagnostic videos, and 4:3 video as it is stored."""
@@ -42,7 +42,7 @@ def estimators_here(
     usable, rows = {}, []
     for name in ESTIMATORS:
         weights = "needs none"
-        if name in DIS_NAMES or place_of(entry_of(name), folder).is_file():
+        if name in DIS_NAMES or weights_path(entry_of(name), folder).is_file():
             try:
                 usable[name] = build_estimator(name, folder, device)
             except WeightsError as error:
@@ -52,7 +52,7 @@ def estimators_here(
                 if name not in DIS_NAMES:
                     weights = f"sha256 {usable[name].weights_hash[:12]}..."
         else:
-            path = place_of(entry_of(name), folder)
+            path = weights_path(entry_of(name), folder)
             weights = f"no weights here: put {path.name} at {_shown(path.parent)}"
         rows.append({"estimator": name, "usable": name in usable, "weights": weights})
     return usable, pd.DataFrame(rows)

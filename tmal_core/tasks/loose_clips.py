@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.config import ComputeSettings, FlowSettings, Settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog
-from tmal_core.data.video.examine import Examined, examine_all
+from tmal_core.data.video.examination import Examined, examine_all
 from tmal_core.errors import DataError
 from tmal_core.experiment import Experiment
 from tmal_core.flow.extraction import extract

@@ -24,7 +24,7 @@ from tmal_core.data.sets.lists import FILE_NAME as SPLITS_NAME
 from tmal_core.data.sets.lists import check_published, load_splits, save_splits
 from tmal_core.data.sets.own_videos import folders_without_videos, moved_classes, own_splits
 from tmal_core.data.sets.sources import SOURCES
-from tmal_core.data.video.examine import Examined, Journal, examine_all
+from tmal_core.data.video.examination import Examined, Journal, examine_all
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path
 

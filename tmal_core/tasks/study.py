@@ -27,7 +27,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import Interval, interval, with_correction
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_used
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.run_folders import Run, commit, environment
@@ -130,6 +130,7 @@ def run_study(
         raise SettingsError(f"variants among {', '.join(VARIANTS)}", ", ".join(unknown), "Correct their names.")
     _require_free(experiment, names)
     units = _units(experiment, out, names, sorted(seeds))
+    require_used([unit.experiment for unit in units])
     missing = [unit for unit in units if not unit.file.exists()]
     bar = tqdm(total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress)
     if processes <= 1:

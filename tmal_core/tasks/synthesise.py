@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmal_core.config import DataSettings
-from tmal_core.data.diagnostic.generate import generate
+from tmal_core.data.diagnostic.generation import generate
 from tmal_core.data.sets.catalog import Catalog, load_catalog
 from tmal_core.errors import SettingsError
 from tmal_core.experiment import DIAGNOSTIC

@@ -12,7 +12,7 @@ from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import encode
 from tmal_core.evaluation.scoring import evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import Experiment, require_used
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
@@ -33,11 +33,12 @@ def train_method(
         The model with its best weights, and how training went.
 
     Raises:
-        SettingsError: the method has nothing to train.
+        SettingsError: the method has nothing to train, or a switch was set that it does not read.
     """
     name, s = experiment.name, experiment.settings
     if not experiment.method.trained:
         raise SettingsError("a method that is trained", f"{name}, which is not", "Evaluate it as it is.")
+    require_used([experiment])
     experiment.device  # noqa: B018 - threads and the memory allocator are set before anything is made
     seed_everything(s.seed)
     model = experiment.build()

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.runtime.download import STALL_S, download
+from tmal_core.runtime.downloads import download
 from tmal_core.runtime.tensor_files import read_archive
 from tmal_core.runtime.weights_files import (
     ABSENT,
@@ -22,11 +22,11 @@ from tmal_core.runtime.weights_files import (
     check_digest,
     entry_of,
     look,
-    place_of,
     record,
     require,
     sha256_of,
     weights_folder,
+    weights_path,
 )
 
 _FULL_DIGEST = 64
@@ -78,7 +78,7 @@ def list_weights(progress: bool = True) -> str:
     return "\n".join([*lines, *([f"There too: {', '.join(others)}"] if others else [])])
 
 
-def fetch_weights(name: str, url: str | None = None, *, stall_s: float = STALL_S, progress: bool = True) -> str:
+def fetch_weights(name: str, url: str | None = None) -> str:
     """Fetch a file into the folder of weights, unless the right one is there; says where it is, in a sentence.
 
     A file whose whole checksum is published is held against it; any other must at least open as a weights file.
@@ -91,10 +91,10 @@ def fetch_weights(name: str, url: str | None = None, *, stall_s: float = STALL_S
         SettingsError: unknown name.
         WeightsError: it has no address and none was given, its place is taken by another file than was recorded, or
             the download failed or is not the file.
-        RunError: not enough room on the disk.
+        RunError: the disk is full, or the folder cannot be written to.
     """
     entry = named(name)
-    path = place_of(entry)
+    path = weights_path(entry)
     if entry.home:
         raise WeightsError("weights that do not come with the project", name, f"It is {path}.")
     if path.is_file():
@@ -112,7 +112,7 @@ def fetch_weights(name: str, url: str | None = None, *, stall_s: float = STALL_S
 
     def check(part: Path) -> None:
         nonlocal digest
-        digest = sha256_of(part, progress)
+        digest = sha256_of(part, progress=True)
         try:
             check_digest(entry, path, digest)
         except WeightsError as error:
@@ -121,7 +121,7 @@ def fetch_weights(name: str, url: str | None = None, *, stall_s: float = STALL_S
         if len(entry.sha256) < _FULL_DIGEST:
             read_archive(part, f"a weights file from {url or entry.url}", "Look at the address in a browser.")
 
-    download(url or entry.url, path, check, stall_s=stall_s, progress=progress)
+    download(url or entry.url, path, check)
     return f"{path}: sha256 {digest}{_trust(entry)}."
 
 
@@ -133,7 +133,7 @@ def record_weights(name: str) -> str:
         WeightsError: the file is missing or cannot be read, or has a published checksum.
     """
     entry = named(name)
-    return f"{place_of(entry)}: sha256 {record(entry)}, recorded in {RECORD} beside it."
+    return f"{weights_path(entry)}: sha256 {record(entry)}, recorded in {RECORD} beside it."
 
 
 def _trust(entry: WeightsFile) -> str:

@@ -52,7 +52,7 @@ def episode_loss(
     frames = clips.frames.to(device, non_blocking=True)
     as_query, as_support = model.encoder.encode_roles(frames, flow_px, clip_text, num_support)
     shot = clips.num_support // len(clips.classes)
-    turns = _rotations(clips.labels, clips.films, shot) if rotate and clips.exchangeable else _as_drawn(clips)
+    turns = _rotations(clips.labels, clips.bases, shot) if rotate and clips.exchangeable else _as_drawn(clips)
     logits, truth = [], []
     for support, query in turns:
         labels = clips.labels[support].to(device)
@@ -75,14 +75,14 @@ def _as_drawn(clips: EpisodeClips) -> Iterator[tuple[Tensor, Tensor]]:
     yield rows[: clips.num_support], rows[clips.num_support :]
 
 
-def _rotations(labels: Tensor, films: Tensor, shot: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _rotations(labels: Tensor, bases: Tensor, shot: int) -> Iterator[tuple[Tensor, Tensor]]:
     """m splits of the clips into support and queries; no query is a version of a support clip."""
     by_class = torch.stack([torch.nonzero(labels == label)[:, 0] for label in labels.unique()])
     way, size = by_class.shape
     for turn in range(size):
-        # Classes are shifted against each other: their clips in one column may be versions of one film.
+        # Classes are shifted against each other: their clips in one column may be versions of one base.
         columns = (turn + torch.arange(way)[:, None] + torch.arange(shot)) % size
         support = by_class.gather(1, columns).flatten()
-        query = torch.nonzero(~torch.isin(films, films[support]))[:, 0]
+        query = torch.nonzero(~torch.isin(bases, bases[support]))[:, 0]
         if len(query):
             yield support, query

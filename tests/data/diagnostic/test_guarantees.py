@@ -9,7 +9,7 @@ import pytest
 
 from tmal_core.data.diagnostic import families
 from tmal_core.data.diagnostic.families import FRAMES, LIFETIME, render
-from tmal_core.data.diagnostic.generate import write_clip
+from tmal_core.data.diagnostic.generation import write_clip
 from tmal_core.data.diagnostic.vocabulary import FAMILIES, all_classes
 from tmal_core.data.video import read_clip
 from tmal_core.data.video.sampling import test_positions as middle_positions

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tmal_core.data.video import decoding as video
-from tmal_core.data.video import decord_reader as video_decord
+from tmal_core.data.video import decord_reader
 from tmal_core.data.video import survey as video_survey
 from tmal_core.errors import DataError
 
@@ -324,7 +324,7 @@ def test_decord_refused_when_its_size_is_wrong(clips):
     survey, _ = video_survey.survey_video(clips["b_frames"])
     turned = dataclasses.replace(survey, info=dataclasses.replace(survey.info, height=90))
     with pytest.raises(DataError, match=r"decord gives \(80, 80, 3\), the file has \(90, 80, 3\)"):
-        video_decord.read_positions(clips["b_frames"], turned, [0])
+        decord_reader.read_positions(clips["b_frames"], turned, [0])
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, faststart):

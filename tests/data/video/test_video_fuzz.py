@@ -24,11 +24,13 @@ HANG_S = 60.0
 MAX_CPU_S = 10.0
 
 READER = """
-import json, os, resource, sys, time, traceback
+import importlib.util, json, os, resource, sys, time, traceback
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 import numpy as np
 from tmal_core.data.video import decoding as video
 from tmal_core.errors import TmalError
+
+DECODERS = ["auto", *(["decord"] if importlib.util.find_spec("decord") else [])]
 
 def read(path, decoder):
     try:
@@ -49,7 +51,7 @@ for line in sys.stdin:
     path, outcomes, before = line.strip(), [], time.process_time()
     if path.startswith("!"):
         exec(path[1:])
-    for decoder in ("auto", "decord"):
+    for decoder in DECODERS:
         try:
             outcomes.append(read(path, decoder))
         except BaseException:
@@ -176,15 +178,18 @@ def test_whole_files_are_read(reader, originals, tmp_path):
     for name, data in originals.items():
         (tmp_path / name).write_bytes(data)
         outcomes, _ = reader.read(tmp_path / name)
-        assert outcomes == ["read", "refused" if name.endswith("avi") else "read"]
+        assert outcomes in (
+            ["read"],
+            ["read", "refused" if name.endswith("avi") else "read"],
+        )
 
 
 def test_the_reader_notices_a_crash_and_a_hang(reader, tmp_path, monkeypatch):
     """The test of the test; afterwards it reads again."""
     (tmp_path / "empty.mp4").touch()
     assert reader.read("!os.abort()")[0] == ["the process ended: -6"]
-    assert reader.read(tmp_path / "empty.mp4")[0] == ["refused", "refused"]
+    assert set(reader.read(tmp_path / "empty.mp4")[0]) == {"refused"}
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules[__name__], "HANG_S", 0.2)
         assert reader.read("!time.sleep(99)")[0] == ["the process ended: hang"]
-    assert reader.read(tmp_path / "empty.mp4")[0] == ["refused", "refused"]
+    assert set(reader.read(tmp_path / "empty.mp4")[0]) == {"refused"}

@@ -12,7 +12,7 @@ from torch import nn
 
 from tmal_core.config import EpisodeSettings, ModelSettings, load_settings
 from tmal_core.data.clips import ClipReader
-from tmal_core.data.diagnostic.generate import write_clip
+from tmal_core.data.diagnostic.generation import write_clip
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.models.methods.otam import METHOD as OTAM

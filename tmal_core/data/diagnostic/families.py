@@ -52,11 +52,11 @@ def _appearance(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np
     start, end = rng.uniform(-16, 16, (2, 2))
     path = start + (end - start) * _ease(rng, FRAMES)[:, None]
     colour = np.tile(_tinted(COLOURS[parts["colour"]], rng), (FRAMES, 1))
-    return {"both": _film(parts["shape"], path, colour, rng)}
+    return {"both": _draw(parts["shape"], path, colour, rng)}
 
 
 def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One film from `start` to `end`, and its reversal."""
+    """From `start` to `end`, and the reversal."""
     progress = _ease(rng, FRAMES - 1)[:, None]
     if parts["kind"] == "place":
         start, end = (_near(PLACES[parts[key]], rng) for key in ("start", "end"))
@@ -67,9 +67,9 @@ def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
         path = drift[0] + (drift[1] - drift[0]) * _ease(rng, FRAMES - 1)[:, None]
         first, last = (_tinted(COLOURS[parts[key]], rng) for key in ("start", "end"))
         colour = first + (last - first) * progress
-    film = _film(rng.choice(SHAPES), path, colour, rng)
-    hold = lambda frames: np.concatenate([frames, frames[-1:]])  # noqa: E731
-    return {"forward": hold(film), "backward": hold(film[::-1])}
+    frames = _draw(rng.choice(SHAPES), path, colour, rng)
+    hold = lambda clip: np.concatenate([clip, clip[-1:]])  # noqa: E731
+    return {"forward": hold(frames), "backward": hold(frames[::-1])}
 
 
 def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -79,8 +79,8 @@ def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.n
     first = middle + (turn - middle) * _ease(rng, half)[:, None]
     second = turn + (end - turn) * _ease(rng, half + 1)[1:, None]
     colour = np.tile(_tinted(_any(COLOURS, rng), rng), (FRAMES, 1))
-    film = _film(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
-    return {"support": film[:half], "query": film}
+    frames = _draw(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
+    return {"support": frames[:half], "query": frames}
 
 
 def _motion(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -133,7 +133,7 @@ class _DotField:
 _RENDER = {"appearance": _appearance, "order": _order, "motion": _motion, "semantic": _semantic}
 
 
-def _film(shape: str, path: np.ndarray, colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw(shape: str, path: np.ndarray, colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An object of one shape along a path (F, 2) (pixels from the centre) in colours (F, 3), under camera shake."""
     scene = background(rng, _CANVAS)
     shake = np.round(_shake(rng, len(path), 1.2)).astype(int)

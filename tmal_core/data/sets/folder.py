@@ -33,14 +33,13 @@ class Folder:
         files: stem of the name -> paths of video files.
         folders: stem -> paths of folders that are called like a video.
         refused: path -> why it is left out: links that lead out, broken links, pipes, names that are not UTF-8.
-        num_other: files that are not videos; `other` is one of them.
+        other: a file that is not a video, where there is one.
     """
 
     root: Path
     files: dict[str, list[str]] = field(default_factory=dict)
     folders: dict[str, list[str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    num_other: int = 0
     other: str = ""
 
     def __len__(self) -> int:
@@ -156,7 +155,6 @@ def _add_file(found: Folder, path: str, name: str) -> None:
     if _is_video(name):
         found.files.setdefault(_key(name), []).append(path)
     else:
-        found.num_other += 1
         found.other = found.other or path
 
 

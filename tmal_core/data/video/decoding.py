@@ -23,6 +23,7 @@ of CPU at first and 12 ms later. A survey is plain data and may cross a fork. Fi
 
 from __future__ import annotations
 
+import importlib.util
 import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmal_core.data.video import pyav_reader as video_pyav
+from tmal_core.data.video import decord_reader, pyav_reader
 from tmal_core.data.video.survey import REMEDY, Survey, VideoInfo, survey_video
 from tmal_core.errors import DataError, SettingsError
 
@@ -89,6 +90,9 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
     """The survey of a file and its images at the sorted positions (None: at all of them)."""
     if decoder not in DECODERS:
         raise SettingsError(f"a decoder among {', '.join(DECODERS)}", repr(decoder), "Set data.decoder to one of them.")
+    if decoder == "decord" and importlib.util.find_spec("decord") is None:
+        remedy = "Set data.decoder to auto: it is exact for every file. decord has wheels for x86_64 only."
+        raise SettingsError("the library decord, for data.decoder: decord", "none installed", remedy)
     key = _identity(path)
     survey = _surveys.get(key)
     images: dict[int, np.ndarray] | None = None
@@ -105,12 +109,9 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
         got = f"{path} ({num_frames} frames decode{lost}: positions 0 to {num_frames - 1})"
         raise DataError(f"a video with a frame at position {positions[-1]}", got, "Build the catalogue anew.")
     if decoder == "decord":
-        # Imported here: it is the one reader that most never need, and it is not built for every platform.
-        from tmal_core.data.video import decord_reader as video_decord
-
-        images = video_decord.read_positions(path, survey, positions)
+        images = decord_reader.read_positions(path, survey, positions)
     elif images is None:
-        images = video_pyav.read_positions(path, survey, positions)
+        images = pyav_reader.read_positions(path, survey, positions)
     return survey, images
 
 

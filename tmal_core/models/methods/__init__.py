@@ -9,7 +9,7 @@ from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import clip_fsar, otam, protonet, st_adapter, tmal, zero_shot
 from tmal_core.models.methods.registry import METHODS, Method, method, register
-from tmal_core.models.methods.unread import unread
+from tmal_core.models.methods.unread_switches import unread
 
 __all__ = ["METHODS", "Method", "build", "inputs", "method", "needs_names", "register", "resolved", "unread"]
 

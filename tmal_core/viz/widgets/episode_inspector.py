@@ -24,7 +24,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import METHODS
 from tmal_core.viz.animation import animated_webp, data_uri
 from tmal_core.viz.episode_plots import model_pictures
-from tmal_core.viz.widgets.episode_page import episode_page
+from tmal_core.viz.widgets.inspector_page import episode_page
 
 WHOLE, MODEL = "whole clip", "what the model reads"
 MAX_FRAMES = 48  # of a whole clip; longer ones are shown at their speed with frames left out

@@ -113,7 +113,7 @@ def _claim(root: Path, manifest: dict[str, object]) -> None:
 
 
 def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
-    """A class, or the two classes of an `order` pair, which are made from the same films."""
+    """A class, or the two classes of an `order` pair, which share their bases."""
     classes = all_classes()
     for i, action in enumerate(classes):
         direction = action.parts.get("direction")
@@ -124,7 +124,7 @@ def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
 
 
 def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> list[dict[str, object]]:
-    """Write the files of one film and return their rows of the catalogue."""
+    """Write the files of one base and return their rows of the catalogue."""
     root, seed, action, twin, clip = job
     rows = _rows(action, twin, clip)
     if not all((root / row["path"]).exists() for row in rows.values()):
@@ -134,7 +134,7 @@ def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> l
 
 
 def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, object]]:
-    """Rows of the catalogue for the files of one film, by role; without their checksums."""
+    """Rows of the catalogue for the files of one base, by role; without their checksums."""
     base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
     rows = {}
     for role, num_frames in files(action).items():

@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from tmal_core.data.video import examine as examine_module
-from tmal_core.data.video.examine import JOURNAL, Examined, Journal, examine, examine_all
+from tmal_core.data.video import examination as examine_module
+from tmal_core.data.video.examination import JOURNAL, Examined, Journal, examine, examine_all
 from tmal_core.errors import RunError
 
 

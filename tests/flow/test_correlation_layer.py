@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.flow.correlation import correlation
+from tmal_core.flow.correlation_layer import correlation
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "bench_correlation.py"
 

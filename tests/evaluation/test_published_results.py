@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tmal_core.config import load_settings, preset_names
-from tmal_core.evaluation.published import DATA_SETS, SECOND_HAND, comparison_note, published, published_table
+from tmal_core.evaluation.published_results import DATA_SETS, SECOND_HAND, comparison_note, published, published_table
 
 
 def test_every_figure_has_its_source():

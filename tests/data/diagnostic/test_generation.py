@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tmal_core.data.diagnostic import generate as module
+from tmal_core.data.diagnostic import generation as module
 from tmal_core.data.diagnostic.families import render
 from tmal_core.data.diagnostic.vocabulary import FAMILIES, all_classes
 from tmal_core.data.sets.catalog import FILE_NAME, SPLITS, load_catalog
