@@ -138,13 +138,15 @@ def test_settings_for_methods_that_are_none(tmp_path):
     [("st_adapter", "model.matching=bimhm", "otam"), ("otam", "model.adapters=both", "none")],
 )
 def test_train_and_suite_refuse_in_one_line_before_they_start(method, pair, fixed, tmp_path, capsys):
-    out = tmp_path / "run"
-    for command in (["train", "--set", f"model.method={method}"], ["suite"]):
+    out, (switch, wrong) = tmp_path / "run", pair.removeprefix("model.").split("=")
+    concerned = [name for name, other in METHODS.items() if other.forced.get(switch, wrong) != wrong]
+    for command, names in ((["train", "--set", f"model.method={method}"], [method]), (["suite"], concerned)):
         assert cli.main([*command, "--set", pair, "--out", str(out)]) == 1
         shown, err = capsys.readouterr()
         assert not shown and err.count("\n") == 1 and not out.exists()
         assert err.startswith("tmal: error: expected settings that the method does not fix otherwise, got ")
         assert f"{pair}, but " in err and f"{method} has {fixed}" in err and f"--set methods.tmal.{pair}" in err
+        assert [name for name in METHODS if f" {name} has " in err] == names
 
 
 # what is made, and when
@@ -277,15 +279,15 @@ def test_evaluate_reads_a_run_and_writes_elsewhere(trained, tmp_path, capsys):
 # seeds
 
 
-def test_three_seeds_apart(plain, tmp_path):
+def test_three_seeds_apart(few_settings, tmp_path):
     """Of training, of evaluation's episodes, and of the resamples behind an interval."""
 
     def asked(**change: int):
         changes = {key.replace("__", "."): value for key, value in change.items()}
-        one = {"otam": Experiment(plain.replace(changes), method_name="otam", run_dir=tmp_path)}
+        one = {"otam": Experiment(few_settings.replace(changes), method_name="otam", run_dir=tmp_path)}
         outcomes = evaluate_methods(one, "val", progress=False)
         table = result_table(one, outcomes, "val").drop(columns=["settings", "seed"])
-        return one["otam"].training_episodes()[0].classes.tolist(), outcomes["otam"]["appearance"], table
+        return one["otam"].training_episodes()[0].classes.tolist(), outcomes["otam"]["order"], table
 
     _, first, table = asked()
     trainings = {tuple(asked(seed=seed)[0]) for seed in range(5)}

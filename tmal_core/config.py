@@ -319,10 +319,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         raise SettingsError("a readable YAML preset", f"{path}: {what}", "Correct the file or its path.") from error
     if not isinstance(tree, dict):
         raise SettingsError("a preset of keys and values", f"{path} with {type(tree).__name__}", "Correct the file.")
-    settings = _validate(_override({"preset": path.stem, **tree}, overrides or {}), source=str(path))
-    for name in settings.methods:
-        settings.for_method(name)
-    return settings
+    return _validate(_override({"preset": path.stem, **tree}, overrides or {}), source=str(path))
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
@@ -335,10 +332,13 @@ def settings_hash(settings: Settings, *sections: str) -> str:
 
 def _validate(tree: dict[str, Any], source: str) -> Settings:
     try:
-        return Settings.model_validate(tree)
+        settings = Settings.model_validate(tree)
     except ValidationError as error:
         faults = "; ".join(map(_told, error.errors()))
         raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
+    for name in settings.methods:
+        settings.for_method(name)
+    return settings
 
 
 def _told(fault: Mapping[str, Any]) -> str:
@@ -361,13 +361,13 @@ def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Apply what a user asked for, for every method or (`methods.<name>.<key>`) for one, which no preset may undo."""
-    methods = tree.setdefault("methods", {})
-    for_all = {str(key): value for key, value in overrides.items() if not str(key).startswith("methods.")}
+    methods, overrides = tree.setdefault("methods", {}), flatten(overrides)
+    for_all = {key: value for key, value in overrides.items() if not key.startswith("methods.")}
     for own in methods.values() if isinstance(methods, dict) else ():
         for key in for_all if isinstance(own, dict) else ():
             own.pop(key, None)
     for key in overrides.keys() - for_all.keys():
-        _, name, rest = [*str(key).split(".", 2), ""][:3]
+        _, name, rest = [*key.split(".", 2), ""][:3]
         if not rest:
             remedy = "Write for example methods.tmal.model.adapters=ffn."
             raise SettingsError("methods.<name>.<key>", repr(key), remedy)

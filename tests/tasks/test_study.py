@@ -133,12 +133,12 @@ def test_every_seed_of_training_reads_the_same_random_views(small, tmp_path):
 
 @pytest.mark.parametrize("key", ["model.adapters", "methods.tmal.model.adapters"])
 def test_what_a_variant_sets_otherwise_is_refused_before_anything_starts(small, tmp_path, key):
-    asked = small.changed({key: "ffn"})
+    asked, mean = (small.changed(change, "tmal") for change in ({key: "ffn"}, {"model.matching": "mean"}))
     words = f"settings that no variant sets otherwise, got {key}=ffn, but variant no_adapters has none"
     with pytest.raises(SettingsError, match=words):
         study.run_study(asked, tmp_path / "out", ["adapters_ffn", "no_adapters"])
     with pytest.raises(SettingsError, match=r"model.matching=mean, but otam has otam, st_adapter has otam\. Leave it"):
-        study.run_study(small.changed({"model.matching": "mean"}), tmp_path / "out", ["protonet", "otam", "visual"])
+        study.run_study(mean, tmp_path / "out", ["protonet", "otam", "visual"])
     assert not (tmp_path / "out").exists()
 
 
