@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tmal_core import cli
-from tmal_core.config import ModelSettings, TrainingSettings, load_settings
+from tmal_core.config import MATCHERS, ModelSettings, TrainingSettings, load_settings
 from tmal_core.data.sets import catalog as catalog_module
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.methods import METHODS
 from tmal_core.runtime.run_folders import Run
+from tmal_core.suite.notebook_runs import METHODS as OF_THE_SUITE
 from tmal_core.tasks.evaluate import difference_table, evaluate_methods, result_table, way_shot_table
 from tmal_core.tasks.train import train_method
 
@@ -28,7 +29,8 @@ FROZEN = ["protonet", "otam"]
 
 def other_value(switch: str, value: object) -> object:
     """Another value that the switch may have."""
-    choices = get_args(ModelSettings.model_fields[switch].annotation) or (True, False)
+    choices = MATCHERS if switch == "matching" else get_args(ModelSettings.model_fields[switch].annotation)
+    choices = choices or (True, False)
     return next(choice for choice in choices if choice != value)
 
 
@@ -139,7 +141,7 @@ def test_settings_for_methods_that_are_none(tmp_path):
 )
 def test_train_and_suite_refuse_in_one_line_before_they_start(method, pair, fixed, tmp_path, capsys):
     out, (switch, wrong) = tmp_path / "run", pair.removeprefix("model.").split("=")
-    concerned = [name for name, other in METHODS.items() if other.forced.get(switch, wrong) != wrong]
+    concerned = [name for name in OF_THE_SUITE if METHODS[name].fixed.get(switch, wrong) != wrong]
     for command, names in ((["train", "--set", f"model.method={method}"], [method]), (["suite"], concerned)):
         assert cli.main([*command, "--set", pair, "--out", str(out)]) == 1
         shown, err = capsys.readouterr()
