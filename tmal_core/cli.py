@@ -313,7 +313,7 @@ def record(name: Annotated[str, Argument(help="from the list")]) -> None:
 @app.command()
 def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
     """Train one method, --method or model.method; goes on where it was stopped."""
-    experiment = _experiment(preset, sets, out, **({"model.method": method} if method else {}))
+    experiment = _experiment(preset, sets, out, method)
 
     from tmal_core.models.summary import parameter_table
     from tmal_core.runtime.run_folders import Run
@@ -337,7 +337,7 @@ def study(
     processes: Annotated[int, Option(min=1, metavar="N", help="trainings at once")] = 1,
 ) -> None:
     """Train every variant with several seeds and compare them; goes on where it stopped."""
-    experiment = _experiment(preset, sets)
+    experiment = _experiment(preset, sets, method="tmal")
 
     from tmal_core.tasks.study import run_study, save_study
 
@@ -416,17 +416,19 @@ def _evaluated(
 
     out = (out or Path("runs/evaluate" if read else "runs/train")).resolve()
     found = (out / "run.json").exists()
+    # Of several methods all are asked later, each with its own switches: TMAL fixes none.
+    first = methods[0] if len(methods) == 1 else "tmal" if methods else None
     if read:
         if out == read.resolve() or out in read.resolve().parents:
             remedy = "Name another folder for the tables: --out."
             raise SettingsError("a folder other than the run that is read", str(out), remedy)
         if len(methods) > 1:
             raise SettingsError("one method with --checkpoint", ", ".join(methods), "Evaluate one after the other.")
-        experiment = of_checkpoint(read, preset, overrides, next(iter(methods), None), out)
+        experiment = of_checkpoint(read, preset, overrides, first, out)
     elif found and preset is None:
-        return Experiment.of_run(out, overrides), Run.open(out)
+        return Experiment.of_run(out, overrides, first), Run.open(out)
     else:
-        experiment = Experiment.of(preset or "tiny", overrides, run_dir=out)
+        experiment = Experiment.of(preset or "tiny", overrides, first, out)
         if found:
             return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
@@ -498,12 +500,14 @@ def _settings(preset: str, sets: Sequence[str], **more: Any) -> Settings:
     return load_settings(preset, parse_overrides(sets) | more)
 
 
-def _experiment(preset: str, sets: Sequence[str], run_dir: Path | None = None, **more: Any) -> Experiment:
+def _experiment(
+    preset: str, sets: Sequence[str], run_dir: Path | None = None, method: str | None = None, **more: Any
+) -> Experiment:
     _settings(preset, sets, **more)  # a wrong setting is told before anything heavy is loaded
 
     from tmal_core.experiment import Experiment
 
-    return Experiment.of(preset, parse_overrides(sets) | more, run_dir=run_dir and run_dir.resolve())
+    return Experiment.of(preset, parse_overrides(sets) | more, method, run_dir and run_dir.resolve())
 
 
 if __name__ == "__main__":
