@@ -42,9 +42,10 @@ lab: $(STAMP) ## open JupyterLab in notebooks/
 bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks
 	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
 
-lint: $(STAMP) ## check style, formatting (notebooks too) and the direction of imports
+lint: $(STAMP) ## check style, formatting (notebooks too), types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 docs: $(STAMP) ## build API pages of every module in build/docs
