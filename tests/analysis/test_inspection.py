@@ -35,11 +35,11 @@ def val(small_data):
 def bank(model, val):
     """Random clip tokens: what encoding makes is not asked here."""
     draw = torch.Generator().manual_seed(1)
-    shape = len(val), 8 + model.reads_flow, model.joint_width
+    shape = len(val), 8 + model.reads_flow, model.encoder.joint_width
     query = torch.randn(shape, generator=draw)
     support = torch.randn(shape, generator=draw) if model.separate_roles else query
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
-    text = SplitText(torch.randn(len(names), model.joint_width, generator=draw), class_of)
+    text = SplitText(torch.randn(len(names), model.encoder.joint_width, generator=draw), class_of)
     return Bank(query, support, "", text if model.reads_text else None)
 
 
@@ -79,6 +79,6 @@ def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
     for i, query in enumerate(queries):
         for j, support in enumerate(supports):
             one, other = matched_features(model, bank, int(query), int(support))
-            assert one.shape == other.shape == (8, model.joint_width)
+            assert one.shape == other.shape == (8, model.encoder.joint_width)
             distance = model.distances(one[None], other[None]).item()
             assert distance == pytest.approx(float(answer.distances[i, j]), abs=1e-4)
