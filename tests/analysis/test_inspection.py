@@ -61,13 +61,13 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
     answer, episode = answer_episode(model, bank, sampler[0]), sampler[0]
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
-    query = model.modulate(bank.query[episode.query.ravel()])
+    query = model.head.modulate(bank.query[episode.query.ravel()])
     if model.merges_shots:
         means = bank.support[torch.from_numpy(episode.support)].mean(1)
-        prototypes = model.modulate(means, bank.text.of_videos(episode.support[:, 0]))
-        expected = model.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
+        prototypes = model.head.modulate(means, bank.text.of_videos(episode.support[:, 0]))
+        expected = model.head.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
     else:
-        expected = model.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
+        expected = model.head.distances(query, bank.support[episode.support.ravel()]).unflatten(1, (way, shot))
     torch.testing.assert_close(shown, expected, atol=1e-5, rtol=1e-5)
     logits = -model.head.log_scale.exp() * shown.mean(2)
     torch.testing.assert_close(logits.softmax(1), torch.from_numpy(answer.probabilities), atol=1e-5, rtol=1e-4)
@@ -80,5 +80,5 @@ def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
         for j, support in enumerate(supports):
             one, other = matched_features(model, bank, int(query), int(support))
             assert one.shape == other.shape == (8, model.encoder.joint_width)
-            distance = model.distances(one[None], other[None]).item()
+            distance = model.head.distances(one[None], other[None]).item()
             assert distance == pytest.approx(float(answer.distances[i, j]), abs=1e-4)
