@@ -61,7 +61,7 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
     query = model.head.modulate(bank.query[episode.query.ravel()])
-    if model.merges_shots:
+    if model.head.merges_shots:
         means = bank.support[torch.from_numpy(episode.support)].mean(1)
         prototypes = model.head.modulate(means, bank.text.of_videos(episode.support[:, 0]))
         expected = model.head.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)

@@ -19,8 +19,8 @@ def by_hand(tmp_path, monkeypatch):
 
 def trained(path, settings, kind):
     run = Run.create(path, settings, kind)
-    (run.checkpoints / "tmal").mkdir()
-    (run.checkpoints / "tmal" / "best.safetensors").touch()
+    (run.path / "checkpoints" / "tmal").mkdir()
+    (run.path / "checkpoints" / "tmal" / "best.safetensors").touch()
     run.finish("done")
     return run
 

@@ -79,7 +79,7 @@ def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel
 
 def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     clip, _ = _built(experiment, "otam", {})
-    found = load_st_adapter(source, clip.clip.visual)
+    found = load_st_adapter(source, clip.encoder.clip.visual)
     _require_same_clip(found, clip, experiment.settings.model, source)
     blocks = found.transformer.resblocks
     here = [tuple(getattr(block, name) is not None for name in _NAMES.values()) for block in blocks]
