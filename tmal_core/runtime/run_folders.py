@@ -239,7 +239,7 @@ def last_trained(root: str | Path, settings: Settings) -> Path | None:
     for file in Path(root).glob("*/run.json"):
         with suppress(RunError):  # of another version, or broken
             run = Run.open(file.parent)
-            trained = run.record["kind"] in ("suite", "notebooks") and any(run.checkpoints.glob("*/*"))
+            trained = run.record["kind"] in ("suite", "notebooks") and any((run.path / "checkpoints").glob("*/*"))
             if trained and _decisive(run.settings) == _decisive(settings):
                 found.append((run.record["updated"], run.path))
     return max(found)[1] if found else None
