@@ -37,7 +37,7 @@ def bank(model, val):
     draw = torch.Generator().manual_seed(1)
     shape = len(val), 8 + model.reads_flow, model.encoder.joint_width
     query = torch.randn(shape, generator=draw)
-    support = torch.randn(shape, generator=draw) if model.separate_roles else query
+    support = torch.randn(shape, generator=draw) if model.encoder.separate_roles else query
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
     text = SplitText(torch.randn(len(names), model.encoder.joint_width, generator=draw), class_of)
     return Bank(query, support, "", text if model.reads_text else None)
@@ -62,7 +62,7 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
     query = model.head.modulate(bank.query[episode.query.ravel()])
-    if model.merges_shots:
+    if model.head.merges_shots:
         means = bank.support[torch.from_numpy(episode.support)].mean(1)
         prototypes = model.head.modulate(means, bank.text.of_videos(episode.support[:, 0]))
         expected = model.head.distances(query, prototypes)[:, :, None].expand(-1, -1, shot)
