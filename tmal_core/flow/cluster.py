@@ -28,7 +28,7 @@ class _Shard:
     def __call__(self) -> ExtractReport:
         return extract(**self.arguments, rank=self.rank, world_size=self.world_size)
 
-    def checkpoint(self):
+    def checkpoint(self) -> Any:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)

@@ -8,8 +8,7 @@ cut, and their share is recorded.
 The container is safetensors: int8 `flow` (N, 2, h, w), or uint8 `png` with int64 `offsets` (N + 1,) where fields are
 PNGs (exact, several times smaller, slower); beside them int64 `positions` (N,) and `checks` (N,), the CRC-32 of each
 field. Metadata is one JSON text behind a CRC-32 of that text and of all tensors but the fields: so a reader of a few
-positions checks all that it reads, and no more. It is one entry, because safetensors writes several in random order and
-the same flow is to give the same bytes.
+positions checks all that it reads, and no more. It is one entry: safetensors writes several in random order.
 
 Letters: N stored positions, H, W pixels of the frame, h, w samples (half of H and W, rounded up).
 """
@@ -50,12 +49,9 @@ class OtherFormat(Damage):
 class Quantised(NamedTuple):
     """Flow as it is stored."""
 
-    steps: np.ndarray
-    """(N, 2, h, w) int8, in steps of STEP_PX."""
-    frame_size: tuple[int, int]
-    """(H, W)."""
-    clipped_pct: float
-    """Share of components beyond the bound, per cent."""
+    steps: np.ndarray  # (N, 2, h, w) int8, in steps of STEP_PX
+    frame_size: tuple[int, int]  # (H, W)
+    clipped_pct: float  # share of components beyond the bound
 
 
 def quantise(batches: Iterable[np.ndarray]) -> Quantised:
@@ -99,13 +95,7 @@ def half_size(height: int, width: int) -> tuple[int, int]:
 
 
 def encode(flow: Quantised, positions: np.ndarray, record: dict[str, Any], compact: bool) -> bytes:
-    """The file of a video's flow.
-
-    Args:
-        positions: (N,) int64.
-        record: what else is to be known of it, as JSON takes it.
-        compact: whether fields become PNGs.
-    """
+    """The file of a video's flow at (N,) int64 positions, with what else is to be known; `compact` makes PNGs."""
     fields = [_to_png(field) for field in flow.steps] if compact else list(flow.steps)
     index = {"positions": positions, "checks": np.array([_crc(field) for field in fields], dtype=np.int64)}
     if compact:
@@ -147,61 +137,46 @@ class FlowFile:
 
     def _read_index(self) -> None:
         checksum, _, text = ((self._tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
-        self.record = _record(text)
-        """What `encode` was given, and frame_size and clipped_pct."""
-        names = ("checks", "offsets", "positions") if self.compact else ("checks", "positions")
+        try:
+            self.record = json.loads(text)  # what `encode` was given, and format, frame_size and clipped_pct
+            version = self.record["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damage("no metadata") from error
+        if version != FORMAT:
+            raise OtherFormat(f"format {version}, this version reads {FORMAT}")
+        self._compact = "png" in self._tensors.keys()  # noqa: SIM118 - not a dict
+        names = ("checks", "offsets", "positions") if self._compact else ("checks", "positions")
         index = {name: self._tensors.get_tensor(name) for name in names}
         if _checksum(text, index) != checksum:
             raise Damage("checksum of its index does not match")
-        self.positions: np.ndarray = index["positions"]
-        """(N,) int64."""
-        self._checks, self._offsets = index["checks"], index.get("offsets")
-
-    @property
-    def compact(self) -> bool:
-        """Whether fields are PNGs."""
-        return "png" in self._tensors.keys()  # noqa: SIM118 - not a dict
+        self.positions: np.ndarray = index["positions"]  # (N,) int64
+        self._checks, self._offsets = index["checks"], index.get("offsets", self.positions)
+        self._shape = (2, *half_size(*self.record["frame_size"]))
+        # Sliced, not read whole: most readers want a few fields.
+        self._stored = self._tensors.get_slice("png" if self._compact else "flow")
 
     def verify(self) -> None:
         """Check every field."""
-        stored = self._stored()
         for row in range(len(self.positions)):
-            self._field(stored, row)
+            self._field(row)
 
     def fields(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """(len(rows), 2, h, w) float32 pixels, checked."""
-        stored = self._stored()
-        steps = np.empty((len(rows), 2, *half_size(*self.record["frame_size"])), dtype=np.int8)
+        steps = np.empty((len(rows), *self._shape), dtype=np.int8)
         for target, row in zip(steps, rows, strict=True):
-            field = self._field(stored, int(row))
-            target[...] = _from_png(field) if self.compact else field
+            field = self._field(int(row))
+            target[...] = _from_png(field) if self._compact else field
         return steps.astype(np.float32) * np.float32(STEP_PX)
 
-    def _stored(self):
-        # Sliced, not read whole: most readers want a few fields.
-        return self._tensors.get_slice("png" if self.compact else "flow")
-
-    def _field(self, stored, row: int) -> np.ndarray:
+    def _field(self, row: int) -> np.ndarray:
         """A field as it is stored."""
-        field = stored[self._offsets[row] : self._offsets[row + 1]] if self.compact else stored[row]
+        field = self._stored[self._offsets[row] : self._offsets[row + 1]] if self._compact else self._stored[row]
         if _crc(field) != self._checks[row]:
             raise Damage(f"checksum of the flow at position {self.positions[row]} does not match")
         # Shapes stand in safetensors' own header, which has no checksum; those of PNGs stand in the PNGs.
-        size = (2, *half_size(*self.record["frame_size"]))
-        if not self.compact and field.shape != size:
-            raise Damage(f"a field of shape {field.shape} instead of {size}")
+        if not self._compact and field.shape != self._shape:
+            raise Damage(f"a field of shape {field.shape} instead of {self._shape}")
         return field
-
-
-def _record(text: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-        version = record["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damage("no metadata") from error
-    if version != FORMAT:
-        raise OtherFormat(f"format {version}, this version reads {FORMAT}")
-    return record
 
 
 def _to_png(field: np.ndarray) -> np.ndarray:
@@ -213,7 +188,7 @@ def _to_png(field: np.ndarray) -> np.ndarray:
 
 
 def _from_png(blob: np.ndarray) -> np.ndarray:
-    picture = cv2.imdecode(blob, cv2.IMREAD_UNCHANGED)
+    picture = np.asarray(cv2.imdecode(blob, cv2.IMREAD_UNCHANGED))
     return (picture.astype(np.int16) - 128).astype(np.int8).reshape(2, -1, picture.shape[1])
 
 
