@@ -26,14 +26,10 @@ class KnownClip:
     """A clip and its true flow."""
 
     name: str
-    motion: str
-    """The motion in words."""
-    frames: np.ndarray
-    """(F, H, W, 3) uint8."""
-    flow_px: np.ndarray
-    """(F - 1, 2, H, W) float32, (dx, dy) in pixels from each frame to the next."""
-    visible: np.ndarray
-    """(F - 1, H, W) bool: what the pixel shows is in sight in the next frame as well."""
+    motion: str  # in words
+    frames: np.ndarray  # (F, H, W, 3) uint8
+    flow_px: np.ndarray  # (F - 1, 2, H, W) float32, (dx, dy) in pixels from each frame to the next
+    visible: np.ndarray  # (F - 1, H, W) bool: what the pixel shows is in sight in the next frame as well
 
 
 class Motion(Protocol):
@@ -148,10 +144,9 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     noise = np.fft.fft2(grey + 0.4 * colour, axes=(0, 1))
     frequency = np.fft.fftfreq(_PERIOD)
     squared = frequency[:, None] ** 2 + frequency[None, :] ** 2
-    smooth = 0.0
-    for sigma in (1.5, 6.0):
-        part = np.fft.ifft2(noise * np.exp(-2 * (np.pi * sigma) ** 2 * squared)[..., None], axes=(0, 1)).real
-        smooth = smooth + part / part.std()
+    kernels = (np.exp(-2 * (np.pi * sigma) ** 2 * squared)[..., None] for sigma in (1.5, 6.0))
+    fine, coarse = (np.fft.ifft2(noise * kernel, axes=(0, 1)).real for kernel in kernels)
+    smooth = fine / fine.std() + coarse / coarse.std()
     return 128 + 40 * smooth / smooth.std()
 
 

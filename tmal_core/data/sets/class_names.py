@@ -11,10 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -29,25 +28,22 @@ LABEL_FILES = {
     "validation": ("something-something-v2-validation.json", "validation.json"),
 }
 """Something-Something's lists of videos with their templates: its names in the first release and in later ones."""
-LABELS = ("something-something-v2-labels.json", "labels.json")
-"""Its list of classes."""
+LABELS = ("something-something-v2-labels.json", "labels.json")  # its list of classes
 
 
-@dataclass(frozen=True)
-class GivenNames:
+class GivenNames(NamedTuple):
     """Class names by id, and the file that gives them."""
 
     names: list[str]
     source: Path
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(NamedTuple):
     """Names of the classes of one split, by id; where they come from, and what is worth saying about them."""
 
     names: list[str]
     origin: str
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
 def from_folder(folder: str) -> str:
@@ -90,13 +86,9 @@ def templates(folder: Path) -> dict[str, str]:
         DataError: there is no label file in the folder, or one is unreadable.
     """
     found: dict[str, str] = {}
-    for names in LABEL_FILES.values():
-        path = next((folder / name for name in names if (folder / name).is_file()), None)
-        if path is None:
-            continue
-        entries = _read(path, json.loads)
+    for path in filter(None, (_first_file(folder, names) for names in LABEL_FILES.values())):
         try:
-            found |= {str(entry["id"]): str(entry["template"]) for entry in entries}
+            found |= {str(entry["id"]): str(entry["template"]) for entry in _read(path, json.loads)}
         except (TypeError, KeyError) as error:
             got = f"{path} with entries of another form"
             raise DataError("a list of videos with id and template", got, "Fetch the file again.") from error
@@ -125,8 +117,9 @@ def name_classes(
         got = f"{len(given.names)} names in {given.source}"
         remedy = "Fetch list and names again: a class is missing in one of them."
         raise DataError(f"names of the {size} classes of {split}", got, remedy)
-    folders = _folders(rows, size)
-    if folders:
+    first = rows.drop_duplicates("class_id").set_index("class_id")["path"]
+    folders = [class_folder(first[class_id]) for class_id in range(size)]
+    if all(folders):  # else the list has bare ids
         if given is None:
             return Named([from_folder(name) for name in folders], "names of the folders")
         for class_id, (name, folder) in enumerate(zip(given.names, folders, strict=True)):
@@ -139,13 +132,6 @@ def name_classes(
             return Named([unnamed(split, class_id) for class_id in range(size)], "none")
         return Named(given.names, given.source.name)
     return _from_templates(split, rows, size, given, by_video)
-
-
-def _folders(rows: pd.DataFrame, size: int) -> list[str]:
-    """Folder of each class, by id; empty where the list has bare ids."""
-    first = rows.drop_duplicates("class_id").set_index("class_id")["path"]
-    folders = [class_folder(first[class_id]) for class_id in range(size)]
-    return folders if all(folders) else []
 
 
 def _from_templates(
@@ -182,7 +168,7 @@ def _from_templates(
 
 def _check_templates(folder: Path, found: Mapping[str, str]) -> None:
     """Every template is a class of the data set, where its list of classes is there."""
-    path = next((folder / name for name in LABELS if (folder / name).is_file()), None)
+    path = _first_file(folder, LABELS)
     if path is None:
         return
     labels = _read(path, json.loads)
@@ -191,6 +177,10 @@ def _check_templates(folder: Path, found: Mapping[str, str]) -> None:
     if unknown:
         got = f"{unknown[0]!r} and {len(unknown) - 1} more that are not in it"
         raise DataError(f"templates that are classes in {path}", got, "Use label files of one release.")
+
+
+def _first_file(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _given(names: Any, path: Path, split: str) -> GivenNames:

@@ -27,20 +27,13 @@ _MISSING = "no file of this name"
 
 @dataclass
 class Folder:
-    """What one walk found. Paths are relative to `root`, with slashes.
-
-    Attributes:
-        files: stem of the name -> paths of video files.
-        folders: stem -> paths of folders that are called like a video.
-        refused: path -> why it is left out: links that lead out, broken links, pipes, names that are not UTF-8.
-        other: a file that is not a video, where there is one.
-    """
+    """What one walk found. Paths are relative to `root`, with slashes."""
 
     root: Path
-    files: dict[str, list[str]] = field(default_factory=dict)
-    folders: dict[str, list[str]] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    other: str = ""
+    files: dict[str, list[str]] = field(default_factory=dict)  # stem of the name -> paths of video files
+    folders: dict[str, list[str]] = field(default_factory=dict)  # stem -> paths of folders that are called like a video
+    refused: dict[str, str] = field(default_factory=dict)  # path -> why it is left out
+    other: str = ""  # a file that is not a video, where there is one
 
     def __len__(self) -> int:
         return sum(len(paths) for paths in self.files.values())
@@ -80,8 +73,7 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
             else:
                 found.refused[path] = "not a file: a pipe, a socket or a device"
     if not found.files and not found.refused:
-        example = f", only files like {found.other}" if found.other else ", which is empty"
-        got = f"{found.root}{example}"
+        got = f"{found.root}, {f'only files like {found.other}' if found.other else 'which is empty'}"
         remedy = "Correct the folder. Frames that were extracted as pictures are not read: the videos are needed."
         raise DataError(f"videos ({', '.join(VIDEO_SUFFIXES)})", got, remedy)
     return found
@@ -134,12 +126,7 @@ def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str
 
 def _agreement(path: str, parents: list[str]) -> int:
     """How many folders above the file are those of the listed path, counted from the file up."""
-    count = 0
-    for mine, theirs in zip(reversed(path.split("/")[:-1]), reversed(parents), strict=False):
-        if mine != theirs:
-            break
-        count += 1
-    return count
+    return len(os.path.commonprefix([path.split("/")[-2::-1], parents[::-1]]))
 
 
 def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:
@@ -147,8 +134,8 @@ def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:
         with os.scandir(root / below) as entries:
             yield from entries
     except OSError as error:
-        got = f"{root / below} ({error.strerror})"
-        raise DataError("a folder of videos that can be read", got, "Correct its path or its permissions.") from error
+        got, remedy = f"{root / below} ({error.strerror})", "Correct its path or its permissions."
+        raise DataError("a folder of videos that can be read", got, remedy) from error
 
 
 def _add_file(found: Folder, path: str, name: str) -> None:

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO
 
 from tmal_core.data.video.decoding import probe
 from tmal_core.errors import DataError
@@ -35,13 +34,10 @@ class Examined:
     """One video file. With a `reason` it is of no use, and the figures are zero."""
 
     path: str
-    size: int = 0
-    """Bytes."""
+    size: int = 0  # bytes
     mtime_ns: int = 0
-    num_frames: int = 0
-    """That decode."""
-    lost_frames: int = 0
-    """That the file announces or holds and that do not decode."""
+    num_frames: int = 0  # that decode
+    lost_frames: int = 0  # that the file announces or holds and that do not decode
     fps: float = 0.0
     height: int = 0
     width: int = 0
@@ -61,7 +57,6 @@ class Journal:
         self.path = root / JOURNAL
         self._head = json.dumps({"format": _FORMAT, "decoder": decoder})
         self._known = self._load()
-        self._file: IO[str] | None = None
 
     def __enter__(self) -> Journal:
         # Written anew: a line that a killed process left half does not swallow the next one.
@@ -75,22 +70,19 @@ class Journal:
     def recall(self, videos: Path, path: str) -> Examined | None:
         """What is known of a file, if it has not changed since."""
         known = self._known.get(path)
-        if known is None:
-            return None
         try:
             stat = (videos / path).stat()
         except OSError:
             return None
-        return known if (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns) else None
+        return known if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
     def add(self, examined: Examined) -> None:
         """Remember a file, on disk at once."""
-        if examined.reason:
-            return
-        self._known[examined.path] = examined
-        with full_disk_is_clear(self.path):
-            self._file.write(_line(examined))
-            self._file.flush()
+        if not examined.reason:
+            self._known[examined.path] = examined
+            with full_disk_is_clear(self.path):
+                self._file.write(_line(examined))
+                self._file.flush()
 
     def compact(self) -> None:
         """Write all that is known, sorted, one line per file."""
@@ -104,9 +96,7 @@ class Journal:
             head, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         except FileNotFoundError:
             return {}
-        if head != self._head:
-            return {}
-        found = (_parsed(line) for line in lines)
+        found = map(_parsed, lines) if head == self._head else ()
         return {examined.path: examined for examined in found if examined is not None}
 
 
@@ -144,10 +134,17 @@ def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: i
         # A pool that broke is replaced; what it left unanswered is examined apart, one file to a process.
         suspects = yield from _until_it_breaks(videos, batches, decoder, num_workers)
         for path in suspects:
-            yield _alone(videos, path, decoder)
+            with Pool(1) as pool:
+                try:
+                    yield pool.submit(examine, videos, path, decoder).result()
+                except BrokenProcessPool:
+                    reason = "the process that decoded it crashed, or was killed for want of memory"
+                    yield Examined(path, reason=reason)
 
 
-def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, num_workers: int) -> Iterator[Examined]:
+def _until_it_breaks(
+    videos: Path, batches: deque[Sequence[str]], decoder: str, num_workers: int
+) -> Generator[Examined, None, list[str]]:
     """Results, their files taken off `batches`; returns the files without one when a worker died."""
     waiting: deque[tuple[Sequence[str], Future[list[Examined]]]] = deque()
     with Pool(min(num_workers, len(batches))) as pool:
@@ -169,14 +166,6 @@ def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, 
     return []
 
 
-def _alone(videos: Path, path: str, decoder: str) -> Examined:
-    with Pool(1) as pool:
-        try:
-            return pool.submit(examine, videos, path, decoder).result()
-        except BrokenProcessPool:
-            return Examined(path, reason="the process that decoded it crashed, or was killed for want of memory")
-
-
 def _examine_batch(videos: Path, paths: Sequence[str], decoder: str) -> list[Examined]:
     return [examine(videos, path, decoder) for path in paths]
 
@@ -188,8 +177,7 @@ def _line(examined: Examined) -> str:
 def _parsed(line: str) -> Examined | None:
     """A line of the journal; None for one that a killed process left half, or that somebody spoilt."""
     try:
-        values = json.loads(line)
-        found = Examined(**values)
+        found = Examined(**json.loads(line))
     except (ValueError, TypeError):
         return None
     right = all(type(getattr(found, f.name)).__name__ == f.type for f in fields(Examined))

@@ -30,9 +30,7 @@ from av.video.reformatter import VideoReformatter
 from tmal_core.errors import DataError
 
 REMEDY = "Remove it from the list or replace the file."
-
-MAX_PIXELS = 8192 * 8192
-"""Pixels of the largest frame that is decoded: 8K has half of it, a damaged header easily more."""
+MAX_PIXELS = 8192 * 8192  # of the largest frame that is decoded: 8K has half of it, a damaged header easily more
 
 # Demuxers that turn text, playlists or stills into "video": a file list with such an entry is wrong.
 _NOT_VIDEO = {"tty", "concat", "concatf", "hls", "dash", "image2", "image2pipe", "bin", "xbin", "idf", "adf"}
@@ -43,31 +41,25 @@ _TIMED = {"mov", "mp4", "matroska", "webm"}
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What decodes of one file: `num_frames` frames of `height` x `width` px (after rotation).
-
-    `fps` is the mean rate and 0.0 where the file has none, `duration_s` runs from the first to the end of the last
-    frame, `lost_frames` counts frames that the file announces or holds and that do not decode.
-    """
+    """What decodes of one file."""
 
     num_frames: int
-    fps: float
-    height: int
+    fps: float  # the mean rate; 0.0 where the file has none
+    height: int  # in px after rotation
     width: int
-    duration_s: float
+    duration_s: float  # from the first to the end of the last frame
     codec: str
-    lost_frames: int
+    lost_frames: int  # that the file announces or holds and that do not decode
 
 
 @dataclass(frozen=True)
 class Survey:
-    """`info`, and what is needed to seek: `ticks` (F,) int64 time stamps of the frames in the stream's time base,
-    `key_ticks` those of the key frames, both sorted; `ticks` is empty where seeking would not be exact. `closed` says
-    that every key frame is a picture of its own and nothing that follows it in the file is shown before it."""
+    """What decodes of one file, and what is needed to seek."""
 
     info: VideoInfo
-    ticks: np.ndarray
-    key_ticks: np.ndarray
-    closed: bool
+    ticks: np.ndarray  # (F,) int64, sorted: time stamps in the stream's time base; empty where seeking is not exact
+    key_ticks: np.ndarray  # those of the key frames
+    closed: bool  # every key frame is a picture of its own, and nothing that follows it in the file is shown before it
 
 
 @dataclass
@@ -135,12 +127,12 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
     tally = _Tally() if tally is None else tally
     packets = container.demux(stream)
     hidden_frames = stream.codec.name in ("vp8", "libvpx")
+    packet: av.Packet | None
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
-            tally.reason = error.strerror or str(error)
-            packet = None
+            tally.reason, packet = error.strerror or str(error), None
         if packet is not None:
             if not packet.size:  # the last one; passed on in between, it would end the decoding
                 continue
@@ -148,15 +140,11 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
             hidden = hidden_frames and not memoryview(packet)[0] & 0x10
             tally.add(packet, shown=not packet.is_discard and not hidden)
         try:
-            frames = stream.decode(packet)
+            yield from (frame for frame in stream.decode(packet) if not frame.is_corrupt)
         except av.EOFError:
-            frames = []
+            pass
         except av.FFmpegError as error:
             tally.reason = error.strerror or str(error)
-            frames = []
-        for frame in frames:
-            if not frame.is_corrupt:
-                yield frame
         if packet is None:
             return
 
@@ -216,23 +204,21 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
             raise DataError("a video with at least one frame", f"{path} ({reason})", REMEDY)
         info = _info(path, container, stream, tally, first, ticks, tail)
         timed = not _TIMED.isdisjoint(container.format.name.split(","))
+    order = keys = np.empty(0, dtype=np.int64)
     if timed and info.lost_frames == 0 and tally.key_ticks and None not in ticks:
-        order = np.asarray(ticks, dtype=np.int64)
-        keys = np.unique(np.asarray(tally.key_ticks, dtype=np.int64))
-        if (np.diff(order) > 0).all() and keys[0] <= order[0]:
-            return Survey(info, order, keys, tally.closed), images
-    empty = np.empty(0, dtype=np.int64)
-    return Survey(info, empty, empty, tally.closed), images
+        order, keys = np.array(ticks, dtype=np.int64), np.unique(np.array(tally.key_ticks, dtype=np.int64))
+        if (np.diff(order) <= 0).any() or keys[0] > order[0]:
+            order = keys = np.empty(0, dtype=np.int64)
+    return Survey(info, order, keys, tally.closed), images
 
 
 def _info(
     path: Path, container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[int | None], tail: int
 ) -> VideoInfo:
     """The figures of a file from its frames (`tail`: ticks the last one lasts); the container only fills the gaps."""
-    num_frames = len(ticks)
+    num_frames, begin, end = len(ticks), ticks[0], ticks[-1]
     tick_s = float(stream.time_base or 0)
-    timed = None not in (ticks[0], ticks[-1])
-    span_s = (ticks[-1] - ticks[0]) * tick_s if timed else 0.0
+    span_s = 0.0 if begin is None or end is None else (end - begin) * tick_s
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     measured = (num_frames - 1) / span_s if span_s > 0 else rate
     # The container's rate is the rounder number, but some announce a field rate or the rate of a lost part.
@@ -247,8 +233,8 @@ def _info(
     elif container.format.name == "avi":  # it announces chunks, and empty ones ("show the last frame again") too
         missing = stream.frames - (tally.last_dts + 1) if _is_cut_avi(path) else 0
         announced = tally.num_packets + max(missing, 0)
-    elif not stream.frames and timed:
-        announced = num_frames + _missing_at_end(stream, ticks[-1] * tick_s + last_s, fps)
+    elif not stream.frames and begin is not None and end is not None:
+        announced = num_frames + _missing_at_end(stream, end * tick_s + last_s, fps)
     lost = max(announced, tally.num_packets) - num_frames
     return VideoInfo(num_frames, fps, *_upright_size(first), span_s + last_s, stream.codec.canonical_name, max(lost, 0))
 
