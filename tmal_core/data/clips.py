@@ -5,6 +5,7 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -46,8 +47,7 @@ class ClipReader:
     """Reads the clips of a catalogue. Holds no open file, so any worker may use it.
 
     Args:
-        catalog: the videos.
-        sampling: which frames of them, cropped how.
+        sampling: which frames of the videos, cropped how.
         decoder: as for `read_frames`.
         cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
         flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
@@ -99,24 +99,20 @@ class ClipReader:
             DataError: the file cannot be read, or is another one than when the data set was prepared.
         """
         path = self.catalog.file(row)
-        self._require_unchanged(row, path)
+        with suppress(OSError):  # reading it as a video says what is wrong
+            self._require_unchanged(row, path)
         return read_frames(path, positions, self.decoder)
 
     def _require_unchanged(self, row: int, path: Path) -> None:
         """Each state of a file (size, time of change) is hashed once: about a hundredth of what decoding it takes."""
-        try:
-            stat = path.stat()
-            state = stat.st_size, stat.st_mtime_ns
-            if self._unchanged.get(row) == state:
-                return
-            found = file_sha256(path)
-        except OSError:
-            return  # reading it as a video says what is wrong
-        wanted = self.catalog.table["sha256"].iat[row]
-        if found != wanted:
-            remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
-            raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
-        self._unchanged[row] = state
+        stat = path.stat()
+        state = stat.st_size, stat.st_mtime_ns
+        if self._unchanged.get(row) != state:
+            found, wanted = file_sha256(path), self.catalog.table["sha256"].iat[row]
+            if found != wanted:
+                remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
+                raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
+            self._unchanged[row] = state
 
     def evaluate(self, row: int, view: int = 0) -> Clip:
         """One view of a video, centre crop. The same every time."""

@@ -49,9 +49,9 @@ class Protocol:
 def protocols(catalog: Catalog) -> list[Protocol]:
     """One protocol per family; where there are several, a mixed one over those whose clips may be in any role.
 
-    >>> import pandas as pd; from pathlib import Path
+    >>> import pandas as pd, pathlib
     >>> table = pd.DataFrame({"family": ["scenes", "order", "order"], "group": ["", "g", "g"], "role": "both"})
-    >>> [(kind.name, kind.grouped) for kind in protocols(Catalog(Path("videos"), table))]
+    >>> [(kind.name, kind.grouped) for kind in protocols(Catalog(pathlib.Path("videos"), table))]
     [('scenes', False), ('order', True), ('mixed', False)]
     """
     table = catalog.table
@@ -75,11 +75,12 @@ class EpisodeSampler:
     Raises:
         EpisodeError: the split has too few classes, or a class too few clips.
 
-    >>> import pandas as pd; from pathlib import Path
+    >>> import pandas as pd, pathlib
     >>> table = pd.DataFrame({"class_name": list("aaabbbccc"), "base": list("123456789"), "family": "all"})
-    >>> catalog = Catalog(Path("videos"), table.assign(role="both", group=""))
+    >>> catalog = Catalog(pathlib.Path("videos"), table.assign(role="both", group=""))
     >>> sampler = EpisodeSampler(catalog, protocols(catalog)[0], way=2, shot=1, queries=2, seed=0)
-    >>> sampler[17].classes, sampler[17].support.tolist(), sampler[17].query.tolist()  # the same in any order
+    >>> sampler[17].classes, sampler[17].support.tolist(), sampler[17].query.tolist()
+    (('b', 'c'), [[4], [8]], [[5, 3], [6, 7]])
     """
 
     def __init__(self, catalog: Catalog, protocol: Protocol, way: int, shot: int, queries: int, seed: int) -> None:

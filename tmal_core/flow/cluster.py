@@ -54,7 +54,6 @@ def extract_on_cluster(
         num_shards: jobs; a Slurm job array.
         log_dir: where submitit keeps what the jobs print; seen by all machines, as root and store are.
         parameters: submitit's, such as {"timeout_min": 600, "slurm_partition": "gpu", "gpus_per_node": 1}.
-        progress: show a bar of the jobs; those of the videos go to the jobs' logs.
         options: further arguments of `extract`.
 
     Returns:

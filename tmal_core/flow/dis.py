@@ -7,6 +7,8 @@ does not depend on OpenCV's number of threads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ class DIS:
 
     def __init__(self, name: str = "dis") -> None:
         self.name = name
-        self._dis = cv2.DISOpticalFlow.create(PRESETS[name])
+        self._dis: Any = cv2.DISOpticalFlow.create(PRESETS[name])  # its stubs miss that `calc` takes None
         self._scale, self._patch = self._dis.getFinestScale(), self._dis.getPatchSize()
 
     def __reduce__(self):

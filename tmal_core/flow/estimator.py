@@ -8,6 +8,7 @@ and `raft_large` (torchvision) and the six variants of FlowNet2 need a weights f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -67,10 +68,9 @@ class TorchEstimator:
 def build_estimator(
     name: str, weights_dir: Path | str | None = None, device: str | torch.device = "cpu"
 ) -> FlowEstimator:
-    """The estimator of that name, ready to use.
+    """The estimator of that name (one of ESTIMATORS), ready to use.
 
     Args:
-        name: one of ESTIMATORS.
         weights_dir: folder of weights files, in place of `weights_folder()`; DIS needs none.
         device: of the networks; DIS always runs on the CPU.
 
@@ -110,10 +110,9 @@ def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarra
     ((2, 2, 24, 32), 0.0)
     """
     flow = np.empty((len(pairs), 2, *frames.shape[1:3]), dtype=np.float32)
-    start = 0
-    for batch in flow_batches(estimator, frames, pairs, batch_pairs):
-        flow[start : start + len(batch)] = batch
-        start += len(batch)
+    rows = chain.from_iterable(flow_batches(estimator, frames, pairs, batch_pairs))
+    for target, row in zip(flow, rows, strict=True):
+        target[...] = row
     return flow
 
 

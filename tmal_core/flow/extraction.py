@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,19 +104,9 @@ def reduce_frames(frames: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarra
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
-class _Row(NamedTuple):
-    """What is known of a video before it is opened."""
-
-    video: str
-    path: Path
-    num_frames: int
-    source_hash: str
-    frame_bytes: int  # of one decoded frame; 0 where the table has no size
-
-
 @dataclass(frozen=True)
 class _Decoded:
-    """A video whose flow is still to be estimated, in the main process."""
+    """A video whose flow is still to be estimated."""
 
     video: str
     state: State
@@ -132,13 +122,8 @@ class _Videos(Dataset):
     def __init__(
         self, table: pd.DataFrame, root: Path, store: FlowStore, estimator: FlowEstimator, grid: Grid, decoder: str
     ) -> None:
-        sized = table if "height" in table else table.assign(height=0, width=0)
-        columns = (sized[name].tolist() for name in ("video", "path", "num_frames", "sha256", "height", "width"))
-        self.rows = [
-            _Row(video, root / path, num_frames, sha256, 3 * height * width)
-            for video, path, num_frames, sha256, height, width in zip(*columns, strict=True)
-        ]
-        self.store, self.grid, self.decoder = store, grid, decoder
+        self.rows: list[dict[str, Any]] = table.to_dict("records")
+        self.root, self.store, self.grid, self.decoder = root, store, grid, decoder
         self.origin = FlowMeta(estimator.name, estimator.weights_hash, str(grid), source_hash="")
         # A network stays in the main process.
         self.estimator = estimator if estimator.runs_in_workers else None
@@ -150,47 +135,41 @@ class _Videos(Dataset):
         item = self._prepare(self.rows[index])
         return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
 
-    def _prepare(self, row: _Row) -> Outcome | _Decoded:
-        meta = replace(self.origin, source_hash=row.source_hash)
-        state = self.store.state(row.video, meta)
+    def _prepare(self, row: dict[str, Any]) -> Outcome | _Decoded:
+        meta = replace(self.origin, source_hash=row["sha256"])
+        state = self.store.state(row["video"], meta)
         if state == "ok":
-            return Outcome(row.video, "kept")
+            return Outcome(row["video"], "kept")
         try:
             return self._decode(row, state, meta)
         except DataError as error:
-            return _broken(row.video, self.store, error)
+            return _broken(row["video"], self.store, error)
 
-    def _decode(self, row: _Row, state: State, meta: FlowMeta) -> _Decoded:
+    def _decode(self, row: dict[str, Any], state: State, meta: FlowMeta) -> _Decoded:
+        path, num_frames = self.root / row["path"], row["num_frames"]
         try:
-            found = file_sha256(row.path)
+            found = file_sha256(path)
         except OSError as error:
             remedy = "Restore it, or build the catalogue anew."
-            raise DataError(f"the video {row.path}", error.strerror or str(error), remedy) from error
-        if found != row.source_hash:
+            raise DataError(f"the video {path}", error.strerror or str(error), remedy) from error
+        if found != meta.source_hash:
             remedy = "The file was replaced: build the catalogue anew."
-            raise DataError(f"{row.path} with sha256 {row.source_hash[:12]}...", f"{found[:12]}...", remedy)
-        if row.num_frames < 1:
-            raise DataError(f"frames of {row.path}", f"{row.num_frames} in the catalogue", "Build it anew.")
-        positions = np.unique(grid_positions(row.num_frames, self.grid))
-        wanted = np.unique(np.concatenate([positions, np.minimum(positions + 1, row.num_frames - 1)]))
-        frames, scale = _read_reduced(row, wanted, self.decoder)
+            raise DataError(f"{path} with sha256 {meta.source_hash[:12]}...", f"{found[:12]}...", remedy)
+        if num_frames < 1:
+            raise DataError(f"frames of {path}", f"{num_frames} in the catalogue", "Build it anew.")
+        positions = np.unique(grid_positions(num_frames, self.grid))
+        wanted = np.unique(np.concatenate([positions, np.minimum(positions + 1, num_frames - 1)]))
+        # Large frames are read in parts, so that no more than DECODED_BYTES of them are held at one time.
+        step, parts = max(1, DECODED_BYTES // max(1, 3 * row.get("height", 0) * row.get("width", 0))), []
+        for start in range(0, len(wanted), step):
+            frames = read_frames(path, wanted[start : start + step], self.decoder)
+            parts.append(reduce_frames(frames))
+        meta = replace(meta, scale=min(parts[0].shape[1:3]) / min(frames.shape[1:3]))
+        reduced = torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else parts[0])
         first = np.searchsorted(wanted, positions)
         # A one-frame video has no second frame and no pair: zero flow.
-        pairs = np.stack([first, first + 1], axis=1) if row.num_frames > 1 else np.empty((0, 2), dtype=np.int64)
-        return _Decoded(row.video, state, torch.from_numpy(frames), pairs, positions, replace(meta, scale=scale))
-
-
-def _read_reduced(row: _Row, wanted: np.ndarray, decoder: str) -> tuple[np.ndarray, float]:
-    """Reduced frames at ascending positions, and their size over the decoded one's.
-
-    Large frames are read in parts, so that no more than DECODED_BYTES of them are held at one time.
-    """
-    step = max(1, DECODED_BYTES // max(row.frame_bytes, 1))
-    parts = []
-    for start in range(0, len(wanted), step):
-        frames = read_frames(row.path, wanted[start : start + step], decoder)
-        parts.append(reduce_frames(frames))
-    return np.concatenate(parts) if len(parts) > 1 else parts[0], min(parts[0].shape[1:3]) / min(frames.shape[1:3])
+        pairs = np.stack([first, first + 1], axis=1) if num_frames > 1 else np.empty((0, 2), dtype=np.int64)
+        return _Decoded(row["video"], state, reduced, pairs, positions, meta)
 
 
 def _finish(item: Outcome | _Decoded, estimator: FlowEstimator, store: FlowStore, batch_pairs: int) -> Outcome:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,37 +107,26 @@ def encode(flow: Quantised, positions: np.ndarray, record: dict[str, Any], compa
     return save(tensors, {META_KEY: f"{_checksum(text, index)} {text}"})
 
 
-class FlowFile:
-    """A flow file that is open, its index checked; a context manager.
+@contextmanager
+def open_flow(path: Path) -> Iterator[FlowFile]:
+    """A flow file, its index checked.
 
     Whatever is wrong with the file, also while its fields are read, is raised as Damage. Errors of our own pass.
     """
+    try:
+        with safe_open(path, framework="np") as tensors:
+            yield FlowFile(tensors)
+    except TmalError:
+        raise
+    except (SafetensorError, OSError, LookupError, TypeError, ArithmeticError, ValueError) as error:
+        raise Damage(str(error)) from error  # the last four are what a wrong header makes of a right reader
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def __enter__(self) -> FlowFile:
-        try:
-            self._file = safe_open(self._path, framework="np")
-            self._tensors = self._file.__enter__()
-        except (SafetensorError, OSError) as error:
-            raise Damage(str(error)) from error
-        try:
-            self._read_index()
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
-        return self
+class FlowFile:
+    """A flow file that is open, from safetensors' own."""
 
-    def __exit__(self, kind, error, trace) -> None:
-        self._file.__exit__(kind, error, trace)
-        # What a wrong header makes of a right reader.
-        wrong = (SafetensorError, OSError, LookupError, TypeError, ArithmeticError, ValueError)
-        if isinstance(error, wrong) and not isinstance(error, TmalError):
-            raise Damage(str(error)) from error
-
-    def _read_index(self) -> None:
-        checksum, _, text = ((self._tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
+    def __init__(self, tensors: Any) -> None:
+        checksum, _, text = ((tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
         try:
             self.record = json.loads(text)  # what `encode` was given, and format, frame_size and clipped_pct
             version = self.record["format"]
@@ -144,16 +134,16 @@ class FlowFile:
             raise Damage("no metadata") from error
         if version != FORMAT:
             raise OtherFormat(f"format {version}, this version reads {FORMAT}")
-        self._compact = "png" in self._tensors.keys()  # noqa: SIM118 - not a dict
+        self._compact = "png" in tensors.keys()  # noqa: SIM118 - not a dict
         names = ("checks", "offsets", "positions") if self._compact else ("checks", "positions")
-        index = {name: self._tensors.get_tensor(name) for name in names}
+        index = {name: tensors.get_tensor(name) for name in names}
         if _checksum(text, index) != checksum:
             raise Damage("checksum of its index does not match")
         self.positions: np.ndarray = index["positions"]  # (N,) int64
         self._checks, self._offsets = index["checks"], index.get("offsets", self.positions)
         self._shape = (2, *half_size(*self.record["frame_size"]))
         # Sliced, not read whole: most readers want a few fields.
-        self._stored = self._tensors.get_slice("png" if self._compact else "flow")
+        self._stored = tensors.get_slice("png" if self._compact else "flow")
 
     def verify(self) -> None:
         """Check every field."""

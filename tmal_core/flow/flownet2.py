@@ -19,6 +19,7 @@ while normalisation, warping and the flow that is handed on stay in float32.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ class FlowNet2(nn.Module):
         check_pair(first, second)
         _check_range(first, second)
         first, second, inside = pad_pair(*_normalise(first, second), DIVISOR)
-        return self._flow(first, second)[..., *inside]
+        return self._flow(first, second)[inside]
 
     def _flow(self, first: Tensor, second: Tensor) -> Tensor:
         """Flow in pixels of normalised images whose sides are multiples of 64."""
@@ -171,9 +172,10 @@ def _read_state(path: Path, variant: str) -> dict[str, Tensor]:
     remedy = f"Put the official FlowNet2{'' if variant == '2' else '-' + variant}_checkpoint.pth.tar there."
     expected = f'a FlowNet2 checkpoint {{"state_dict": ...}} of variant {variant}'
     archive = read_archive(path, expected, remedy)
-    if isinstance(archive, dict) and is_state_dict(state := archive.get("state_dict")):
-        return state
-    raise WeightsError(expected, f"{path} ({describe_content(archive)})", remedy)
+    state: Any = archive.get("state_dict") if isinstance(archive, dict) else None
+    if not is_state_dict(state):
+        raise WeightsError(expected, f"{path} ({describe_content(archive)})", remedy)
+    return state
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, torch.Size]:

@@ -38,7 +38,7 @@ class RAFT(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..255 twice to (B, 2, H, W) pixels."""
         first, second, inside = pad_pair(first / 127.5 - 1, second / 127.5 - 1, STRIDE, MIN_SIDE)
-        return self.raft(first, second, num_flow_updates=self.num_updates)[-1][..., *inside]
+        return self.raft(first, second, num_flow_updates=self.num_updates)[-1][inside]
 
 
 def load_raft(name: str, path: Path) -> RAFT:

@@ -16,13 +16,15 @@ from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
+from torch import Tensor
 
 from tmal_core.config import FlowSettings
 from tmal_core.errors import DataError
-from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, quantise
+from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, open_flow, quantise
 from tmal_core.runtime.files import atomic_path
 
 State = Literal["ok", "missing", "stale", "damaged"]
+Array = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,7 @@ class FlowStore:
             name = f"{name[:100].lstrip('.')}-{digest[:16]}"
         return self.root / digest[:2] / f"{name}.safetensors"
 
-    def write(
-        self, video_id: str, flow_px: np.ndarray | Iterable[np.ndarray], positions: np.ndarray, meta: FlowMeta
-    ) -> Path:
+    def write(self, video_id: str, flow_px: Array | Iterable[Array], positions: np.ndarray, meta: FlowMeta) -> Path:
         """Store the flow of a video, atomically.
 
         Args:
@@ -87,7 +87,7 @@ class FlowStore:
             DataError: shapes or positions do not fit, or the flow is not finite.
         """
         positions = np.asarray(positions, dtype=np.int64)
-        batches = [flow_px] if isinstance(flow_px, np.ndarray) else flow_px
+        batches = [flow_px] if isinstance(flow_px, Array) else flow_px
         try:
             flow = quantise(np.asarray(batch, dtype=np.float32) for batch in batches)
         except BadFlow as error:
@@ -116,7 +116,7 @@ class FlowStore:
         if not path.is_file():
             raise DataError(f"stored flow of video {video_id}", f"no file {path}", "Run `tmal flow` first.")
         try:
-            with FlowFile(path) as file:
+            with open_flow(path) as file:
                 positions = file.positions if positions is None else np.asarray(positions, dtype=np.int64)
                 flow_px, (height, width) = file.fields(_rows(file, positions, path)), file.record["frame_size"]
                 return StoredFlow(flow_px, positions, _meta(file), (height, width), file.record["clipped_pct"])
@@ -130,7 +130,7 @@ class FlowStore:
         if not path.is_file():
             return "missing"
         try:
-            with FlowFile(path) as file:
+            with open_flow(path) as file:
                 if _meta(file) != expected:
                     return "stale"
                 file.verify()

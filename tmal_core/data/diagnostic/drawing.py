@@ -73,10 +73,10 @@ def _star() -> np.ndarray:
     return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
 
 
-_CORNER = np.array([(-0.34, -1.0), (0.34, -1.0), (0.34, -0.34)])  # one arm of the cross; the others are it, turned
+_ARM = np.array([(-0.34, -1.0), (0.34, -1.0), (0.34, -0.34)])  # of the cross; the others are it, turned
 _OUTLINES = {
     "square": np.array([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]),
     "triangle": np.array([(0.0, -1.1), (1.0, 0.75), (-1.0, 0.75)]),
     "star": _star(),
-    "cross": np.concatenate([_CORNER @ np.linalg.matrix_power([[0, 1], [-1, 0]], turns) for turns in range(4)]),
+    "cross": np.concatenate([_ARM @ np.linalg.matrix_power([[0, 1], [-1, 0]], turns) for turns in range(4)]),
 }

@@ -56,7 +56,7 @@ def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
     if parts["kind"] == "place":
         start, end = (_near(PLACES[parts[key]], rng) for key in ("start", "end"))
         path = start + (end - start) * progress
-        colour = np.tile(_tinted(_any(COLOURS, rng), rng), (FRAMES - 1, 1))
+        colour = np.tile(_any_colour(rng), (FRAMES - 1, 1))
     else:
         drift = rng.uniform(-16, 16, (2, 2))
         path = drift[0] + (drift[1] - drift[0]) * _ease(rng, FRAMES - 1)[:, None]
@@ -72,7 +72,7 @@ def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.n
     half = FRAMES // 2
     first = middle + (turn - middle) * _ease(rng, half)[:, None]
     second = turn + (end - turn) * _ease(rng, half + 1)[1:, None]
-    colour = np.tile(_tinted(_any(COLOURS, rng), rng), (FRAMES, 1))
+    colour = np.tile(_any_colour(rng), (FRAMES, 1))
     frames = _draw(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
     return {"support": frames[:half], "query": frames}
 
@@ -168,5 +168,5 @@ def _tinted(colour: tuple[int, int, int], rng: np.random.Generator) -> np.ndarra
     return np.clip(np.array(colour) * rng.uniform(0.8, 1.05) + rng.normal(0, 6, 3), 0, 255)
 
 
-def _any(options: dict[str, tuple[int, int, int]], rng: np.random.Generator) -> tuple[int, int, int]:
-    return options[rng.choice(list(options))]
+def _any_colour(rng: np.random.Generator) -> np.ndarray:
+    return _tinted(COLOURS[rng.choice(list(COLOURS))], rng)

@@ -1,9 +1,9 @@
 """Clips whose optical flow is known exactly at every pixel: what flow estimators are measured against.
 
-A scene is a texture and a motion that says where on the texture each pixel looks, at any time. Both are functions of
-real coordinates, so a frame is the texture looked up where the motion says, and the flow of a pixel is where the motion
-puts the same point of the texture one frame later: no flow is estimated, interpolated or rounded anywhere. The texture
-is periodic noise, smooth on two scales, bilinear between its samples. Only frames are rounded, to 8 bits.
+A scene is a texture and a motion that says where on the texture each pixel looks, at any time. A frame is the texture
+looked up where the motion says, and the flow of a pixel is where the motion puts the same point of the texture one
+frame later: no flow is estimated, interpolated or rounded anywhere. The texture is periodic noise, smooth on two
+scales, bilinear between its samples. Only frames are rounded, to 8 bits.
 
 Coordinates are (x, y) in pixels, y down, (0, 0) the centre of the first pixel. Letters: F frames, H, W pixels.
 """

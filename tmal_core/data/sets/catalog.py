@@ -62,10 +62,8 @@ class Catalog:
         """
         table = self.table
         for column, wanted in (("split", split), ("family", family)):
-            if wanted is None:
-                continue
             known = sorted(table[column].unique())
-            table = table[table[column] == wanted]
+            table = table if wanted is None else table[table[column] == wanted]
             if table.empty:
                 where = f"the catalogue of {self.root}"
                 raise DataError(f"a {column} among {', '.join(known)} in {where}", repr(wanted), "Choose one of them.")
@@ -107,12 +105,11 @@ def require_names(catalog: Catalog) -> None:
 def save_catalog(
     root: Path, table: pd.DataFrame, videos: Path | None = None, listed: Mapping[str, int] | None = None
 ) -> Catalog:
-    """Check the table and write it atomically.
+    """Check the table and write it into a data folder, atomically.
 
     Args:
-        root: the data folder.
         videos: the folder that the paths start from, where that is another one.
-        listed: videos that the lists name, by split.
+        listed: how many videos the lists name, by split.
 
     Raises:
         DataError: a column is missing, an id is not unique, a split or role is unknown, or a path leads elsewhere.

@@ -102,12 +102,7 @@ def templates(folder: Path) -> dict[str, str]:
 def name_classes(
     split: str, rows: pd.DataFrame, given: GivenNames | None = None, by_video: Mapping[str, str] | None = None
 ) -> Named:
-    """Names of the classes of one list.
-
-    Args:
-        rows: what `read_clip_fsar_list` gave.
-        given: names by id, where a file gives them.
-        by_video: Something-Something's templates by video.
+    """Names of the classes of one list, from what `read_clip_fsar_list`, `given_names` and `templates` gave.
 
     Raises:
         DataError: there are not as many names as classes, or two sources name different classes.
@@ -148,11 +143,12 @@ def _from_templates(
         template, count = counts.most_common(1)[0]
         odd += len(videos) - count
         found.append(template)
+    others = f"{odd} of {len(rows)} videos of {split}"
     if odd * 2 > len(rows):
-        got = f"{odd} of {len(rows)} videos of {split} that have another"
-        raise DataError("one template per class", got, "Use the label files of the same data set.")
+        remedy = "Use the label files of the same data set."
+        raise DataError("one template per class", f"{others} that have another", remedy)
     if odd:
-        notes.append(f"{odd} of {len(rows)} videos of {split} have another template in the label files, or none")
+        notes.append(f"{others} have another template in the label files, or none")
     if given is None:
         return Named(found, "label files", notes)
     differ = [i for i, (a, b) in enumerate(zip(given.names, found, strict=True)) if plain(a) != plain(b)]

@@ -15,6 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -80,15 +81,7 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
 
 
 def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
-    """Find the file of each listed video.
-
-    Args:
-        table: of splits.
-
-    Returns:
-        Two columns in the rows of the table: `file` (relative path, "" where there is none) and `reason` (why there is
-        none, "" where there is one).
-    """
+    """The file of each listed video: `file` (relative path) and `reason` (why there is none), one of them ""."""
     classes = {class_folder(path) for path in table["path"]} - {""}
     refused = {_key(path.rpartition("/")[2]): reason for path, reason in folder.refused.items()}
     found = [_find(path, folder, classes, refused) for path in table["path"]]
@@ -126,7 +119,8 @@ def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str
 
 def _agreement(path: str, parents: list[str]) -> int:
     """How many folders above the file are those of the listed path, counted from the file up."""
-    return len(os.path.commonprefix([path.split("/")[-2::-1], parents[::-1]]))
+    pairs = zip(path.split("/")[-2::-1], parents[::-1], strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:

@@ -8,8 +8,8 @@ Lists in CLIP-FSAR's format (Wang et al., 2023) name one video per line, in two 
 Whatever the form, a data folder keeps one normalised table, `splits.csv`, one row per video: `video` (unique id: the
 listed path without its suffix), `path` (as listed), `split`, `class_id` (counts from 0 in each split), `class_name`.
 
-Everything that is read here is checked: ids without gaps, one folder per class, no video and no class twice or in two
-splits, and no path that could lead out of the folder of the videos.
+Everything that is read is checked: ids without gaps, one folder per class, no video and no class twice or in two
+splits, no path that could lead out of the folder of the videos.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from tmal_core.runtime.files import atomic_path
 
 FILE_NAME = "splits.csv"
 COLUMNS = ("video", "path", "split", "class_id", "class_name")
+# Of video files; a listed file is found under any of them. The last five are of cameras and phones.
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts")
-"""Of video files, in lower case; a listed file is found under any of them. The last five are of cameras and phones."""
 
 _LINE = re.compile(r"(train|val|test)(0|[1-9][0-9]{0,5})/(/?)(.*)", re.DOTALL)
-_CLASS_ID = re.compile(r"0|[1-9][0-9]{0,5}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_PLAIN = re.compile(r"[\W_]+")
 _FORMS = "train8/78687 or train0//videos/brush_hair/x.avi"
 
 
@@ -57,7 +54,7 @@ def class_folder(path: str) -> str:
 def path_fault(path: str) -> str:
     """Why a relative path is refused: it could lead out of its folder, or names no file; "" where it is fine."""
     parts = path.split("/")
-    if _CONTROL.search(path):
+    if re.search(r"[\x00-\x1f\x7f]", path):
         return "a control character"
     if path.startswith("/") or re.match("[A-Za-z]:", path):
         return "an absolute path"
@@ -124,14 +121,10 @@ def join_lists(lists: Mapping[str, pd.DataFrame], names: Mapping[str, list[str]]
 
 
 def check_published(table: pd.DataFrame, name: str, any_counts: bool = False) -> bool:
-    """Compare the table with the published numbers of a data set.
+    """Compare the table with the published numbers of a data set (`data.name`), and say whether there are any.
 
     Args:
-        name: of the data set (`data.name`).
         any_counts: let the number of videos differ; the classes must be complete in any case.
-
-    Returns:
-        Whether there are published numbers to compare with.
 
     Raises:
         DataError: a split has fewer or more classes or videos than published.
@@ -272,7 +265,7 @@ def _check_classes(table: pd.DataFrame, where: str) -> None:
 
 def plain(name: str) -> str:
     """A class name as it is compared: letters and digits in lower case ("draw_sword" is "Draw Sword")."""
-    return _NOT_PLAIN.sub("", name.casefold())
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _check_row(path: Path, number: int, cells: list[str]) -> None:
@@ -282,7 +275,7 @@ def _check_row(path: Path, number: int, cells: list[str]) -> None:
     video, file, split, class_id, name = cells
     if split not in SPLITS:
         raise _fault(f"a split among {', '.join(SPLITS)}", path, number, repr(split), remedy)
-    if not _CLASS_ID.fullmatch(class_id):
+    if not re.fullmatch("0|[1-9][0-9]{0,5}", class_id):
         raise _fault("a class id from 0", path, number, repr(class_id), remedy)
     if path_fault(file) or video != stem(file):
         got = f"video {video!r} at {file!r} ({path_fault(file) or 'not the path without its suffix'})"

@@ -112,8 +112,7 @@ def by_class(folder: Folder) -> dict[str, list[str]]:
             raise DataError(expected, f"{owner} and {top}", "Rename or join them.")
         found.setdefault(from_folder(top), []).append(path)
     if not found:
-        refused = next(iter(folder.refused.items()), None)
-        hint = f" (left out: {refused[0]}, {refused[1]})" if refused else ""
+        hint = "".join(f" (left out: {path}, {reason})" for path, reason in [*folder.refused.items()][:1])
         got = f"{folder.root} with {len(folder)} videos and no folder around them{hint}"
         raise DataError("one subfolder per class", got, "Move the videos of each class into a folder of its name.")
     return found

@@ -48,8 +48,9 @@ def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
     >>> from tmal_core.data.diagnostic.generation import write_clip
     >>> file = getfixture("tmp_path") / "clip.mp4"
     >>> write_clip(file, np.zeros((5, 64, 48, 3), np.uint8), fps=24)
-    >>> probe(file)
-    VideoInfo(num_frames=5, fps=24.0, height=64, width=48, duration_s=0.20833333333333331, codec='h264', lost_frames=0)
+    >>> info = probe(file)
+    >>> info.num_frames, info.fps, (info.height, info.width), info.codec, info.lost_frames
+    (5, 24.0, (64, 48), 'h264', 0)
     """
     survey, _ = _read(Path(path), decoder, ())
     return survey.info

@@ -36,8 +36,9 @@ class _Helper:
         self.lock = threading.Lock()  # one question at a time
         self.line, other = multiprocessing.Pipe()
         with other:
-            fd, silent = other.fileno(), dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-            self.process = subprocess.Popen([sys.executable, "-c", _CODE.format(sys.path, fd)], pass_fds=[fd], **silent)
+            command = [sys.executable, "-c", _CODE.format(sys.path, other.fileno())]
+            silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, pass_fds=[other.fileno()], **silent)
 
     def ask(self, question: object) -> Any:
         try:

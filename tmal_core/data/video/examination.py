@@ -1,8 +1,8 @@
 """What is in each video file: frames, rate, size, hash. In parallel, and remembered.
 
-A file is read once for its hash and decoded once from end to end (`video.probe`); what was found is written to a
-journal in the data folder, one JSON line per file, at once. A pass that was killed goes on from there, and a file whose
-size or time of change differs from the journal's is read again. Failures are not remembered: they are tried again.
+A file is read for its hash and decoded once from end to end (`video.probe`); what was found is written at once to a
+journal in the data folder, one JSON line per file. A pass that was killed goes on from there, and a file whose size or
+time of change differs from the journal's is read again. Failures are tried again.
 
 A decoder that crashes takes its process with it. The files it may have been reading are then examined one by one, each
 in a process of its own, so that one of them is named and the rest go on.

@@ -91,7 +91,8 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.vid
         DataError: the path is missing, a folder, unreadable, empty, holds no video stream, or frames over MAX_PIXELS.
     """
     expected, limit = "a video with at least one frame", {"max_pixels": str(MAX_PIXELS)}
-    if not _is_regular(path) or _has_endless_info(path):
+    # os.path's tells no error, and opening a pipe would wait for somebody to write into it.
+    if not os.path.isfile(path) or _has_endless_info(path):  # noqa: PTH113
         raise DataError(expected, f"{path} ({_reason(path, 'a damaged AVI header')})", REMEDY)
     try:
         # The prefix keeps FFmpeg from reading "clip:1.mp4" as a protocol.
@@ -253,14 +254,6 @@ def _is_cut_avi(path: Path) -> bool:
     """Whether the file is shorter than its first RIFF chunk says."""
     with path.open("rb") as file:
         return path.stat().st_size < int.from_bytes(file.read(8)[4:], "little") + 8
-
-
-def _is_regular(path: Path) -> bool:
-    """Whether it is a file, or a link to one; opening a pipe would wait for somebody to write into it."""
-    try:
-        return path.is_file()
-    except OSError:  # a folder on the way may not be entered
-        return False
 
 
 def _has_endless_info(path: Path) -> bool:
