@@ -70,7 +70,7 @@ class ClipReader:
         self.views, self.seed = views, seed
         self._cache, self._flow = cache, flow
         self._grids: dict[int, _Decoded] = {}
-        self._views: dict[tuple[int, int], _Decoded] = {}
+        self._views: dict[tuple[int, int], _Decoded] = {}  # by row and view
         self._unchanged: dict[int, tuple[int, int]] = {}
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
 
@@ -201,13 +201,14 @@ class TrainingEpisodes(Dataset):
     def __getitem__(self, index: int) -> EpisodeClips:
         sampler = self.samplers[index % len(self.samplers)]
         episode = sampler[index]
+        parts = {"support": episode.support, "query": episode.query}
         clips = [
             self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
-            for part, rows in (("support", episode.support), ("query", episode.query))
+            for part, rows in parts.items()
             for slot, row in enumerate(rows.flat)
         ]
-        rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
-        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in (episode.support, episode.query)]
+        rows = np.concatenate([part.ravel() for part in parts.values()])
+        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in parts.values()]
         return EpisodeClips(
             protocol=sampler.protocol.name,
             num_support=episode.support.size,
@@ -255,8 +256,8 @@ def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
 
 
 def _stacked(clips: list[Clip]) -> Clip:
-    flows = [clip.flow_px for clip in clips if clip.flow_px is not None]
-    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
+    flow = [clip.flow_px for clip in clips if clip.flow_px is not None]
+    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flow) if flow else None)
 
 
 def _options(num_workers: int, device: str) -> dict[str, Any]:

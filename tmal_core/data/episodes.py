@@ -1,8 +1,7 @@
 """Episodes: which clips are support and which are queries, as row numbers of a catalogue.
 
-Episode i depends on (seed, i) alone: any worker may draw any episode, in any order.
-
-Letters: N way, K shot, Q queries per class.
+Episode i depends on (seed, i) alone: any worker may draw any episode, in any order. Letters: N way, K shot, Q queries
+per class.
 
 Classes of one group (`Catalog.table["group"]`) are told apart among themselves: such a family's episodes take
 `GROUP_WAY` classes of one group. Where two classes of a group share bases (column `base`: a clip and its reversal
@@ -139,27 +138,18 @@ def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) ->
     """One per family of the training split.
 
     Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
-
-    Raises:
-        EpisodeError: too few classes, or too few clips in a class.
     """
     e, samplers = episodes, []
     for protocol in protocols(catalog):
         if protocol.name != MIXED:
             way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
-            queries = e.way * e.queries_train // way
-            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, seed))
+            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, e.way * e.queries_train // way, seed))
     return samplers
 
 
 def evaluation_sampler(catalog: Catalog, protocol: Protocol, episodes: EpisodeSettings, seed: int) -> EpisodeSampler:
-    """Episodes as evaluation draws them from a split.
-
-    Raises:
-        EpisodeError: too few classes, or too few clips in a class.
-    """
-    e = episodes
-    return EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_eval, seed)
+    """Episodes as evaluation draws them from a split."""
+    return EpisodeSampler(catalog, protocol, episodes.way, episodes.shot, episodes.queries_eval, seed)
 
 
 class _Rows(NamedTuple):

@@ -25,11 +25,8 @@ from torch.autograd.function import once_differentiable
 
 from tmal_core.errors import DataError, SettingsError
 
-# Rows and columns of one block, counted within a residue. Measured at (1, 256, 48, 64) on 2 cores: 8 rows are no
-# faster and need twice the buffer, 1 row makes the products too thin.
-BLOCK_ROWS = 4
-BLOCK_COLUMNS = 32
-
+# Of one block, counted within a residue: 8 rows are no faster, 1 row makes the products too thin.
+BLOCK_ROWS, BLOCK_COLUMNS = 4, 32
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -37,8 +34,7 @@ def correlation(first: Tensor, second: Tensor, max_displacement: int = 20, strid
     """Mean over channels of the products of `first` with displaced copies of `second`.
 
     Args:
-        first: (B, C, H, W) features, floating point.
-        second: features of the same shape, dtype and device.
+        first, second: (B, C, H, W) floating-point features of the same shape, dtype and device.
         max_displacement: largest displacement in pixels along each axis; what is no multiple of `stride` is not used.
         stride: step between displacements, in pixels.
 

@@ -8,10 +8,8 @@ written by one program and sums run in a fixed order, so results are determinist
 The gradient for `first` sums band x second over the row displacements; the gradient for `second` is the same with the
 displacements' sign turned, so one kernel does both.
 
-float32 products are float32 throughout unless `torch.backends.cuda.matmul.allow_tf32` is set. Tested with Triton's
-interpreter on CPU, and compiled (not run) for compute capability 8.0 and 9.0.
-
-Channels and radius are compile-time constants: the interpreter takes loop bounds of no other kind from NumPy 2.4 on.
+float32 products are float32 throughout unless `torch.backends.cuda.matmul.allow_tf32` is set. Channels and radius are
+compile-time constants: the interpreter takes loop bounds of no other kind from NumPy 2.4 on.
 """
 
 from __future__ import annotations

@@ -132,18 +132,16 @@ class _Videos(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Outcome | _Decoded:
-        item = self._prepare(self.rows[index])
-        return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
-
-    def _prepare(self, row: dict[str, Any]) -> Outcome | _Decoded:
+        row = self.rows[index]
         meta = replace(self.origin, source_hash=row["sha256"])
         state = self.store.state(row["video"], meta)
         if state == "ok":
             return Outcome(row["video"], "kept")
         try:
-            return self._decode(row, state, meta)
+            item = self._decode(row, state, meta)
         except DataError as error:
             return _broken(row["video"], self.store, error)
+        return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
 
     def _decode(self, row: dict[str, Any], state: State, meta: FlowMeta) -> _Decoded:
         path, num_frames = self.root / row["path"], row["num_frames"]

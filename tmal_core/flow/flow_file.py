@@ -1,9 +1,8 @@
 """The bytes of one flow file: int8 fields at half resolution, each with a checksum of its own.
 
-Samples are means over 2 x 2 pixels, so a file can be cropped, resized and flipped with the frames later. Vectors are
-measured in pixels of the frame that the flow was estimated on, not of the half-resolution samples: int8 steps of
-20 / 127 px, so a component is off by 0.08 px at most and a vector by 0.06 px on average. Components beyond +-20 px are
-cut, and their share is recorded.
+Samples are means over 2 x 2 pixels. Vectors are measured in pixels of the frame that the flow was estimated on, not of
+the samples, in int8 steps of 20 / 127 px: a component is off by 0.08 px at most and a vector by 0.06 px on average.
+Components beyond +-20 px are cut, and their share is recorded.
 
 The container is safetensors: int8 `flow` (N, 2, h, w), or uint8 `png` with int64 `offsets` (N + 1,) where fields are
 PNGs (exact, several times smaller, slower); beside them int64 `positions` (N,) and `checks` (N,), the CRC-32 of each
@@ -61,33 +60,26 @@ def quantise(batches: Iterable[np.ndarray]) -> Quantised:
     Raises:
         BadFlow: the batches differ in form, there is none, or a value is not finite.
     """
-    parts, clipped, size = [], 0, None
+    parts, clipped = [], 0
+    size: tuple[int, ...] | None = None
     for flow_px in batches:
         if flow_px.ndim != 4 or flow_px.shape[1] != 2 or (size or flow_px.shape[2:]) != flow_px.shape[2:]:
             raise BadFlow(f"{flow_px.shape}, where (n, 2, H, W) of one size is due")
         if not np.isfinite(flow_px.sum()):
             raise BadFlow("nan or inf")
         size = flow_px.shape[2:]
-        steps, over = _quantise(flow_px)
-        parts.append(steps)
-        clipped += over
+        half = np.empty((len(flow_px), 2, *half_size(*size)), dtype=np.float32)
+        for source, target in zip(flow_px.reshape(-1, *size), half.reshape(-1, *half.shape[2:]), strict=True):
+            # Exact means over areas: OpenCV's is several times faster than a pooling layer, and takes odd sides.
+            cv2.resize(source, (half.shape[3], half.shape[2]), dst=target, interpolation=cv2.INTER_AREA)
+        half *= 1 / STEP_PX
+        np.rint(half, out=half)
+        clipped += int(np.count_nonzero(np.abs(half) > 127))
+        parts.append(np.clip(half, -127, 127, out=half).astype(np.int8))
     if size is None:
         raise BadFlow("no flow at all")
     steps = np.concatenate(parts)
     return Quantised(steps, (int(size[0]), int(size[1])), round(100 * clipped / max(steps.size, 1), 4))
-
-
-def _quantise(flow_px: np.ndarray) -> tuple[np.ndarray, int]:
-    num, _, height, width = flow_px.shape
-    half = np.empty((num, 2, *half_size(height, width)), dtype=np.float32)
-    for source, target in zip(flow_px.reshape(-1, height, width), half.reshape(-1, *half.shape[2:]), strict=True):
-        # Exact means over areas: OpenCV's is several times faster than a pooling layer, and takes odd sides.
-        cv2.resize(source, (half.shape[3], half.shape[2]), dst=target, interpolation=cv2.INTER_AREA)
-    half *= 1 / STEP_PX
-    np.rint(half, out=half)
-    clipped = int(np.count_nonzero(np.abs(half) > 127))
-    np.clip(half, -127, 127, out=half)
-    return half.astype(np.int8), clipped
 
 
 def half_size(height: int, width: int) -> tuple[int, int]:

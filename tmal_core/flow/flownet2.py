@@ -12,8 +12,8 @@ the warping, and the flow is cropped back. The mean per channel over both images
 the images as given: padding does not shift it. The reference crops or resizes instead, so at multiples of 64 both
 compute the same and elsewhere there is nothing to compare.
 
-Made for inference: only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision,
-while normalisation, warping and the flow that is handed on stay in float32.
+Only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision, while normalisation,
+warping and the flow that is handed on stay in float32.
 """
 
 from __future__ import annotations
@@ -191,8 +191,7 @@ def _wrong_network(path: Path | str, variant: str, state: dict[str, Tensor]) -> 
     for other in VARIANTS:
         if shapes[other] == found:
             return WeightsError(expected, f"{path} of variant {other}", f'Load it as "{other}" or give another file.')
-    differing = sorted(name for name in {*found, *shapes[variant]} if found.get(name) != shapes[variant].get(name))
-    name = differing[0]
+    name, *more = sorted(name for name in {*found, *shapes[variant]} if found.get(name) != shapes[variant].get(name))
     shape, wanted = (tuple(each[name]) if name in each else "none" for each in (found, shapes[variant]))
-    got = f"{path}, where {len(differing)} parameters differ ({name}: {shape} instead of {wanted})"
+    got = f"{path}, where {1 + len(more)} parameters differ ({name}: {shape} instead of {wanted})"
     return WeightsError(expected, got, "Replace it by the official checkpoint.")

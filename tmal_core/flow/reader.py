@@ -18,13 +18,7 @@ from tmal_core.flow.store import FlowStore, StoredFlow
 
 
 class FlowReader:
-    """Reads the flow of a catalogue's videos. Holds no open file, so any worker may use it.
-
-    Args:
-        catalog: the videos.
-        store: where `tmal flow` put their flow.
-        estimator: whose flow it is to be.
-    """
+    """Reads one estimator's flow of a catalogue's videos from a store. Holds no open file: any worker may use it."""
 
     def __init__(self, catalog: Catalog, store: FlowStore, estimator: str) -> None:
         self.store, self.estimator = store, estimator

@@ -142,7 +142,7 @@ class FlowStore:
 
 
 def flow_store(data_folder: Path, flow: FlowSettings) -> FlowStore:
-    """The store of a data set and an estimator: `<data folder>/flow/<estimator>`."""
+    """The store of a data set and an estimator."""
     return FlowStore(data_folder / "flow" / flow.estimator, compact=flow.compact)
 
 

@@ -31,11 +31,8 @@ _CANVAS = SIDE + 2 * _MARGIN
 
 def files(action: ActionClass) -> dict[str, int]:
     """Number of frames by role of the files that `render` gives for a class, without rendering them."""
-    if action.family == "order":
-        return {"forward": FRAMES, "backward": FRAMES}
-    if action.family == "semantic":
-        return {"support": FRAMES // 2, "query": FRAMES}
-    return {"both": FRAMES}
+    several = {"order": {"forward": FRAMES, "backward": FRAMES}, "semantic": {"support": FRAMES // 2, "query": FRAMES}}
+    return several.get(action.family, {"both": FRAMES})
 
 
 def render(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,10 +1,8 @@
 """Writing the diagnostic data set: mp4 files and their catalogue, in parallel, once, resumable.
 
-Each frame is compressed alone at a constant quantiser (H.264, all-intra), so the picture of a frame does not
-depend on its neighbours: reversing the frames of a clip reverses its decoded frames to the bit.
-
-A file is written under a temporary name and renamed; the catalogue comes last. Killed and started again, generation
-goes on where it stopped and ends with the same files.
+Each frame is compressed alone at a constant quantiser (H.264, all-intra), so reversing the frames of a clip reverses
+its decoded frames to the bit. The catalogue comes last: killed and started again, generation goes on where it stopped
+and ends with the same files.
 """
 
 from __future__ import annotations

@@ -56,13 +56,11 @@ class Steady:
         return step**t, complex(*self.shift_px) * sum(step**k for k in range(t))
 
     def to_texture(self, t: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         factor, summand = self._at(t)
         z = (x + 1j * y - _MIDDLE - summand) / factor + _MIDDLE
         return z.real, z.imag
 
     def to_frame(self, t: int, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         factor, summand = self._at(t)
         z = (u + 1j * v - _MIDDLE) * factor + summand + _MIDDLE
         return z.real, z.imag
@@ -80,12 +78,10 @@ class Waves:
         return swing * np.sin(2 * np.pi * across / self.length_px + phase)
 
     def to_texture(self, t: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         v = y - self._slide(t, x, 1.0)
         return x - self._slide(t, v, 0.0), v
 
     def to_frame(self, t: int, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         x = u + self._slide(t, v, 0.0)
         return x, v + self._slide(t, x, 1.0)
 

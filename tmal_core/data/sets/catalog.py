@@ -1,8 +1,7 @@
 """The catalogue: one row per video file, kept as `catalog.parquet` in the data folder; everything else reads it.
 
-A catalogue is written last and atomically, so where it exists the data set was prepared to the end. The videos lie in
-the data folder or in another one that the file's metadata names; there too stands how many videos were listed, so that
-results can say how many of them are lost.
+A catalogue is written last and atomically, so where it exists the data set was prepared to the end. Its metadata names
+the folder of the videos, where that is not the data folder, and how many videos were listed: some may be lost.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Names of the classes of a data set: what its text encoder reads.
 
-Lists say only "class 8 of train". Names come, in this order, from `class_names.json` or CLIP-FSAR's own YAML files
-beside the lists (`TRAIN.CLASS_NAME` and `TEST.CLASS_NAME`, by id), from Something-Something's label files (the template
-of each video), or from the folders that the lists name. Where two of them speak they are compared. Classes that nobody
-names are called `unnamed val 3`: everything works on them but methods that read class names.
+Names come, in this order, from `class_names.json` or CLIP-FSAR's own YAML files beside the lists (`TRAIN.CLASS_NAME`
+and `TEST.CLASS_NAME`, by id), from Something-Something's label files (the template of each video), or from the folders
+that the lists name. Where two of them speak they are compared. Classes that nobody names are `unnamed val 3`.
 """
 
 from __future__ import annotations

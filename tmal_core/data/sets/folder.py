@@ -2,15 +2,14 @@
 
 Files are found by their name without suffix, so `78687.webm` serves a list that says `78687.mp4`, wherever below the
 folder it lies. Where several files bear the name, the one whose folders agree best with the listed path is taken; a
-file in the folder of another class never is. The walk reads directories only: no file is opened or asked for its size.
-
-Links are followed to files inside the folder. Links that lead out of it are refused and named; links to folders are not
-walked into: inside they show what is seen anyway, and loops end there.
+file in the folder of another class never is. The walk reads directories only. Links are followed to files inside the
+folder; links that lead out of it are refused and named, and those to folders are not walked into.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
             path = f"{below}{entry.name}"
             if entry.name.startswith(".") or (not below and entry.name in leave_out):
                 continue
-            if not entry.name.isascii() and not _is_utf8(entry.name):
+            if re.search("[\ud800-\udfff]", entry.name):  # how Python reads bytes that are no UTF-8
                 found.refused[repr(path)] = "the name is not UTF-8"
             elif entry.is_symlink():
                 _add_link(found, path)
@@ -163,13 +162,4 @@ def _suffix(name: str) -> str:
 
 def _key(name: str) -> str:
     """What names are compared by; macOS keeps accents as characters of their own."""
-    key = stem(name)
-    return key if key.isascii() else unicodedata.normalize("NFC", key)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return unicodedata.normalize("NFC", stem(name))

@@ -98,11 +98,7 @@ def read_clip_fsar_list(path: str | Path, split: str) -> pd.DataFrame:
 
 
 def join_lists(lists: Mapping[str, pd.DataFrame], names: Mapping[str, list[str]]) -> pd.DataFrame:
-    """The table of a data set from its lists and the names of their classes.
-
-    Args:
-        lists: split -> what `read_clip_fsar_list` gave; a data set may lack a split.
-        names: split -> class names by id.
+    """The table of a data set from its lists and the names of their classes by id; it may lack a split.
 
     Raises:
         DataError: a video or a class stands in two splits.

@@ -1,8 +1,6 @@
 """Your own videos as a data set: a folder with one subfolder per class, its classes dealt out to the three splits.
 
-The three numbers of a split, as in 64/12/24, are numbers of classes where they add up to the number of class folders,
-and percentages of the classes where they add up to 100. Which classes go where is drawn by the seed; the same folders,
-numbers and seed give the same split.
+Which classes go where is drawn by the seed; the same folders, numbers and seed give the same split.
 """
 
 from __future__ import annotations

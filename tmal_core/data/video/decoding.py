@@ -10,9 +10,8 @@
     opened in each call, 8 or 32 of 48 and 8 of 300 frames; h264 at key frame intervals 1, 12, 250 and VP8).
 
 The first call on a file decodes it once from end to end and remembers what decodes (a survey, about 3 KB; the newest
-16,384 per process); later calls seek, and the fractions above are theirs. The first one costs about as much as decord
-with long key frame intervals and more with short ones: 8 of 300 frames of 320x240, all of them key frames, take 260 ms
-of CPU at first and 12 ms later. A survey is plain data and may cross a fork. Files are open within a call only.
+16,384 per process); later calls seek, and the fractions above are theirs: 8 of 300 frames of 320x240, all of them key
+frames, take 260 ms of CPU at first and 12 ms later. Files are open within a call only.
 """
 
 from __future__ import annotations
@@ -107,9 +106,8 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
     if decoder == "decord" and importlib.util.find_spec("decord") is None:
         remedy = "Set data.decoder to auto: it is exact for every file. decord has wheels for x86_64 only."
         raise SettingsError("the library decord, for data.decoder: decord", "none installed", remedy)
-    key = _identity(path)
+    key, images = _identity(path), None
     survey = _surveys.get(key)
-    images: dict[int, np.ndarray] | None = None
     if survey is None:
         wanted = () if decoder == "decord" else range(sys.maxsize) if positions is None else set(positions)
         survey, images = survey_video(path, wanted)
@@ -123,10 +121,8 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
         got = f"{path} ({num_frames} frames decode{lost}: positions 0 to {num_frames - 1})"
         raise DataError(f"a video with a frame at position {positions[-1]}", got, "Build the catalogue anew.")
     if decoder == "decord":
-        images = decord_reader.read_positions(path, survey, positions)
-    elif images is None:
-        images = pyav_reader.read_positions(path, survey, positions)
-    return survey, images
+        return survey, decord_reader.read_positions(path, survey, positions)
+    return survey, pyav_reader.read_positions(path, survey, positions) if images is None else images
 
 
 def _identity(path: Path) -> tuple[str, int, int]:

@@ -1,8 +1,7 @@
 """decord in a process of its own: a file that brings it down ends that process, and not the one that asked.
 
-Where memory runs out inside decord it ends the whole process (`std::bad_alloc`, `abort`): one of 120,000 mutated videos
-made it do so, and none made PyAV. The process starts with the first question and answers all later ones; it ends with
-the one that asks. A forked worker starts its own.
+One of 120,000 mutated videos made decord end the whole process (`std::bad_alloc`), and none made PyAV. The process
+starts with the first question and ends with the one that asks; a forked worker starts its own.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ A file is read for its hash and decoded once from end to end (`video.probe`); wh
 journal in the data folder, one JSON line per file. A pass that was killed goes on from there, and a file whose size or
 time of change differs from the journal's is read again. Failures are tried again.
 
-A decoder that crashes takes its process with it. The files it may have been reading are then examined one by one, each
-in a process of its own, so that one of them is named and the rest go on.
+A decoder that crashes takes its process with it. The files it may have been reading are then examined each in a process
+of its own, so that one of them is named and the rest go on.
 """
 
 from __future__ import annotations
@@ -113,11 +113,11 @@ def examine(videos: Path, path: str, decoder: str = "auto") -> Examined:
         return Examined(path, reason=reason[1:-1] if reason.startswith("(") and reason.endswith(")") else reason)
     except OSError as error:
         return Examined(path, reason=error.strerror or str(error))
-    size, mtime_ns = before.st_size, before.st_mtime_ns
-    if (size, mtime_ns) != (after.st_size, after.st_mtime_ns):
+    state = before.st_size, before.st_mtime_ns
+    if state != (after.st_size, after.st_mtime_ns):
         return Examined(path, reason="it changed while it was read")
     frames = info.num_frames, info.lost_frames, info.fps, info.height, info.width, info.codec
-    return Examined(path, size, mtime_ns, *frames, sha256)
+    return Examined(path, *state, *frames, sha256)
 
 
 def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: int) -> Iterator[Examined]:

@@ -1,9 +1,8 @@
 """Exact frames with PyAV: seek where the survey proves it exact, else decode through and count.
 
-With a survey of the file (see `video_survey`) a wanted position has a known time stamp. The reader seeks to the key
-frame before it, decodes on, and takes a frame only if its time stamp is the wanted one; on the way the decoder may skip
-frames that no other frame refers to. Where time stamps cannot be trusted (AVI, MPEG streams, none, repeated ones, a
-damaged file), or a seek does not deliver what it should, the file is decoded from its start and frames are counted.
+With a survey of the file a wanted position has a known time stamp. The reader seeks to the key frame before it, decodes
+on, and takes a frame only if its time stamp is the wanted one. Where time stamps cannot be trusted (AVI, MPEG streams,
+a damaged file), or a seek does not deliver what it should, the file is decoded from its start and frames are counted.
 """
 
 from __future__ import annotations

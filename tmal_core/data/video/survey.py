@@ -4,11 +4,9 @@ A position is the index of a frame in presentation order, counted over the frame
 frame counts and time stamps that the file does not keep (cut downloads, AVI with B-frames, edit lists), so a position
 is never computed from a time: the survey decodes every frame once and writes down the time stamp each one really has.
 
-A frame decodes when the decoder delivers it without flagging it as corrupt. Frames after a damaged one that the decoder
-delivers without complaint are used, as a player would show them.
-
-Everything runs on one thread: for small frames FFmpeg's own threads cost more than the decoding (48 frames of 80x80:
-2.7 ms on one thread, 20 ms with PyAV's defaults and their conversion), and a data loader has its workers.
+A frame decodes when the decoder delivers it without flagging it as corrupt. Everything runs on one thread: for small
+frames FFmpeg's own threads cost more than the decoding (48 frames of 80x80: 2.7 ms on one thread, 20 ms with PyAV's
+defaults and their conversion), and a data loader has its workers.
 
 Letters: F frames that decode, H, W pixels after rotation.
 """
@@ -34,7 +32,6 @@ MAX_PIXELS = 8192 * 8192  # of the largest frame that is decoded: 8K has half of
 
 # Demuxers that turn text, playlists or stills into "video": a file list with such an entry is wrong.
 _NOT_VIDEO = {"tty", "concat", "concatf", "hls", "dash", "image2", "image2pipe", "bin", "xbin", "idf", "adf"}
-
 # Containers whose time stamps are those of the frames; AVI and MPEG streams carry decoding order or nothing.
 _TIMED = {"mov", "mp4", "matroska", "webm"}
 
@@ -91,14 +88,13 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.vid
         DataError: the path is missing, a folder, unreadable, empty, holds no video stream, or frames over MAX_PIXELS.
     """
     expected, limit = "a video with at least one frame", {"max_pixels": str(MAX_PIXELS)}
-    # os.path's tells no error, and opening a pipe would wait for somebody to write into it.
-    if not os.path.isfile(path) or _has_endless_info(path):  # noqa: PTH113
-        raise DataError(expected, f"{path} ({_reason(path, 'a damaged AVI header')})", REMEDY)
+    if fault := _fault(path):
+        raise DataError(expected, f"{path} ({fault})", REMEDY)
     try:
         # The prefix keeps FFmpeg from reading "clip:1.mp4" as a protocol.
         container = av.open(f"file:{path}", options=limit, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
-        raise DataError(expected, f"{path} ({_reason(path, error)})", REMEDY) from None
+        raise DataError(expected, f"{path} ({error.strerror or error})", REMEDY) from None
     with container:
         name = container.format.name
         if name in _NOT_VIDEO or name.endswith("_pipe"):
@@ -261,19 +257,16 @@ def _has_endless_info(path: Path) -> bool:
 
     FFmpeg believes it, and sets aside and fills up to 2 GB for one of them: 5 s for a file of 10 KB.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
-    except OSError:
-        return False  # opening it as a video will say what is wrong
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
     size, kind = start.find(b"INFO") - 4, start.find(b"INFO") - 8
     if not start.startswith(b"RIFF") or kind < 0 or start[kind:size] != b"LIST":
         return False
     return int.from_bytes(start[size : size + 4], "little") > path.stat().st_size
 
 
-def _reason(path: Path, error: Exception | str) -> str:
-    """Why a path could not be opened, in words that name the commonest causes."""
+def _fault(path: Path) -> str:
+    """Why a path is not opened; "" where it may be: opening a pipe would wait for somebody to write into it."""
     try:
         if path.is_dir():
             return "a folder"
@@ -285,6 +278,6 @@ def _reason(path: Path, error: Exception | str) -> str:
             return "not a regular file"
         if path.stat().st_size == 0:
             return "empty file"
-    except OSError as refusal:
-        error = refusal
-    return getattr(error, "strerror", None) or str(error)
+        return "a damaged AVI header" if _has_endless_info(path) else ""
+    except OSError as refusal:  # a folder on the way may not be entered, the file not be read
+        return refusal.strerror or str(refusal)

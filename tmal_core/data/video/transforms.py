@@ -2,8 +2,7 @@
 
 Frames are resized (short side, bicubic with antialiasing), cropped and normalised as CLIP's own pipeline does, but in
 one batched call on uint8: within 1-2 grey levels of open_clip's PIL pipeline and several times faster. Flow goes
-through the same plan: the crop window, the scale and the flip act on both alike, vectors are scaled with the frame and
-a flip negates dx.
+through the same plan: vectors are scaled with the frame, and a flip negates dx.
 
 Letters: T frames, H, W pixels of the decoded frame, h, w samples of a flow field over the same frame.
 """
