@@ -238,14 +238,14 @@ def test_reports_of_shards_are_joined_and_replaced(videos, tmp_path, monkeypatch
     assert sorted(listed()) == ["clip1", "clip2"] and len(list(tmp_path.glob("*.csv"))) == 4
     # While a shard works, its last report must not pass for this run's when another one joins them.
     seen = []
-    items = extract_module._items
+    loader = extract_module.Loader
 
-    def look(*arguments):
+    def look(*arguments, **options):
         seen.append((tmp_path / "flow_report.0of3.csv").exists())
-        return items(*arguments)
+        return loader(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(extract_module, "_items", look)
+        patched.setattr(extract_module, "Loader", look)
         extract(videos[1][:4], root, store, rank=0, world_size=3, **run)
     assert seen == [False] and (tmp_path / "flow_report.0of3.csv").exists()
     extract(videos[1][:4], root, store, **run)

@@ -36,8 +36,8 @@ def texts(figure):
 
 
 def test_normalised_frames_come_back():
-    clip = frames(2, 16)
-    assert np.array_equal(as_pictures(ClipTransform(16, 16).evaluate(clip)), clip)
+    clip, transform = frames(2, 16), ClipTransform(16, 16)
+    assert np.array_equal(as_pictures(transform.apply_frames(clip, transform.plan(16, 16))), clip)
     assert as_pictures(torch.full((3, 4, 4), 99.0)).max() == 255  # out of range is cut, not wrapped
 
 

@@ -5,6 +5,7 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -27,14 +28,10 @@ from tmal_core.runtime.seeding import generator
 
 
 class Clip(NamedTuple):
-    """What a model reads of a video.
+    """What a model reads of a video."""
 
-    Frames (T, 3, C, C) float32, normalised; where flow is read, flow (T, 2, C, C) float32 in pixels of the crop, from
-    each frame to the next native one.
-    """
-
-    frames: Tensor
-    flow_px: Tensor | None = None
+    frames: Tensor  # (T, 3, C, C) float32, normalised
+    flow_px: Tensor | None = None  # (T, 2, C, C) float32 in pixels of the crop, from each frame to the next native one
 
 
 class FlowSource(Protocol):
@@ -50,8 +47,7 @@ class ClipReader:
     """Reads the clips of a catalogue. Holds no open file, so any worker may use it.
 
     Args:
-        catalog: the videos.
-        sampling: which frames of them, cropped how.
+        sampling: which frames of the videos, cropped how.
         decoder: as for `read_frames`.
         cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
         flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
@@ -72,9 +68,9 @@ class ClipReader:
     ) -> None:
         self.catalog, self.sampling, self.decoder = catalog, sampling, decoder
         self.views, self.seed = views, seed
-        self._cache: dict[int, _Decoded] | None = {} if cache else None
-        self._test_cache: dict[tuple[int, int], _Decoded] | None = {} if cache else None
-        self._flow = flow
+        self._cache, self._flow = cache, flow
+        self._grids: dict[int, _Decoded] = {}
+        self._views: dict[tuple[int, int], _Decoded] = {}  # by row and view
         self._unchanged: dict[int, tuple[int, int]] = {}
         self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
 
@@ -103,39 +99,33 @@ class ClipReader:
             DataError: the file cannot be read, or is another one than when the data set was prepared.
         """
         path = self.catalog.file(row)
-        self._require_unchanged(row, path)
+        with suppress(OSError):  # reading it as a video says what is wrong
+            self._require_unchanged(row, path)
         return read_frames(path, positions, self.decoder)
 
     def _require_unchanged(self, row: int, path: Path) -> None:
         """Each state of a file (size, time of change) is hashed once: about a hundredth of what decoding it takes."""
-        try:
-            stat = path.stat()
-            state = stat.st_size, stat.st_mtime_ns
-            if self._unchanged.get(row) == state:
-                return
-            found = file_sha256(path)
-        except OSError:
-            return  # reading it as a video says what is wrong
-        wanted = self.catalog.table["sha256"].iat[row]
-        if found != wanted:
-            remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
-            raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
-        self._unchanged[row] = state
+        stat = path.stat()
+        state = stat.st_size, stat.st_mtime_ns
+        if self._unchanged.get(row) != state:
+            found, wanted = file_sha256(path), self.catalog.table["sha256"].iat[row]
+            if found != wanted:
+                remedy = "It changed after the data set was prepared: put it back, or prepare the data set again."
+                raise DataError(f"{path} with sha256 {wanted[:12]}...", f"{found[:12]}...", remedy)
+            self._unchanged[row] = state
 
     def evaluate(self, row: int, view: int = 0) -> Clip:
         """One view of a video, centre crop. The same every time."""
-        if self._test_cache is None:
-            return self._cropped(self._read(row, self.test_positions(row, view)), None)
-        if (row, view) not in self._test_cache:
-            self._test_cache[row, view] = self._read(row, self.test_positions(row, view))
-        return self._cropped(self._test_cache[row, view], None)
+        decoded = self._views.get((row, view)) or self._read(row, self.test_positions(row, view))
+        if self._cache:
+            self._views[row, view] = decoded
+        return self._cropped(decoded, None)
 
     def train(self, row: int, rng: np.random.Generator) -> Clip:
         """A random position in each segment, one random crop."""
         s = self.sampling
         positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
-        decoded = self._read(row, positions) if self._cache is None else self._cached(row, positions)
-        return self._cropped(decoded, rng)
+        return self._cropped(self._cached(row, positions) if self._cache else self._read(row, positions), rng)
 
     def _read(self, row: int, positions: np.ndarray) -> _Decoded:
         frames = self.frames(row, positions)
@@ -146,16 +136,17 @@ class ClipReader:
 
     def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
         grid = np.unique(grid_positions(self._num_frames(row), self.sampling.grid))
-        if row not in self._cache:
+        if row not in self._grids:
             whole = self._read(row, grid)
             # Stored flow comes from eight bits a component: half precision loses nothing that was there.
             flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
-            self._cache[row] = replace(whole, flow_px=flow)
-        whole, at = self._cache[row], np.searchsorted(grid, positions)
-        return replace(whole, frames=whole.frames[at], flow_px=None if whole.flow_px is None else whole.flow_px[at])
+            self._grids[row] = whole._replace(flow_px=flow)
+        (frames, flow, size), at = self._grids[row], np.searchsorted(grid, positions)
+        return _Decoded(frames[at], None if flow is None else flow[at], size)
 
     def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None) -> Clip:
-        plan = self.transform.plan(*decoded.frames.shape[1:3], rng)
+        height, width = decoded.frames.shape[1:3]
+        plan = self.transform.plan(height, width, rng)
         frames = self.transform.apply_frames(decoded.frames, plan)
         if decoded.flow_px is None:
             return Clip(frames)
@@ -165,8 +156,7 @@ class ClipReader:
         return int(self.catalog.table["num_frames"].iat[row])
 
 
-@dataclass(frozen=True)
-class _Decoded:
+class _Decoded(NamedTuple):
     """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in."""
 
     frames: np.ndarray
@@ -176,29 +166,17 @@ class _Decoded:
 
 @dataclass(frozen=True)
 class EpisodeClips:
-    """The clips of one training episode, support first, each part class by class; n = N * (K + Q) in all.
+    """The clips of one training episode, support first, each part class by class; n = N * (K + Q) in all."""
 
-    Attributes:
-        protocol: name of the kind of episode.
-        num_support: N * K.
-        frames: (n, T, 3, C, C).
-        flow_px: (n, T, 2, C, C), or None where the model reads no flow.
-        labels: (n,) int64 in 0..N-1.
-        classes: (N,) int64, the classes' numbers among all classes of the split.
-        bases: (n,) int64; versions of one base (a clip and its reversal) bear the same number.
-        named: (n,) bool, whether a clip shows all that its class's name says (a support-only file may not).
-        exchangeable: whether a query clip could be a support clip as well.
-    """
-
-    protocol: str
-    num_support: int
-    frames: Tensor
-    flow_px: Tensor | None
-    labels: Tensor
-    classes: Tensor
-    bases: Tensor
-    named: Tensor
-    exchangeable: bool
+    protocol: str  # name of the kind of episode
+    num_support: int  # N * K
+    frames: Tensor  # (n, T, 3, C, C)
+    flow_px: Tensor | None  # (n, T, 2, C, C), or None where the model reads no flow
+    labels: Tensor  # (n,) int64 in 0..N-1
+    classes: Tensor  # (N,) int64, the classes' numbers among all classes of the split
+    bases: Tensor  # (n,) int64; versions of one base (a clip and its reversal) bear the same number
+    named: Tensor  # (n,) bool, whether a clip shows all that its class's name says (a support-only file may not)
+    exchangeable: bool  # whether a query clip could be a support clip as well
 
     def pin_memory(self) -> EpisodeClips:
         """A copy whose clips the GPU can fetch by itself; the loader calls this."""
@@ -212,8 +190,7 @@ class TrainingEpisodes(Dataset):
     def __init__(self, reader: ClipReader, samplers: list[EpisodeSampler], num_episodes: int, seed: int) -> None:
         self.reader, self.samplers, self.num_episodes, self.seed = reader, samplers, num_episodes, seed
         table = reader.catalog.table
-        self.class_names = sorted(table["class_name"].unique())
-        """All classes of the split; `EpisodeClips.classes` counts them."""
+        self.class_names = sorted(table["class_name"].unique())  # of the split; `EpisodeClips.classes` counts them
         self._class_numbers = {name: number for number, name in enumerate(self.class_names)}
         self._bases = np.unique(table["base"].to_numpy(str), return_inverse=True)[1]
         self._role = table["role"].to_numpy(str)
@@ -224,13 +201,14 @@ class TrainingEpisodes(Dataset):
     def __getitem__(self, index: int) -> EpisodeClips:
         sampler = self.samplers[index % len(self.samplers)]
         episode = sampler[index]
+        parts = {"support": episode.support, "query": episode.query}
         clips = [
             self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
-            for part, rows in (("support", episode.support), ("query", episode.query))
+            for part, rows in parts.items()
             for slot, row in enumerate(rows.flat)
         ]
-        rows = np.concatenate([episode.support.ravel(), episode.query.ravel()])
-        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in (episode.support, episode.query)]
+        rows = np.concatenate([part.ravel() for part in parts.values()])
+        labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in parts.values()]
         return EpisodeClips(
             protocol=sampler.protocol.name,
             num_support=episode.support.size,
@@ -260,29 +238,29 @@ class _Evaluated(Dataset):
 def training_loader(dataset: TrainingEpisodes, num_workers: int, start: int = 0, device: str = "cpu") -> Loader:
     """Episodes one by one from `start`, decoded ahead by the workers; in pinned memory where they go to a GPU."""
     order = range(start, len(dataset))
-    pin = device == "cuda"
-    return Loader(dataset, num_workers, batch_size=None, sampler=order, pin_memory=pin, **_ahead(num_workers))
+    return Loader(dataset, num_workers, batch_size=None, sampler=order, **_options(num_workers, device))
 
 
 def evaluation_loader(
     reader: ClipReader, rows: np.ndarray, batch_size: int, num_workers: int, device: str = "cpu"
 ) -> Loader:
     """Batches of the catalogue's rows, in their order and view by view: clips with one more dimension in front."""
-    dataset, pin = _Evaluated(reader, rows), device == "cuda"
-    ahead = _ahead(num_workers)
-    return Loader(dataset, num_workers, batch_size=batch_size, collate_fn=_batch, pin_memory=pin, **ahead)
+    options = {"batch_size": batch_size, "collate_fn": _batch, **_options(num_workers, device)}
+    return Loader(_Evaluated(reader, rows), num_workers, **options)
 
 
 def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
     """One batch, or the first error among its clips."""
-    return next((clip for clip in clips if isinstance(clip, TmalError)), None) or _stacked(clips)
+    read = [clip for clip in clips if isinstance(clip, Clip)]
+    return _stacked(read) if len(read) == len(clips) else next(clip for clip in clips if not isinstance(clip, Clip))
 
 
 def _stacked(clips: list[Clip]) -> Clip:
-    flows = [clip.flow_px for clip in clips if clip.flow_px is not None]
-    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flows) if flows else None)
+    flow = [clip.flow_px for clip in clips if clip.flow_px is not None]
+    return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flow) if flow else None)
 
 
-def _ahead(num_workers: int) -> dict[str, object]:
-    """How far workers read ahead; DataLoader takes no such options without any."""
-    return {"prefetch_factor": 4, "persistent_workers": True} if num_workers else {}
+def _options(num_workers: int, device: str) -> dict[str, Any]:
+    """Pinned memory for a GPU; how far workers read ahead, which DataLoader takes only where there are some."""
+    ahead = {"prefetch_factor": 4, "persistent_workers": True} if num_workers else {}
+    return {"pin_memory": device == "cuda", **ahead}

@@ -1,8 +1,7 @@
 """Episodes: which clips are support and which are queries, as row numbers of a catalogue.
 
-Episode i depends on (seed, i) alone: any worker may draw any episode, in any order.
-
-Letters: N way, K shot, Q queries per class.
+Episode i depends on (seed, i) alone: any worker may draw any episode, in any order. Letters: N way, K shot, Q queries
+per class.
 
 Classes of one group (`Catalog.table["group"]`) are told apart among themselves: such a family's episodes take
 `GROUP_WAY` classes of one group. Where two classes of a group share bases (column `base`: a clip and its reversal
@@ -15,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,17 +29,11 @@ MIXED = "mixed"
 
 @dataclass(frozen=True)
 class Episode:
-    """Rows of the catalogue that the sampler was made with.
+    """Rows of the catalogue that the sampler was made with."""
 
-    Attributes:
-        classes: (N,) names, in the order of the labels 0..N-1.
-        support: (N, K) int64.
-        query: (N, Q) int64.
-    """
-
-    classes: tuple[str, ...]
-    support: np.ndarray
-    query: np.ndarray
+    classes: tuple[str, ...]  # N names, in the order of the labels 0..N-1
+    support: np.ndarray  # (N, K) int64
+    query: np.ndarray  # (N, Q) int64
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,13 @@ class Protocol:
 
 
 def protocols(catalog: Catalog) -> list[Protocol]:
-    """One protocol per family; where there are several, a mixed one over those whose clips may be in any role."""
+    """One protocol per family; where there are several, a mixed one over those whose clips may be in any role.
+
+    >>> import pandas as pd, pathlib
+    >>> table = pd.DataFrame({"family": ["scenes", "order", "order"], "group": ["", "g", "g"], "role": "both"})
+    >>> [(kind.name, kind.grouped) for kind in protocols(Catalog(pathlib.Path("videos"), table))]
+    [('scenes', False), ('order', True), ('mixed', False)]
+    """
     table = catalog.table
     found = [
         Protocol(family, (family,), bool((table.loc[table["family"] == family, "group"] != "").any()))
@@ -73,6 +73,13 @@ class EpisodeSampler:
 
     Raises:
         EpisodeError: the split has too few classes, or a class too few clips.
+
+    >>> import pandas as pd, pathlib
+    >>> table = pd.DataFrame({"class_name": list("aaabbbccc"), "base": list("123456789"), "family": "all"})
+    >>> catalog = Catalog(pathlib.Path("videos"), table.assign(role="both", group=""))
+    >>> sampler = EpisodeSampler(catalog, protocols(catalog)[0], way=2, shot=1, queries=2, seed=0)
+    >>> sampler[17].classes, sampler[17].support.tolist(), sampler[17].query.tolist()
+    (('b', 'c'), [[4], [8]], [[5, 3], [6, 7]])
     """
 
     def __init__(self, catalog: Catalog, protocol: Protocol, way: int, shot: int, queries: int, seed: int) -> None:
@@ -114,13 +121,11 @@ class EpisodeSampler:
         name = self.protocol.name
         largest = max(len(group) for group in self._groups)
         if self.way > largest:
-            got = f"{self.way}-way episodes of '{name}'"
-            raise EpisodeError(
-                f"a way of at most {largest}", got, "Lower episodes.way or use a split with more classes."
-            )
-        # In the worst case all classes that share bases are in the episode; within a group their queries are
+            got, remedy = f"{self.way}-way episodes of '{name}'", "Lower episodes.way or use a split with more classes."
+            raise EpisodeError(f"a way of at most {largest}", got, remedy)
+        # In the worst case all classes that share a base are in the episode; within a group their queries are
         # the versions of the same bases.
-        sharers = min(self.way, self._sharers())
+        sharers = min(self.way, max(Counter(base for rows in self._rows.values() for base in rows).values()))
         spare = sharers * self.shot + self.queries * (1 if self.protocol.grouped else sharers)
         poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._rows[c]))
         if len(self._rows[poorest]) < spare:
@@ -128,40 +133,26 @@ class EpisodeSampler:
             got = f"{len(self._rows[poorest])} of '{poorest}'"
             raise EpisodeError(expected, got, "Lower the shot or the queries, or leave the class out.")
 
-    def _sharers(self) -> int:
-        """The largest number of classes that share one base."""
-        return max(Counter(base for rows in self._rows.values() for base in rows).values())
-
 
 def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) -> list[EpisodeSampler]:
     """One per family of the training split.
 
     Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
-
-    Raises:
-        EpisodeError: too few classes, or too few clips in a class.
     """
     e, samplers = episodes, []
     for protocol in protocols(catalog):
         if protocol.name != MIXED:
             way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
-            queries = e.way * e.queries_train // way
-            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, queries, seed))
+            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, e.way * e.queries_train // way, seed))
     return samplers
 
 
 def evaluation_sampler(catalog: Catalog, protocol: Protocol, episodes: EpisodeSettings, seed: int) -> EpisodeSampler:
-    """Episodes as evaluation draws them from a split.
-
-    Raises:
-        EpisodeError: too few classes, or too few clips in a class.
-    """
-    e = episodes
-    return EpisodeSampler(catalog, protocol, e.way, e.shot, e.queries_eval, seed)
+    """Episodes as evaluation draws them from a split."""
+    return EpisodeSampler(catalog, protocol, episodes.way, episodes.shot, episodes.queries_eval, seed)
 
 
-@dataclass(frozen=True)
-class _Rows:
+class _Rows(NamedTuple):
     """Rows of one base in one class: the same row twice, unless it has a support and a query file."""
 
     support: int

@@ -28,7 +28,7 @@ class _Shard:
     def __call__(self) -> ExtractReport:
         return extract(**self.arguments, rank=self.rank, world_size=self.world_size)
 
-    def checkpoint(self):
+    def checkpoint(self) -> Any:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
@@ -54,7 +54,6 @@ def extract_on_cluster(
         num_shards: jobs; a Slurm job array.
         log_dir: where submitit keeps what the jobs print; seen by all machines, as root and store are.
         parameters: submitit's, such as {"timeout_min": 600, "slurm_partition": "gpu", "gpus_per_node": 1}.
-        progress: show a bar of the jobs; those of the videos go to the jobs' logs.
         options: further arguments of `extract`.
 
     Returns:

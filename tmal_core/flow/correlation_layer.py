@@ -9,15 +9,14 @@ Letters: B batch, C channels, H, W pixels, s stride, r radius in strides, D = (2
 Two versions share one autograd function. CUDA tensors in float32, float16 or bfloat16 go to the Triton kernels of
 `correlation_triton`; everything else comes here. The torch version turns the sum into matrix products: a pixel meets
 only pixels of its own residue (y mod s, x mod s), so within one residue a block of `first` against the rows and
-columns it can reach in `second` is one dense product, of which a band of diagonals is the answer. The band is read
-through a strided view, so nothing is gathered by index. `second` is rearranged once per sample (a copy of its own
-size); all else is one block large, whatever the size of the maps. A loop over displacements instead reads both maps
-(2r + 1)^2 times.
+columns it can reach in `second` is one dense product, of which a band of diagonals, read through a strided view, is
+what is wanted. `second` is rearranged once per sample; all else is one block large, whatever the size of the maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -26,11 +25,8 @@ from torch.autograd.function import once_differentiable
 
 from tmal_core.errors import DataError, SettingsError
 
-# Rows and columns of one block, counted within a residue. Measured at (1, 256, 48, 64) on 2 cores: 8 rows are no
-# faster and need twice the buffer, 1 row makes the products too thin.
-BLOCK_ROWS = 4
-BLOCK_COLUMNS = 32
-
+# Of one block, counted within a residue: 8 rows are no faster, 1 row makes the products too thin.
+BLOCK_ROWS, BLOCK_COLUMNS = 4, 32
 TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -38,8 +34,7 @@ def correlation(first: Tensor, second: Tensor, max_displacement: int = 20, strid
     """Mean over channels of the products of `first` with displaced copies of `second`.
 
     Args:
-        first: (B, C, H, W) features, floating point.
-        second: features of the same shape, dtype and device.
+        first, second: (B, C, H, W) floating-point features of the same shape, dtype and device.
         max_displacement: largest displacement in pixels along each axis; what is no multiple of `stride` is not used.
         stride: step between displacements, in pixels.
 
@@ -49,23 +44,21 @@ def correlation(first: Tensor, second: Tensor, max_displacement: int = 20, strid
     Raises:
         DataError: the two maps differ in shape, dtype or device, are not 4-dimensional or not floating point.
         SettingsError: a negative displacement or a stride below 1.
+
+    >>> features = torch.ones(1, 8, 4, 4)
+    >>> matches = correlation(features, features, max_displacement=2, stride=1)
+    >>> matches.shape, matches[0, 12, 0, 0].item(), matches[0, 0, 0, 0].item()  # in the middle, beyond the border
+    (torch.Size([1, 25, 4, 4]), 1.0, 0.0)
     """
     if stride < 1 or max_displacement < 0:
-        raise SettingsError(
-            "a stride of at least 1 and a displacement of at least 0",
-            f"stride {stride} and max_displacement {max_displacement}",
-            "FlowNet2 uses max_displacement=20, stride=2.",
-        )
+        got, remedy = f"stride {stride} and max_displacement {max_displacement}", "FlowNet2 uses 20 and stride 2."
+        raise SettingsError("a stride of at least 1 and a displacement of at least 0", got, remedy)
     if first.dim() != 4 or not first.is_floating_point():
-        raise DataError(
-            "floating-point features (B, C, H, W)", f"{_describe(first)}", "Add the batch dimension, or call .float()."
-        )
+        remedy = "Add the batch dimension, or call .float()."
+        raise DataError("floating-point features (B, C, H, W)", _describe(first), remedy)
     if (first.shape, first.dtype, first.device) != (second.shape, second.dtype, second.device):
-        raise DataError(
-            f"two feature maps alike ({_describe(first)})",
-            f"{_describe(second)} as the second",
-            "Give both the same shape, dtype and device.",
-        )
+        got, remedy = f"{_describe(second)} as the second", "Give both the same shape, dtype and device."
+        raise DataError(f"two feature maps alike ({_describe(first)})", got, remedy)
     # Autocast would round the products' operands; the dtype of the features already says what is wanted.
     with torch.autocast(first.device.type, enabled=False):
         return _Correlation.apply(first, second, max_displacement // stride, stride)
@@ -93,7 +86,7 @@ class _Correlation(torch.autograd.Function):
         return *ctx.gradients(grad, first, second, ctx.radius, ctx.stride, wanted), None, None
 
 
-def _versions(features: Tensor):
+def _versions(features: Tensor) -> tuple[Callable, Callable]:
     """(forward, gradients) for this tensor's device and dtype."""
     if features.is_cuda and features.dtype in TRITON_DTYPES:
         # Imported here because Triton exists only where CUDA does, and because its interpreter is chosen at import.
@@ -103,25 +96,17 @@ def _versions(features: Tensor):
     return correlate, gradients
 
 
-class Block(NamedTuple):
-    """A block of `first` within one residue, and what it reaches in `second`.
+class _Span(NamedTuple):
+    """A block of `first` along one axis, within one residue, and what it reaches in `second`."""
 
-    `rows`, `columns` index the image; `residue`, `reach_rows`, `reach_columns` index `second` by residue; `into_rows`,
-    `into_columns` say where the reach lies in the padded product's (block + 2r) rows and columns.
-    """
-
-    rows: slice
-    columns: slice
-    size: tuple[int, int]
-    residue: tuple[int, int]
-    reach_rows: slice
-    reach_columns: slice
-    into_rows: slice
-    into_columns: slice
+    positions: slice  # in the image
+    size: int  # number of positions
+    residue: int
+    reach: slice  # in `second` by residue
+    into: slice  # where the reach lies among the padded product's (block + 2r) rows or columns
 
 
-def _axis(length: int, stride: int, radius: int, block: int) -> Iterator[tuple[slice, int, int, slice, slice]]:
-    """Along one axis: (positions in the image, their number, residue, reach by residue, where the reach goes)."""
+def _spans(length: int, stride: int, radius: int, block: int) -> Iterator[_Span]:
     padded = -(-length // stride)
     for residue in range(min(stride, length)):
         count = len(range(residue, length, stride))
@@ -130,15 +115,13 @@ def _axis(length: int, stride: int, radius: int, block: int) -> Iterator[tuple[s
             positions = slice(residue + start * stride, residue + (stop - 1) * stride + 1, stride)
             low, high = max(0, start - radius), min(padded, stop + radius)
             offset = radius - start
-            yield positions, stop - start, residue, slice(low, high), slice(low + offset, high + offset)
+            yield _Span(positions, stop - start, residue, slice(low, high), slice(low + offset, high + offset))
 
 
-def _blocks(height: int, width: int, radius: int, stride: int) -> Iterator[Block]:
-    across = list(_axis(width, stride, radius, BLOCK_COLUMNS))
-    for rows, num_rows, residue_y, reach_rows, into_rows in _axis(height, stride, radius, BLOCK_ROWS):
-        for columns, num_columns, residue_x, reach_columns, into_columns in across:
-            size, residue = (num_rows, num_columns), (residue_y, residue_x)
-            yield Block(rows, columns, size, residue, reach_rows, reach_columns, into_rows, into_columns)
+def _blocks(height: int, width: int, radius: int, stride: int) -> list[tuple[_Span, _Span]]:
+    """Rows and columns of every block."""
+    rows, columns = _spans(height, stride, radius, BLOCK_ROWS), _spans(width, stride, radius, BLOCK_COLUMNS)
+    return list(product(rows, columns))
 
 
 def _padded_product(features: Tensor, radius: int, stride: int) -> Tensor:
@@ -159,18 +142,10 @@ def _by_residue(sample: Tensor, stride: int) -> Tensor:
     """(C, H, W) to (s, s, ceil(H/s), ceil(W/s), C), zeros where H or W is no multiple of s."""
     channels, height, width = sample.shape
     split = sample.new_zeros(stride, stride, -(-height // stride), -(-width // stride), channels)
-    for part, place in _residues(split, sample):
-        part.copy_(place)
+    for y, x in product(range(stride), repeat=2):
+        pixels = sample[:, y::stride, x::stride].permute(1, 2, 0)
+        split[y, x, : pixels.shape[0], : pixels.shape[1]] = pixels
     return split
-
-
-def _residues(split: Tensor, sample: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views (rows, columns, C) of the same pixels in both arrangements, residue by residue."""
-    stride = split.shape[0]
-    for y in range(stride):
-        for x in range(stride):
-            place = sample[:, y::stride, x::stride].permute(1, 2, 0)
-            yield split[y, x, : place.shape[0], : place.shape[1]], place
 
 
 def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor:
@@ -178,21 +153,23 @@ def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor
     batch, channels, height, width = first.shape
     side = 2 * radius + 1
     out = first.new_empty(batch, side, side, height, width)
-    product = _padded_product(first, radius, stride)
+    padded = _padded_product(first, radius, stride)
+    blocks = _blocks(height, width, radius, stride)
     filled = None
     for b in range(batch):
         reached = _by_residue(second[b], stride)
-        for block in _blocks(height, width, radius, stride):
-            pixels = first[b, :, block.rows, block.columns].reshape(channels, -1)
-            reach = reached[block.residue][block.reach_rows, block.reach_columns]
-            dense = (reach.reshape(-1, channels) @ pixels).view(*reach.shape[:2], *block.size)
-            inside = (block.into_rows, block.into_columns, *map(slice, block.size))
+        for rows, columns in blocks:
+            size = (rows.size, columns.size)
+            pixels = first[b, :, rows.positions, columns.positions].reshape(channels, -1)
+            reach = reached[rows.residue, columns.residue, rows.reach, columns.reach]
+            dense = (reach.reshape(-1, channels) @ pixels).view(*reach.shape[:2], *size)
+            inside = (rows.into, columns.into, *map(slice, size))
             if inside != filled:
                 # What the last block filled may lie outside the map for this one.
-                product.zero_()
+                padded.zero_()
                 filled = inside
-            torch.div(dense, channels, out=product[inside])
-            out[b, :, :, block.rows, block.columns] = _band(product, block.size, radius)
+            torch.div(dense, channels, out=padded[inside])
+            out[b, :, :, rows.positions, columns.positions] = _band(padded, size, radius)
     return out.view(batch, side * side, height, width)
 
 
@@ -206,23 +183,24 @@ def gradients(
     grad_first = torch.empty_like(first) if wanted[0] else None
     grad_second = torch.empty_like(second) if wanted[1] else None
     # Outside the band the buffer stays zero, and the band has the same place in every block: one clearing is enough.
-    product = _padded_product(first, radius, stride)
+    padded = _padded_product(first, radius, stride)
+    blocks = _blocks(height, width, radius, stride)
     for b in range(batch):
         reached = _by_residue(second[b], stride)
-        grad_reached = torch.zeros_like(reached) if wanted[1] else None
-        for block in _blocks(height, width, radius, stride):
-            torch.div(grad[b, :, :, block.rows, block.columns], channels, out=_band(product, block.size, radius))
-            inside = product[block.into_rows, block.into_columns, : block.size[0], : block.size[1]]
-            reach = reached[block.residue][block.reach_rows, block.reach_columns]
+        grad_reached = torch.zeros_like(reached)
+        for rows, columns in blocks:
+            size, place = (rows.size, columns.size), (b, slice(None), rows.positions, columns.positions)
+            torch.div(grad[b, :, :, rows.positions, columns.positions], channels, out=_band(padded, size, radius))
+            inside = padded[rows.into, columns.into, : rows.size, : columns.size]
+            where = (rows.residue, columns.residue, rows.reach, columns.reach)
+            reach = reached[where]
             dense = inside.reshape(reach.shape[0] * reach.shape[1], -1)
             if grad_first is not None:
-                pixels = reach.reshape(-1, channels).t() @ dense
-                grad_first[b, :, block.rows, block.columns] = pixels.view(channels, *block.size)
-            if grad_reached is not None:
-                pixels = first[b, :, block.rows, block.columns].reshape(channels, -1)
-                share = (dense @ pixels.t()).view(reach.shape)
-                grad_reached[block.residue][block.reach_rows, block.reach_columns] += share
+                grad_first[place] = (reach.reshape(-1, channels).t() @ dense).view(channels, *size)
+            if grad_second is not None:
+                grad_reached[where] += (dense @ first[place].reshape(channels, -1).t()).view(reach.shape)
         if grad_second is not None:
-            for part, place in _residues(grad_reached, grad_second[b]):
-                place.copy_(part)
+            for y, x in product(range(stride), repeat=2):
+                pixels = grad_second[b, :, y::stride, x::stride]
+                pixels.copy_(grad_reached[y, x, : pixels.shape[1], : pixels.shape[2]].permute(2, 0, 1))
     return grad_first, grad_second

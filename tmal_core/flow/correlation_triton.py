@@ -8,11 +8,8 @@ written by one program and sums run in a fixed order, so results are determinist
 The gradient for `first` sums band x second over the row displacements; the gradient for `second` is the same with the
 displacements' sign turned, so one kernel does both.
 
-float32 products are float32 throughout unless `torch.backends.cuda.matmul.allow_tf32` is set. Tested with Triton's
-interpreter on CPU, and compiled (not run) for compute capability 8.0 and 9.0.
-
-Channels and radius are compile-time constants: a network has one of each, and the interpreter takes loop bounds of no
-other kind from NumPy 2.4 on.
+float32 products are float32 throughout unless `torch.backends.cuda.matmul.allow_tf32` is set. Channels and radius are
+compile-time constants: the interpreter takes loop bounds of no other kind from NumPy 2.4 on.
 """
 
 from __future__ import annotations
@@ -101,15 +98,10 @@ def _launch(features: Tensor, radius: int, stride: int) -> tuple[tuple[int, int]
     """The first two axes of the grid, and the kernels' constants."""
     batch, channels, height, width = features.shape
     blocks = stride * triton.cdiv(triton.cdiv(width, stride), PIXELS)
-    constants = {
-        "channels": channels,
-        "RADIUS": radius,
-        "PIXELS": PIXELS,
-        "REACH": triton.next_power_of_2(PIXELS + 2 * radius),
-        "BLOCK": BLOCK,
-        "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
-    }
-    return (batch * height, blocks), constants
+    reach = triton.next_power_of_2(PIXELS + 2 * radius)
+    precision = "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    constants = {"channels": channels, "RADIUS": radius, "PIXELS": PIXELS, "REACH": reach, "BLOCK": BLOCK}
+    return (batch * height, blocks), constants | {"PRECISION": precision}
 
 
 def correlate(first: Tensor, second: Tensor, radius: int, stride: int) -> Tensor:

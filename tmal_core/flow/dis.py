@@ -7,6 +7,8 @@ does not depend on OpenCV's number of threads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -15,10 +17,7 @@ from torch.nn.functional import pad
 
 from tmal_core.flow.frame_pairs import check_pair
 
-MIN_SIDE = 16
-"""OpenCV refuses frames smaller than 12 pixels; those are padded to this side."""
-
-
+MIN_SIDE = 16  # OpenCV refuses frames smaller than 12 pixels; those are padded to this side
 PRESETS = {
     "dis": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
     "dis_fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -27,18 +26,14 @@ PRESETS = {
 
 
 class DIS:
-    """DIS on grey frames.
-
-    Args:
-        name: one of PRESETS; "dis" is the medium one.
-    """
+    """DIS on grey frames, by the name of one of PRESETS."""
 
     weights_hash = "none"
     runs_in_workers = True
 
     def __init__(self, name: str = "dis") -> None:
         self.name = name
-        self._dis = cv2.DISOpticalFlow_create(PRESETS[name])
+        self._dis: Any = cv2.DISOpticalFlow.create(PRESETS[name])  # its stubs miss that `calc` takes None
         self._scale, self._patch = self._dis.getFinestScale(), self._dis.getPatchSize()
 
     def __reduce__(self):
@@ -49,15 +44,14 @@ class DIS:
         """See FlowEstimator."""
         check_pair(first, second)
         height, width = first.shape[-2:]
-        first, second = _uint8_rows(first), _uint8_rows(second)
         # numpy copies, not torch: between its calls OpenMP's threads would spin on the cores that DIS needs.
         flow = np.empty((len(first), 2, height, width), dtype=np.float32)
-        for index, (one, two) in enumerate(zip(first, second, strict=True)):
+        for index, pair in enumerate(zip(_uint8_rows(first), _uint8_rows(second), strict=True)):
             # Frames too small for the preset make OpenCV choose another scale, and keep it for all that come later.
             self._dis.setFinestScale(self._scale)
             self._dis.setPatchSize(self._patch)
-            pair_flow = self._dis.calc(_grey(one), _grey(two), None)
-            flow[index] = pair_flow[:height, :width].transpose(2, 0, 1)
+            one, two = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in pair)
+            flow[index] = self._dis.calc(one, two, None)[:height, :width].transpose(2, 0, 1)
         return torch.from_numpy(flow)
 
 
@@ -70,7 +64,3 @@ def _uint8_rows(frames: Tensor) -> np.ndarray:
         missing = (0, max(MIN_SIDE - width, 0), 0, max(MIN_SIDE - height, 0))
         frames = pad(frames.float(), missing, mode="replicate").to(torch.uint8)
     return np.ascontiguousarray(frames.cpu().permute(0, 2, 3, 1).numpy())
-
-
-def _grey(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)

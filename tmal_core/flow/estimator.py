@@ -8,6 +8,7 @@ and `raft_large` (torchvision) and the six variants of FlowNet2 need a weights f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -22,28 +23,16 @@ from tmal_core.runtime.weights_files import entry_of, require
 
 DIS_NAMES = ("dis", "dis_fast", "dis_ultrafast")
 RAFT_NAMES = ("raft_small", "raft_large")
-FLOWNET2_VARIANTS = {
-    "flownet2": "2",
-    "flownet2c": "C",
-    "flownet2s": "S",
-    "flownet2sd": "SD",
-    "flownet2cs": "CS",
-    "flownet2css": "CSS",
-}
+FLOWNET2_VARIANTS = {"flownet2": "2"} | {f"flownet2{name.lower()}": name for name in ("C", "S", "SD", "CS", "CSS")}
 ESTIMATORS = (*DIS_NAMES, *RAFT_NAMES, *FLOWNET2_VARIANTS)
 
 
 class FlowEstimator(Protocol):
     """What every estimator offers."""
 
-    name: str
-    """One of ESTIMATORS."""
-
-    weights_hash: str
-    """sha256 of the weights file; "none" where there are no weights."""
-
-    runs_in_workers: bool
-    """Cheap and picklable: extraction runs it inside the decoding workers instead of in batches on a device."""
+    name: str  # one of ESTIMATORS
+    weights_hash: str  # sha256 of the weights file; "none" where there are no weights
+    runs_in_workers: bool  # cheap and picklable: extraction runs it in the workers that decode, not on a device
 
     def estimate(self, first: Tensor, second: Tensor) -> Tensor:
         """Flow from the first frames to the second.
@@ -54,7 +43,6 @@ class FlowEstimator(Protocol):
         Returns:
             (B, 2, H, W) float32 on the CPU, (dx, dy) in pixels: second(x + dx, y + dy) shows what first(x, y) shows.
         """
-        ...
 
 
 class TorchEstimator:
@@ -67,9 +55,7 @@ class TorchEstimator:
     runs_in_workers = False
 
     def __init__(self, name: str, module: torch.nn.Module, weights_hash: str, device: str | torch.device) -> None:
-        self.name = name
-        self.weights_hash = weights_hash
-        self.device = torch.device(device)
+        self.name, self.weights_hash, self.device = name, weights_hash, torch.device(device)
         self.module = module.eval().requires_grad_(False).to(self.device)
 
     @torch.inference_mode()
@@ -82,10 +68,9 @@ class TorchEstimator:
 def build_estimator(
     name: str, weights_dir: Path | str | None = None, device: str | torch.device = "cpu"
 ) -> FlowEstimator:
-    """The estimator of that name, ready to use.
+    """The estimator of that name (one of ESTIMATORS), ready to use.
 
     Args:
-        name: one of ESTIMATORS.
         weights_dir: folder of weights files, in place of `weights_folder()`; DIS needs none.
         device: of the networks; DIS always runs on the CPU.
 
@@ -118,12 +103,16 @@ def flow_of_pairs(estimator: FlowEstimator, frames: np.ndarray, pairs: np.ndarra
 
     Returns:
         (M, 2, H, W) float32, pixels.
+
+    >>> frames = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3), dtype=np.uint8)
+    >>> flow = flow_of_pairs(build_estimator("dis"), frames, np.array([[0, 1], [0, 0]]))
+    >>> flow.shape, float(np.abs(flow[1]).max())  # a frame does not move against itself
+    ((2, 2, 24, 32), 0.0)
     """
     flow = np.empty((len(pairs), 2, *frames.shape[1:3]), dtype=np.float32)
-    start = 0
-    for batch in flow_batches(estimator, frames, pairs, batch_pairs):
-        flow[start : start + len(batch)] = batch
-        start += len(batch)
+    rows = chain.from_iterable(flow_batches(estimator, frames, pairs, batch_pairs))
+    for target, row in zip(flow, rows, strict=True):
+        target[...] = row
     return flow
 
 
@@ -139,7 +128,9 @@ def flow_batches(
     """
     start = 0
     while start < len(pairs):
-        first, second = (_as_images(frames[indices]) for indices in pairs[start : start + batch_pairs].T)
+        # Views: channels stay last in memory, as DIS wants them.
+        both = (torch.from_numpy(frames[rows]).permute(0, 3, 1, 2) for rows in pairs[start : start + batch_pairs].T)
+        first, second = both
         try:
             flow = estimator.estimate(first, second)
         except torch.OutOfMemoryError as error:
@@ -151,8 +142,3 @@ def flow_batches(
             continue
         yield flow.numpy()
         start += len(first)
-
-
-def _as_images(frames: np.ndarray) -> Tensor:
-    """(B, H, W, 3) as (B, 3, H, W); a view: channels stay last in memory, as DIS wants them."""
-    return torch.from_numpy(frames).permute(0, 3, 1, 2)

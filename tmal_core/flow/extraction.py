@@ -8,16 +8,14 @@ Workers decode; they also estimate and write where the estimator is cheap (DIS),
 on its device. Shards divide the table among processes by RANK and WORLD_SIZE, as torchrun sets them, and never
 talk to each other: there is no process group that a killed rank could hang. LOCAL_RANK chooses among the GPUs of a
 machine.
-
-Letters: F native frames, N unique positions, H, W pixels of the reduced frame.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,10 +33,8 @@ from tmal_core.flow.store import FlowMeta, FlowStore, State
 from tmal_core.runtime.devices import Loader
 from tmal_core.runtime.files import file_sha256
 
-SHORT_SIDE = 256
-"""Larger frames are reduced to this short side before flow is estimated."""
-DECODED_BYTES = 1 << 29
-"""Frames decoded at one time, before they are reduced: 64 frames of 1080p fit, 8K comes in parts."""
+SHORT_SIDE = 256  # larger frames are reduced to it before flow is estimated
+DECODED_BYTES = 1 << 29  # of frames decoded at one time, before they are reduced: 64 of 1080p fit, 8K comes in parts
 REASONS = {"stale": "stale: of another estimator, grid, format or video file", "damaged": "damaged: checksum or header"}
 
 
@@ -72,8 +68,7 @@ def extract(
         rank, world_size: which shard; by default RANK and WORLD_SIZE of the environment, else all of the table.
 
     Returns:
-        The report. A video that cannot be read, or whose flow is not finite, is broken: listed and counted, and the
-        rest goes on.
+        The report. A video that cannot be read, or whose flow is not finite, is listed and counted as broken.
 
     Raises:
         SettingsError, WeightsError: the estimator or the shard is wrong; raised before anything is read.
@@ -83,18 +78,17 @@ def extract(
     estimator = build_estimator(estimator_name, weights_dir, _own_device(device))
     table = catalog_table.iloc[rank::world_size]
     videos = _Videos(table, Path(root), store, estimator, grid, decoder)
-    outcomes, broken = [], 0
-    path = shard_path(store.root, rank, world_size)
+    report = ExtractReport([], shard_path(store.root, rank, world_size))
     if world_size > 1:
-        path.unlink(missing_ok=True)  # or the last run's would be joined with this one's
+        report.path.unlink(missing_ok=True)  # or the last run's would be joined with this one's
+    # With random numbers of its own, so that the caller's stay as they were.
+    items = Loader(videos, num_workers, batch_size=None, generator=torch.Generator())
     with tqdm(total=len(table), desc=f"flow ({estimator.name})", unit="video", disable=not progress) as bar:
-        for item in _items(videos, num_workers):
-            outcomes.append(_finish(item, estimator, store, batch_pairs))
-            broken += outcomes[-1].status == "broken"
-            if broken:
-                bar.set_postfix(broken=broken, refresh=False)
+        for item in items:
+            report.outcomes.append(_finish(item, estimator, store, batch_pairs))
+            if report.outcomes[-1].status == "broken":
+                bar.set_postfix(broken=len(report.broken), refresh=False)
             bar.update()
-    report = ExtractReport(outcomes, path)
     write_report(report)
     join_reports(store.root, world_size)
     return report
@@ -111,20 +105,8 @@ def reduce_frames(frames: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarra
 
 
 @dataclass(frozen=True)
-class _Row:
-    """What is known of a video before it is opened."""
-
-    video: str
-    path: Path
-    num_frames: int
-    source_hash: str
-    frame_bytes: int
-    """Of one decoded frame; 1 where the table has no size."""
-
-
-@dataclass(frozen=True)
 class _Decoded:
-    """A video whose flow is still to be estimated, in the main process."""
+    """A video whose flow is still to be estimated."""
 
     video: str
     state: State
@@ -140,17 +122,8 @@ class _Videos(Dataset):
     def __init__(
         self, table: pd.DataFrame, root: Path, store: FlowStore, estimator: FlowEstimator, grid: Grid, decoder: str
     ) -> None:
-        self.rows = [
-            _Row(
-                str(row.video),
-                root / row.path,
-                int(row.num_frames),
-                str(row.sha256),
-                max(1, 3 * int(getattr(row, "height", 0)) * int(getattr(row, "width", 0))),
-            )
-            for row in table.itertuples()
-        ]
-        self.store, self.grid, self.decoder = store, grid, decoder
+        self.rows: list[dict[str, Any]] = table.to_dict("records")
+        self.root, self.store, self.grid, self.decoder = root, store, grid, decoder
         self.origin = FlowMeta(estimator.name, estimator.weights_hash, str(grid), source_hash="")
         # A network stays in the main process.
         self.estimator = estimator if estimator.runs_in_workers else None
@@ -159,46 +132,42 @@ class _Videos(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Outcome | _Decoded:
-        item = self._prepare(self.rows[index])
+        row = self.rows[index]
+        meta = replace(self.origin, source_hash=row["sha256"])
+        state = self.store.state(row["video"], meta)
+        if state == "ok":
+            return Outcome(row["video"], "kept")
+        try:
+            item = self._decode(row, state, meta)
+        except DataError as error:
+            return _broken(row["video"], self.store, error)
         return item if self.estimator is None else _finish(item, self.estimator, self.store, batch_pairs=32)
 
-    def _prepare(self, row: _Row) -> Outcome | _Decoded:
-        meta = replace(self.origin, source_hash=row.source_hash)
-        state = self.store.state(row.video, meta)
-        if state == "ok":
-            return Outcome(row.video, "kept")
+    def _decode(self, row: dict[str, Any], state: State, meta: FlowMeta) -> _Decoded:
+        path, num_frames = self.root / row["path"], row["num_frames"]
         try:
-            return self._decode(row, state, meta)
-        except DataError as error:
-            return _broken(row.video, self.store, error)
-
-    def _decode(self, row: _Row, state: State, meta: FlowMeta) -> _Decoded:
-        found = _sha256(row.path)
-        if found != row.source_hash:
+            found = file_sha256(path)
+        except OSError as error:
+            remedy = "Restore it, or build the catalogue anew."
+            raise DataError(f"the video {path}", error.strerror or str(error), remedy) from error
+        if found != meta.source_hash:
             remedy = "The file was replaced: build the catalogue anew."
-            raise DataError(f"{row.path} with sha256 {row.source_hash[:12]}...", f"{found[:12]}...", remedy)
-        if row.num_frames < 1:
-            raise DataError(f"frames of {row.path}", f"{row.num_frames} in the catalogue", "Build it anew.")
-        positions = np.unique(grid_positions(row.num_frames, self.grid))
-        wanted = np.unique(np.concatenate([positions, np.minimum(positions + 1, row.num_frames - 1)]))
-        frames, scale = _read_reduced(row, wanted, self.decoder)
+            raise DataError(f"{path} with sha256 {meta.source_hash[:12]}...", f"{found[:12]}...", remedy)
+        if num_frames < 1:
+            raise DataError(f"frames of {path}", f"{num_frames} in the catalogue", "Build it anew.")
+        positions = np.unique(grid_positions(num_frames, self.grid))
+        wanted = np.unique(np.concatenate([positions, np.minimum(positions + 1, num_frames - 1)]))
+        # Large frames are read in parts, so that no more than DECODED_BYTES of them are held at one time.
+        step, parts = max(1, DECODED_BYTES // max(1, 3 * row.get("height", 0) * row.get("width", 0))), []
+        for start in range(0, len(wanted), step):
+            frames = read_frames(path, wanted[start : start + step], self.decoder)
+            parts.append(reduce_frames(frames))
+        meta = replace(meta, scale=min(parts[0].shape[1:3]) / min(frames.shape[1:3]))
+        reduced = torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else parts[0])
         first = np.searchsorted(wanted, positions)
         # A one-frame video has no second frame and no pair: zero flow.
-        pairs = np.stack([first, first + 1], axis=1) if row.num_frames > 1 else np.empty((0, 2), dtype=np.int64)
-        return _Decoded(row.video, state, torch.from_numpy(frames), pairs, positions, replace(meta, scale=scale))
-
-
-def _read_reduced(row: _Row, wanted: np.ndarray, decoder: str) -> tuple[np.ndarray, float]:
-    """Reduced frames at ascending positions, and their size over the decoded one's.
-
-    Large frames are read in parts, so that no more than DECODED_BYTES of them are held at one time.
-    """
-    step = max(1, DECODED_BYTES // row.frame_bytes)
-    parts = []
-    for start in range(0, len(wanted), step):
-        frames = read_frames(row.path, wanted[start : start + step], decoder)
-        parts.append(reduce_frames(frames))
-    return np.concatenate(parts) if len(parts) > 1 else parts[0], min(parts[0].shape[1:3]) / min(frames.shape[1:3])
+        pairs = np.stack([first, first + 1], axis=1) if num_frames > 1 else np.empty((0, 2), dtype=np.int64)
+        return _Decoded(row["video"], state, reduced, pairs, positions, meta)
 
 
 def _finish(item: Outcome | _Decoded, estimator: FlowEstimator, store: FlowStore, batch_pairs: int) -> Outcome:
@@ -206,11 +175,10 @@ def _finish(item: Outcome | _Decoded, estimator: FlowEstimator, store: FlowStore
     if isinstance(item, Outcome):
         return item
     frames = item.frames.numpy()
-    batches = flow_batches(estimator, frames, item.pairs, batch_pairs)
-    if not len(item.pairs):
-        batches = np.zeros((len(item.positions), 2, *frames.shape[1:3]), dtype=np.float32)
+    none = np.zeros((len(item.positions), 2, *frames.shape[1:3]), dtype=np.float32)
+    flow = flow_batches(estimator, frames, item.pairs, batch_pairs) if len(item.pairs) else none
     try:
-        store.write(item.video, batches, item.positions, item.meta)
+        store.write(item.video, flow, item.positions, item.meta)
     except DataError as error:
         return _broken(item.video, store, error)
     if item.state == "missing":
@@ -222,26 +190,6 @@ def _broken(video: str, store: FlowStore, error: DataError) -> Outcome:
     # Flow of another origin must not pass for this video's.
     store.path(video).unlink(missing_ok=True)
     return Outcome(video, "broken", str(error))
-
-
-def _items(videos: _Videos, num_workers: int) -> Iterator[Outcome | _Decoded]:
-    if num_workers == 0:
-        yield from (videos[index] for index in range(len(videos)))
-        return
-    yield from Loader(
-        videos,
-        num_workers,
-        batch_size=None,
-        collate_fn=_as_it_is,
-        # Flow of one video after the other takes unequal time; two waiting per worker keep all of them busy.
-        prefetch_factor=2,
-        # Its own, so that the caller's random numbers stay as they were.
-        generator=torch.Generator(),
-    )
-
-
-def _as_it_is(item):
-    return item
 
 
 def _shard(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -267,11 +215,3 @@ def _whole(name: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise SettingsError(f"a whole number in {name}", repr(text), "Correct the environment.") from None
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        remedy = "Restore it, or build the catalogue anew."
-        raise DataError(f"the video {path}", error.strerror or str(error), remedy) from error

@@ -6,16 +6,15 @@ table takes the place of theirs.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from tmal_core.runtime.files import atomic_path
 
 REPORT_NAME = "flow_report.csv"
-COLUMNS = ("video", "status", "reason")
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,11 @@ class ExtractReport:
     outcomes: list[Outcome]
     path: Path
     """The CSV file with one row per broken or remade video; only its header when all is well."""
-    counts: Counter = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "counts", Counter(outcome.status for outcome in self.outcomes))
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of videos by status."""
+        return Counter(outcome.status for outcome in self.outcomes)
 
     @property
     def broken(self) -> list[Outcome]:
@@ -57,8 +57,8 @@ def shard_path(root: Path, rank: int, world_size: int) -> Path:
 
 def write_report(report: ExtractReport) -> None:
     """Write the file of a report."""
-    listed = (outcome for outcome in report.outcomes if outcome.status in ("broken", "remade"))
-    _write(report.path, ((outcome.video, outcome.status, outcome.reason) for outcome in listed))
+    rows = [vars(outcome) for outcome in report.outcomes if outcome.status in ("broken", "remade")]
+    _write(report.path, pd.DataFrame(rows, columns=["video", "status", "reason"]))
 
 
 def join_reports(root: Path, world_size: int) -> None:
@@ -67,17 +67,11 @@ def join_reports(root: Path, world_size: int) -> None:
     for other in root.glob("flow_report.*of*.csv"):
         if other not in shards:
             other.unlink(missing_ok=True)
-    if world_size == 1 or not all(shard.is_file() for shard in shards):
-        return
-    rows: list[list[str]] = []
-    for shard in shards:
-        with shard.open(newline="", encoding="utf-8") as file:
-            rows += list(csv.reader(file))[1:]
-    _write(root / REPORT_NAME, rows)
+    if world_size > 1 and all(shard.is_file() for shard in shards):
+        tables = [pd.read_csv(shard, dtype=str, keep_default_na=False) for shard in shards]
+        _write(root / REPORT_NAME, pd.concat(tables))
 
 
-def _write(path: Path, rows: Iterable[Iterable[str]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,15 +1,13 @@
 """The bytes of one flow file: int8 fields at half resolution, each with a checksum of its own.
 
-Samples are means over 2 x 2 pixels, so a file can be cropped, resized and flipped with the frames later. Vectors are
-measured in pixels of the frame that the flow was estimated on, not of the half-resolution samples: int8 steps of
-20 / 127 px, so a component is off by 0.08 px at most and a vector by 0.06 px on average. Components beyond +-20 px are
-cut, and their share is recorded.
+Samples are means over 2 x 2 pixels. Vectors are measured in pixels of the frame that the flow was estimated on, not of
+the samples, in int8 steps of 20 / 127 px: a component is off by 0.08 px at most and a vector by 0.06 px on average.
+Components beyond +-20 px are cut, and their share is recorded.
 
 The container is safetensors: int8 `flow` (N, 2, h, w), or uint8 `png` with int64 `offsets` (N + 1,) where fields are
 PNGs (exact, several times smaller, slower); beside them int64 `positions` (N,) and `checks` (N,), the CRC-32 of each
 field. Metadata is one JSON text behind a CRC-32 of that text and of all tensors but the fields: so a reader of a few
-positions checks all that it reads, and no more. It is one entry, because safetensors writes several in random order and
-the same flow is to give the same bytes.
+positions checks all that it reads, and no more. It is one entry: safetensors writes several in random order.
 
 Letters: N stored positions, H, W pixels of the frame, h, w samples (half of H and W, rounded up).
 """
@@ -18,7 +16,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +49,9 @@ class OtherFormat(Damage):
 class Quantised(NamedTuple):
     """Flow as it is stored."""
 
-    steps: np.ndarray
-    """(N, 2, h, w) int8, in steps of STEP_PX."""
-    frame_size: tuple[int, int]
-    """(H, W)."""
-    clipped_pct: float
-    """Share of components beyond the bound, per cent."""
+    steps: np.ndarray  # (N, 2, h, w) int8, in steps of STEP_PX
+    frame_size: tuple[int, int]  # (H, W)
+    clipped_pct: float  # share of components beyond the bound
 
 
 def quantise(batches: Iterable[np.ndarray]) -> Quantised:
@@ -64,33 +60,26 @@ def quantise(batches: Iterable[np.ndarray]) -> Quantised:
     Raises:
         BadFlow: the batches differ in form, there is none, or a value is not finite.
     """
-    parts, clipped, size = [], 0, None
+    parts, clipped = [], 0
+    size: tuple[int, ...] | None = None
     for flow_px in batches:
         if flow_px.ndim != 4 or flow_px.shape[1] != 2 or (size or flow_px.shape[2:]) != flow_px.shape[2:]:
             raise BadFlow(f"{flow_px.shape}, where (n, 2, H, W) of one size is due")
         if not np.isfinite(flow_px.sum()):
             raise BadFlow("nan or inf")
         size = flow_px.shape[2:]
-        steps, over = _quantise(flow_px)
-        parts.append(steps)
-        clipped += over
+        half = np.empty((len(flow_px), 2, *half_size(*size)), dtype=np.float32)
+        for source, target in zip(flow_px.reshape(-1, *size), half.reshape(-1, *half.shape[2:]), strict=True):
+            # Exact means over areas: OpenCV's is several times faster than a pooling layer, and takes odd sides.
+            cv2.resize(source, (half.shape[3], half.shape[2]), dst=target, interpolation=cv2.INTER_AREA)
+        half *= 1 / STEP_PX
+        np.rint(half, out=half)
+        clipped += int(np.count_nonzero(np.abs(half) > 127))
+        parts.append(np.clip(half, -127, 127, out=half).astype(np.int8))
     if size is None:
         raise BadFlow("no flow at all")
     steps = np.concatenate(parts)
     return Quantised(steps, (int(size[0]), int(size[1])), round(100 * clipped / max(steps.size, 1), 4))
-
-
-def _quantise(flow_px: np.ndarray) -> tuple[np.ndarray, int]:
-    num, _, height, width = flow_px.shape
-    half = np.empty((num, 2, *half_size(height, width)), dtype=np.float32)
-    for source, target in zip(flow_px.reshape(-1, height, width), half.reshape(-1, *half.shape[2:]), strict=True):
-        # Exact means over areas: OpenCV's is several times faster than a pooling layer, and takes odd sides.
-        cv2.resize(source, (half.shape[3], half.shape[2]), dst=target, interpolation=cv2.INTER_AREA)
-    half *= 1 / STEP_PX
-    np.rint(half, out=half)
-    clipped = int(np.count_nonzero(np.abs(half) > 127))
-    np.clip(half, -127, 127, out=half)
-    return half.astype(np.int8), clipped
 
 
 def half_size(height: int, width: int) -> tuple[int, int]:
@@ -99,13 +88,7 @@ def half_size(height: int, width: int) -> tuple[int, int]:
 
 
 def encode(flow: Quantised, positions: np.ndarray, record: dict[str, Any], compact: bool) -> bytes:
-    """The file of a video's flow.
-
-    Args:
-        positions: (N,) int64.
-        record: what else is to be known of it, as JSON takes it.
-        compact: whether fields become PNGs.
-    """
+    """The file of a video's flow at (N,) int64 positions, with what else is to be known; `compact` makes PNGs."""
     fields = [_to_png(field) for field in flow.steps] if compact else list(flow.steps)
     index = {"positions": positions, "checks": np.array([_crc(field) for field in fields], dtype=np.int64)}
     if compact:
@@ -116,92 +99,66 @@ def encode(flow: Quantised, positions: np.ndarray, record: dict[str, Any], compa
     return save(tensors, {META_KEY: f"{_checksum(text, index)} {text}"})
 
 
-class FlowFile:
-    """A flow file that is open, its index checked; a context manager.
+@contextmanager
+def open_flow(path: Path) -> Iterator[FlowFile]:
+    """A flow file, its index checked.
 
     Whatever is wrong with the file, also while its fields are read, is raised as Damage. Errors of our own pass.
     """
+    try:
+        with safe_open(path, framework="np") as tensors:
+            yield FlowFile(tensors)
+    except TmalError:
+        raise
+    except (SafetensorError, OSError, LookupError, TypeError, ArithmeticError, ValueError) as error:
+        raise Damage(str(error)) from error  # the last four are what a wrong header makes of a right reader
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def __enter__(self) -> FlowFile:
+class FlowFile:
+    """A flow file that is open, from safetensors' own."""
+
+    def __init__(self, tensors: Any) -> None:
+        checksum, _, text = ((tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
         try:
-            self._file = safe_open(self._path, framework="np")
-            self._tensors = self._file.__enter__()
-        except (SafetensorError, OSError) as error:
-            raise Damage(str(error)) from error
-        try:
-            self._read_index()
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        self._file.__exit__(kind, error, trace)
-        # What a wrong header makes of a right reader.
-        wrong = (SafetensorError, OSError, LookupError, TypeError, ArithmeticError, ValueError)
-        if isinstance(error, wrong) and not isinstance(error, TmalError):
-            raise Damage(str(error)) from error
-
-    def _read_index(self) -> None:
-        checksum, _, text = ((self._tensors.metadata() or {}).get(META_KEY) or "").partition(" ")
-        self.record = _record(text)
-        """What `encode` was given, and frame_size and clipped_pct."""
-        names = ("checks", "offsets", "positions") if self.compact else ("checks", "positions")
-        index = {name: self._tensors.get_tensor(name) for name in names}
+            self.record = json.loads(text)  # what `encode` was given, and format, frame_size and clipped_pct
+            version = self.record["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damage("no metadata") from error
+        if version != FORMAT:
+            raise OtherFormat(f"format {version}, this version reads {FORMAT}")
+        self._compact = "png" in tensors.keys()  # noqa: SIM118 - not a dict
+        names = ("checks", "offsets", "positions") if self._compact else ("checks", "positions")
+        index = {name: tensors.get_tensor(name) for name in names}
         if _checksum(text, index) != checksum:
             raise Damage("checksum of its index does not match")
-        self.positions: np.ndarray = index["positions"]
-        """(N,) int64."""
-        self._checks, self._offsets = index["checks"], index.get("offsets")
-
-    @property
-    def compact(self) -> bool:
-        """Whether fields are PNGs."""
-        return "png" in self._tensors.keys()  # noqa: SIM118 - not a dict
+        self.positions: np.ndarray = index["positions"]  # (N,) int64
+        self._checks, self._offsets = index["checks"], index.get("offsets", self.positions)
+        self._shape = (2, *half_size(*self.record["frame_size"]))
+        # Sliced, not read whole: most readers want a few fields.
+        self._stored = tensors.get_slice("png" if self._compact else "flow")
 
     def verify(self) -> None:
         """Check every field."""
-        stored = self._stored()
         for row in range(len(self.positions)):
-            self._field(stored, row)
+            self._field(row)
 
     def fields(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """(len(rows), 2, h, w) float32 pixels, checked."""
-        stored = self._stored()
-        steps = np.empty((len(rows), 2, *half_size(*self.record["frame_size"])), dtype=np.int8)
+        steps = np.empty((len(rows), *self._shape), dtype=np.int8)
         for target, row in zip(steps, rows, strict=True):
-            field = self._field(stored, int(row))
-            target[...] = _from_png(field) if self.compact else field
+            field = self._field(int(row))
+            target[...] = _from_png(field) if self._compact else field
         return steps.astype(np.float32) * np.float32(STEP_PX)
 
-    def _stored(self):
-        # Sliced, not read whole: most readers want a few fields.
-        return self._tensors.get_slice("png" if self.compact else "flow")
-
-    def _field(self, stored, row: int) -> np.ndarray:
+    def _field(self, row: int) -> np.ndarray:
         """A field as it is stored."""
-        field = stored[self._offsets[row] : self._offsets[row + 1]] if self.compact else stored[row]
+        field = self._stored[self._offsets[row] : self._offsets[row + 1]] if self._compact else self._stored[row]
         if _crc(field) != self._checks[row]:
             raise Damage(f"checksum of the flow at position {self.positions[row]} does not match")
         # Shapes stand in safetensors' own header, which has no checksum; those of PNGs stand in the PNGs.
-        size = (2, *half_size(*self.record["frame_size"]))
-        if not self.compact and field.shape != size:
-            raise Damage(f"a field of shape {field.shape} instead of {size}")
+        if not self._compact and field.shape != self._shape:
+            raise Damage(f"a field of shape {field.shape} instead of {self._shape}")
         return field
-
-
-def _record(text: str) -> dict[str, Any]:
-    try:
-        record = json.loads(text)
-        version = record["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damage("no metadata") from error
-    if version != FORMAT:
-        raise OtherFormat(f"format {version}, this version reads {FORMAT}")
-    return record
 
 
 def _to_png(field: np.ndarray) -> np.ndarray:
@@ -213,7 +170,7 @@ def _to_png(field: np.ndarray) -> np.ndarray:
 
 
 def _from_png(blob: np.ndarray) -> np.ndarray:
-    picture = cv2.imdecode(blob, cv2.IMREAD_UNCHANGED)
+    picture = np.asarray(cv2.imdecode(blob, cv2.IMREAD_UNCHANGED))
     return (picture.astype(np.int16) - 128).astype(np.int8).reshape(2, -1, picture.shape[1])
 
 

@@ -7,18 +7,19 @@
 
 Letters: B batch, H, W pixels. Images are RGB in 0..255, flow is (dx, dy) in pixels from the first to the second image.
 
-The networks want sides that are multiples of 64. Frames are padded to that by repeating the border, equally on both
-sides, and the flow is cropped back; repeating agrees with the warping, which clamps to the border. The mean per channel
-over both images, which is subtracted first, is that of the images as given: padding does not shift it. The reference
-crops or resizes instead, so at multiples of 64 both compute the same and elsewhere there is nothing to compare.
+The networks want sides that are multiples of 64. Frames are padded to that by repeating the border, which agrees with
+the warping, and the flow is cropped back. The mean per channel over both images, which is subtracted first, is that of
+the images as given: padding does not shift it. The reference crops or resizes instead, so at multiples of 64 both
+compute the same and elsewhere there is nothing to compare.
 
-Made for inference: only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision,
-while normalisation, warping and the flow that is handed on stay in float32.
+Only the finest flow is returned. Under `torch.autocast` the convolutions run in low precision, while normalisation,
+warping and the flow that is handed on stay in float32.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +27,14 @@ from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.flow.flownet2_networks import FlowNetC, FlowNetFusion, FlowNetS, FlowNetSD
-from tmal_core.flow.frame_pairs import check_pair
+from tmal_core.flow.frame_pairs import check_pair, pad_pair
 from tmal_core.flow.warping import channel_norm, warp
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
 
 VARIANTS = ("2", "C", "S", "SD", "CS", "CSS")
 DIVISOR = 64
 FLOW_UNIT_PX = 20.0
-
-# Normalised images (ImageNet's or CLIP's statistics) lie within -3..3, and 0..1 does too.
-NORMALISED_LIMIT = 4.0
+NORMALISED_LIMIT = 4.0  # normalised images (ImageNet's or CLIP's statistics) lie within -3..3, and 0..1 does too
 
 
 class FlowNet2(nn.Module):
@@ -48,9 +47,13 @@ class FlowNet2(nn.Module):
         SettingsError: there is no such variant.
     """
 
+    _network: nn.Module
+
     def __init__(self, variant: str) -> None:
         super().__init__()
-        _check_variant(variant)
+        if variant not in VARIANTS:
+            expected = f"a FlowNet2 variant among {', '.join(VARIANTS)}"
+            raise SettingsError(expected, repr(variant), "Choose one of these.")
         self.variant = variant
         if variant in ("C", "S", "SD"):
             network = {"C": FlowNetC, "S": FlowNetS, "SD": FlowNetSD}[variant]()
@@ -82,12 +85,8 @@ class FlowNet2(nn.Module):
         """
         check_pair(first, second)
         _check_range(first, second)
-        height, width = first.shape[-2:]
-        (top, bottom), (left, right) = _padding(height), _padding(width)
-        images = _normalise(first, second)
-        first, second = (F.pad(image, (left, right, top, bottom), mode="replicate") for image in images)
-        flow = self._flow(first, second)
-        return flow[..., top : top + height, left : left + width]
+        first, second, inside = pad_pair(*_normalise(first, second), DIVISOR)
+        return self._flow(first, second)[inside]
 
     def _flow(self, first: Tensor, second: Tensor) -> Tensor:
         """Flow in pixels of normalised images whose sides are multiples of 64."""
@@ -118,11 +117,10 @@ def load_flownet2(path: Path | str, variant: str) -> FlowNet2:
         SettingsError: there is no such variant.
         WeightsError: the file is missing, damaged, no such archive, or holds another network or another variant.
     """
-    _check_variant(variant)
-    state = _read_state(Path(path), variant)
     # Without memory at first: initialising 160 M parameters takes longer than reading them.
     with torch.device("meta"):
         model = FlowNet2(variant)
+    state = _read_state(Path(path), variant)
     if _shapes(state) != _shapes(model.state_dict()):
         raise _wrong_network(path, variant, state)
     model.load_state_dict({name: tensor.float().contiguous() for name, tensor in state.items()}, assign=True)
@@ -134,12 +132,6 @@ def _normalise(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     first, second = first.float(), second.float()
     mean = (first.mean(dim=(2, 3), keepdim=True) + second.mean(dim=(2, 3), keepdim=True)) / 2
     return (first - mean) / 255, (second - mean) / 255
-
-
-def _padding(size: int) -> tuple[int, int]:
-    """Pixels before and after, so that the side is a multiple of 64."""
-    missing = -size % DIVISOR
-    return missing // 2, missing - missing // 2
 
 
 def _upsample(flow: Tensor, mode: str) -> Tensor:
@@ -164,31 +156,23 @@ def _to_fuse(first: Tensor, second: Tensor, flow: Tensor, small: Tensor) -> Tens
     return torch.cat((first, *flows, *map(channel_norm, flows), *misses), dim=1)
 
 
-def _check_variant(variant: str) -> None:
-    if variant not in VARIANTS:
-        raise SettingsError(f"a FlowNet2 variant among {', '.join(VARIANTS)}", repr(variant), "Choose one of these.")
-
-
 def _check_range(first: Tensor, second: Tensor) -> None:
     """Refuse frames that were scaled to 0..1 or normalised: the networks would return a wrong flow without a word.
 
     Black frames are as small; decoded ones hold whole numbers, by which they are told apart.
     """
     for frames in (first, second):
-        if not frames.is_floating_point() or frames.abs().max() > NORMALISED_LIMIT:
-            continue
-        if (frames != frames.round()).any():
-            low, high = frames.min().item(), frames.max().item()
-            raise DataError(
-                "RGB frames in 0..255", f"values in {low:.3g}..{high:.3g}", "Pass the decoded frames, uint8 or float."
-            )
+        small = frames.is_floating_point() and frames.abs().max() <= NORMALISED_LIMIT
+        if small and (frames != frames.round()).any():
+            got = f"values in {frames.min().item():.3g}..{frames.max().item():.3g}"
+            raise DataError("RGB frames in 0..255", got, "Pass the decoded frames, uint8 or float.")
 
 
 def _read_state(path: Path, variant: str) -> dict[str, Tensor]:
     remedy = f"Put the official FlowNet2{'' if variant == '2' else '-' + variant}_checkpoint.pth.tar there."
     expected = f'a FlowNet2 checkpoint {{"state_dict": ...}} of variant {variant}'
     archive = read_archive(path, expected, remedy)
-    state = archive.get("state_dict") if isinstance(archive, dict) else None
+    state: Any = archive.get("state_dict") if isinstance(archive, dict) else None
     if not is_state_dict(state):
         raise WeightsError(expected, f"{path} ({describe_content(archive)})", remedy)
     return state
@@ -207,8 +191,7 @@ def _wrong_network(path: Path | str, variant: str, state: dict[str, Tensor]) -> 
     for other in VARIANTS:
         if shapes[other] == found:
             return WeightsError(expected, f"{path} of variant {other}", f'Load it as "{other}" or give another file.')
-    differing = sorted(name for name in {*found, *shapes[variant]} if found.get(name) != shapes[variant].get(name))
-    name = differing[0]
+    name, *more = sorted(name for name in {*found, *shapes[variant]} if found.get(name) != shapes[variant].get(name))
     shape, wanted = (tuple(each[name]) if name in each else "none" for each in (found, shapes[variant]))
-    got = f"{path}, where {len(differing)} parameters differ ({name}: {shape} instead of {wanted})"
+    got = f"{path}, where {1 + len(more)} parameters differ ({name}: {shape} instead of {wanted})"
     return WeightsError(expected, got, "Replace it by the official checkpoint.")

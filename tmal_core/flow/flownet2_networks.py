@@ -1,13 +1,11 @@
 """The four networks FlowNet2 is stacked from: C, S, SD and Fusion (FlowNet, sections 3-4; FlowNet 2.0, figures 2, 5).
 
 All are one shape: an encoder that halves the size, and a decoder that predicts flow at its coarsest level and refines
-it level by level. Module names, and so the names of the parameters, are those of the official checkpoints.
+it level by level. C, S and SD predict at a quarter of the size, in units of 20 pixels; Fusion at full size in pixels.
+Sides are multiples of 64.
 
-Letters: B batch, H, W pixels. C, S and SD predict at a quarter of the size, in units of 20 pixels; Fusion at full size
-in pixels. Sides are multiples of 64.
-
-Where the code deviates from the papers it follows the official weights: the images are not concatenated again in the
-last decoder step, and S has no bias in `upsampled_flow*`.
+Names of modules are those of the official checkpoints. Where the code deviates from the papers it follows their
+weights: the images are not concatenated again in the last decoder step, and S has no bias in `upsampled_flow*`.
 """
 
 from __future__ import annotations

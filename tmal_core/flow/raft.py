@@ -1,8 +1,8 @@
 """RAFT (Teed & Deng 2020), torchvision's models, on frames of any size with local weights.
 
 torchvision's networks want values in -1..1, sides that are multiples of 8, and at least 128 pixels a side (their
-correlation pyramid halves the 1/8 feature map three times). Frames are padded by repeating the border, equally on both
-sides as in the reference's evaluation on Sintel, and the flow is cropped back.
+correlation pyramid halves the 1/8 feature map three times). Frames are padded as in the reference's evaluation on
+Sintel, and the flow is cropped back.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torchvision.models import optical_flow
 
 from tmal_core.errors import WeightsError
+from tmal_core.flow.frame_pairs import pad_pair
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
 from tmal_core.runtime.weights_files import entry_of
 
-MODELS = {
-    "raft_small": optical_flow.raft_small,
-    "raft_large": optical_flow.raft_large,
-}
+MODELS = {"raft_small": optical_flow.raft_small, "raft_large": optical_flow.raft_large}
 STRIDE = 8
 MIN_SIDE = 128
 
@@ -40,13 +37,8 @@ class RAFT(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in 0..255 twice to (B, 2, H, W) pixels."""
-        height, width = first.shape[-2:]
-        top, bottom = _padding(height)
-        left, right = _padding(width)
-        pair = (first, second)
-        first, second = (pad(x / 127.5 - 1, (left, right, top, bottom), mode="replicate") for x in pair)
-        flow = self.raft(first, second, num_flow_updates=self.num_updates)[-1]
-        return flow[..., top : top + height, left : left + width]
+        first, second, inside = pad_pair(first / 127.5 - 1, second / 127.5 - 1, STRIDE, MIN_SIDE)
+        return self.raft(first, second, num_flow_updates=self.num_updates)[-1][inside]
 
 
 def load_raft(name: str, path: Path) -> RAFT:
@@ -67,9 +59,3 @@ def load_raft(name: str, path: Path) -> RAFT:
         differing = [line.strip() for line in str(error).splitlines()[1:]]
         raise WeightsError(expected, f"{path} of another network ({differing[0][:200]})", remedy) from error
     return model
-
-
-def _padding(size: int) -> tuple[int, int]:
-    """Pixels before and after, so that the side is a multiple of 8 and at least 128."""
-    missing = max(MIN_SIDE, -(-size // STRIDE) * STRIDE) - size
-    return missing // 2, missing - missing // 2

@@ -2,12 +2,10 @@
 
     reader = FlowReader(catalog, flow_store(folder, settings.flow), settings.flow.estimator)
     stored = reader.read(row, positions)
-    frames, flow = transform.apply(frames, stored.flow_px, plan, stored.frame_size)
+    flow = transform.apply_flow(stored.flow_px, plan, stored.frame_size)
 
 A file that does not belong to the row (flow of another estimator, or of the video as it was before it was replaced) is
 an error here, as a missing one is: extraction makes it again, reading never does.
-
-Letters: T positions, h, w stored samples.
 """
 
 from __future__ import annotations
@@ -20,13 +18,7 @@ from tmal_core.flow.store import FlowStore, StoredFlow
 
 
 class FlowReader:
-    """Reads the flow of a catalogue's videos. Holds no open file, so any worker may use it.
-
-    Args:
-        catalog: the videos.
-        store: where `tmal flow` put their flow.
-        estimator: whose flow it is to be.
-    """
+    """Reads one estimator's flow of a catalogue's videos from a store. Holds no open file: any worker may use it."""
 
     def __init__(self, catalog: Catalog, store: FlowStore, estimator: str) -> None:
         self.store, self.estimator = store, estimator
@@ -34,7 +26,7 @@ class FlowReader:
         self._hashes = catalog.table["sha256"].to_numpy(str)
 
     def read(self, row: int, positions: np.ndarray | None = None) -> StoredFlow:
-        """Flow of the row's video, (T, 2, h, w), as stored.
+        """Flow of the row's video at T positions, (T, 2, h, w), as stored.
 
         Args:
             positions: (T,) native positions in any order, repeats allowed; all that are stored by default.
@@ -44,14 +36,13 @@ class FlowReader:
         """
         video = str(self._videos[row])
         stored = self.store.read(video, positions)
-        expected = f"flow of video {video} by {self.estimator}"
+        found = ""
         if stored.meta.estimator != self.estimator:
-            raise DataError(expected, f"flow by {stored.meta.estimator} in {self.store.path(video)}", _remedy(self))
-        if stored.meta.source_hash != self._hashes[row]:
-            got = f"flow of another file of that name in {self.store.path(video)}"
-            raise DataError(expected, got, _remedy(self))
+            found = f"flow by {stored.meta.estimator}"
+        elif stored.meta.source_hash != self._hashes[row]:
+            found = "flow of another file of that name"
+        if found:
+            remedy = f"Run `tmal flow --estimator {self.estimator}`: it makes stale flow again."
+            got = f"{found} in {self.store.path(video)}"
+            raise DataError(f"flow of video {video} by {self.estimator}", got, remedy)
         return stored
-
-
-def _remedy(reader: FlowReader) -> str:
-    return f"Run `tmal flow --estimator {reader.estimator}`: it makes stale flow again."

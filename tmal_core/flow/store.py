@@ -1,8 +1,7 @@
 """Flow on disk: one small file per video that is either whole and of the right origin, or made again.
 
 A file holds the flow of a video at some of its native positions (motion p leads from frame p to frame p + 1), for the
-whole frame as it was decoded and reduced to a short side of at most 256 pixels. How it is kept, and what that costs in
-accuracy, is told in `flow_file`.
+whole frame as it was decoded and reduced to a short side of at most 256 pixels (`flow_file`).
 
 Letters: N stored positions, H, W pixels of the reduced frame, h, w samples (half of H and W, rounded up).
 """
@@ -11,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -21,44 +20,32 @@ from torch import Tensor
 
 from tmal_core.config import FlowSettings
 from tmal_core.errors import DataError
-from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, quantise
+from tmal_core.flow.flow_file import BadFlow, Damage, FlowFile, OtherFormat, encode, open_flow, quantise
 from tmal_core.runtime.files import atomic_path
 
 State = Literal["ok", "missing", "stale", "damaged"]
+Array = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
 class FlowMeta:
-    """Where stored flow comes from; a file of another origin is stale."""
+    """Where stored flow comes from; a file of another origin, which is one that differs, is stale."""
 
     estimator: str
     weights_hash: str
-    grid: str
-    """The temporal grid, "32" or "all"."""
-    source_hash: str
-    """sha256 of the video file."""
-    scale: float = 1.0
-    """Short side of the reduced frame over that of the decoded one; follows from the video, so it is not compared."""
-
-    def same_origin(self, other: FlowMeta) -> bool:
-        """Whether both describe the same flow of the same video."""
-        mine, theirs = asdict(self), asdict(other)
-        return all(mine[name] == theirs[name] for name in mine if name != "scale")
+    grid: str  # the temporal grid, "32" or "all"
+    source_hash: str  # sha256 of the video file
+    scale: float = field(default=1.0, compare=False)  # short side of the reduced frame over that of the decoded one
 
 
-@dataclass(frozen=True)
-class StoredFlow:
+class StoredFlow(NamedTuple):
     """What a file gives back."""
 
-    flow_px: np.ndarray
-    """(N, 2, h, w) float32, pixels of the reduced frame."""
-    positions: np.ndarray
-    """(N,) int64, ascending native positions."""
+    flow_px: np.ndarray  # (N, 2, h, w) float32, pixels of the reduced frame
+    positions: np.ndarray  # (N,) int64, native
     meta: FlowMeta
-    frame_size: tuple[int, int]
-    """(H, W) of the reduced frame: what `ClipTransform.apply` calls flow_frame."""
-    clipped_pct: float
-    """Share of components that were cut at +-20 px, per cent."""
+    frame_size: tuple[int, int]  # (H, W) of the reduced frame
+    clipped_pct: float  # share of components that were cut at +-20 px
 
 
 class FlowStore:
@@ -67,6 +54,12 @@ class FlowStore:
     Args:
         root: the folder; made when the first file is written.
         compact: whether new files hold PNGs. Files of both kinds are read.
+
+    >>> store = FlowStore(getfixture("tmp_path"))
+    >>> _ = store.write("clip", np.ones((1, 2, 4, 6)), np.array([3]), FlowMeta("dis", "none", "all", "sha256"))
+    >>> stored = store.read("clip")
+    >>> stored.positions, stored.flow_px.shape, stored.flow_px.mean().round(2)  # at half the resolution
+    (array([3]), (1, 2, 2, 3), np.float32(0.94))
     """
 
     def __init__(self, root: str | Path, compact: bool = False) -> None:
@@ -82,13 +75,7 @@ class FlowStore:
             name = f"{name[:100].lstrip('.')}-{digest[:16]}"
         return self.root / digest[:2] / f"{name}.safetensors"
 
-    def write(
-        self,
-        video_id: str,
-        flow_px: np.ndarray | Tensor | Iterable[np.ndarray | Tensor],
-        positions: np.ndarray,
-        meta: FlowMeta,
-    ) -> Path:
+    def write(self, video_id: str, flow_px: Array | Iterable[Array], positions: np.ndarray, meta: FlowMeta) -> Path:
         """Store the flow of a video, atomically.
 
         Args:
@@ -100,7 +87,7 @@ class FlowStore:
             DataError: shapes or positions do not fit, or the flow is not finite.
         """
         positions = np.asarray(positions, dtype=np.int64)
-        batches = [flow_px] if hasattr(flow_px, "ndim") else flow_px
+        batches = [flow_px] if isinstance(flow_px, Array) else flow_px
         try:
             flow = quantise(np.asarray(batch, dtype=np.float32) for batch in batches)
         except BadFlow as error:
@@ -129,11 +116,10 @@ class FlowStore:
         if not path.is_file():
             raise DataError(f"stored flow of video {video_id}", f"no file {path}", "Run `tmal flow` first.")
         try:
-            with FlowFile(path) as file:
+            with open_flow(path) as file:
                 positions = file.positions if positions is None else np.asarray(positions, dtype=np.int64)
-                flow_px, record = file.fields(_rows(file, positions, path)), file.record
-                size = tuple(record["frame_size"])
-                return StoredFlow(flow_px, positions, _meta(record), size, record["clipped_pct"])
+                flow_px, (height, width) = file.fields(_rows(file, positions, path)), file.record["frame_size"]
+                return StoredFlow(flow_px, positions, _meta(file), (height, width), file.record["clipped_pct"])
         except Damage as error:
             remedy = "Run `tmal flow` to make it again."
             raise DataError(f"stored flow of video {video_id}", f"{path} ({error})", remedy) from error
@@ -144,8 +130,8 @@ class FlowStore:
         if not path.is_file():
             return "missing"
         try:
-            with FlowFile(path) as file:
-                if not _meta(file.record).same_origin(expected):
+            with open_flow(path) as file:
+                if _meta(file) != expected:
                     return "stale"
                 file.verify()
                 return "ok"
@@ -156,12 +142,12 @@ class FlowStore:
 
 
 def flow_store(data_folder: Path, flow: FlowSettings) -> FlowStore:
-    """The store of a data set and an estimator: `<data folder>/flow/<estimator>`."""
+    """The store of a data set and an estimator."""
     return FlowStore(data_folder / "flow" / flow.estimator, compact=flow.compact)
 
 
-def _meta(record: dict) -> FlowMeta:
-    return FlowMeta(**{name: record[name] for name in FlowMeta.__dataclass_fields__})
+def _meta(file: FlowFile) -> FlowMeta:
+    return FlowMeta(**{name: file.record[name] for name in FlowMeta.__dataclass_fields__})
 
 
 def _rows(file: FlowFile, wanted: np.ndarray, path: Path) -> np.ndarray:
@@ -169,9 +155,6 @@ def _rows(file: FlowFile, wanted: np.ndarray, path: Path) -> np.ndarray:
     stored = file.positions
     rows = np.searchsorted(stored, wanted).clip(max=len(stored) - 1)
     if (stored[rows] != wanted).any():
-        raise DataError(
-            f"positions among the {len(stored)} stored in {path}",
-            str(sorted(set(wanted.tolist()) - set(stored.tolist()))),
-            "Run `tmal flow` with the same sampling.grid.",
-        )
+        got, remedy = str(np.setdiff1d(wanted, stored).tolist()), "Run `tmal flow` with the same sampling.grid."
+        raise DataError(f"positions among the {len(stored)} stored in {path}", got, remedy)
     return rows

@@ -25,6 +25,12 @@ def make_frames(height, width, num_frames=2, seed=0):
     return frames.clip(0, 255).astype(np.uint8)
 
 
+def cropped(transform, frames, generator=None):
+    """The frames by a plan of their own."""
+    height, width = frames.shape[1:3]
+    return transform.apply_frames(frames, transform.plan(height, width, generator))
+
+
 def ramp_flow(num_frames, height, width, frame):
     """Field whose value tells where it was sampled: (x, y) of the sample's centre, in pixels of `frame`."""
     y = (np.arange(height) + 0.5) * frame[0] / height
@@ -37,7 +43,7 @@ def ramp_flow(num_frames, height, width, frame):
 def test_evaluation_is_open_clips_pipeline(size):
     frames = make_frames(*size, num_frames=1)
     # open_clip resizes straight to its crop; the suite's presets resize to 256 and crop 224.
-    ours = ClipTransform(resize=224, crop=224).evaluate(frames)
+    ours = cropped(ClipTransform(resize=224, crop=224), frames)
     pipeline = image_transform(224, is_train=False, mean=CLIP_MEAN, std=CLIP_STD)
     theirs = pipeline(Image.fromarray(frames[0]))[None]
     levels = (ours - theirs) * torch.tensor(CLIP_STD).view(3, 1, 1) / GREY_LEVEL
@@ -48,16 +54,17 @@ def test_evaluation_is_open_clips_pipeline(size):
 
 def test_no_resize_when_the_short_side_fits():
     frames = make_frames(64, 96)
-    pixels = ClipTransform(resize=64, crop=48, mean=(0, 0, 0), std=(1, 1, 1)).evaluate(frames) * 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    pixels = (cropped(ClipTransform(resize=64, crop=48), frames) * std + mean) * 255
     assert torch.equal(pixels.round().to(torch.uint8), torch.from_numpy(frames[:, 8:56, 24:72]).permute(0, 3, 1, 2))
 
 
 def test_training_crops_all_frames_alike_and_by_the_generator():
     frames = np.repeat(make_frames(70, 90, num_frames=1), 3, axis=0)
     transform = ClipTransform(resize=64, crop=48, flip=True)
-    clips = [transform.train(frames, np.random.default_rng(seed)) for seed in range(20)]
+    clips = [cropped(transform, frames, np.random.default_rng(seed)) for seed in range(20)]
     assert all(torch.equal(clip[0], clip[2]) for clip in clips)
-    assert torch.equal(clips[3], transform.train(frames, np.random.default_rng(3)))
+    assert torch.equal(clips[3], cropped(transform, frames, np.random.default_rng(3)))
     plans = [transform.plan(70, 90, np.random.default_rng(seed)) for seed in range(300)]
     assert {plan.top for plan in plans} == set(range(17))
     assert {plan.left for plan in plans} == set(range(82 - 48 + 1))
@@ -67,21 +74,20 @@ def test_training_crops_all_frames_alike_and_by_the_generator():
     assert without.plan(70, 90, np.random.default_rng(3)).top == plans[3].top
 
 
-@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("flow_size", [(120, 160), (60, 80), (61, 79)])
 @pytest.mark.parametrize("flip", [False, True])
-def test_flow_is_cropped_where_the_frames_are(stride, flow_size, flip):
+def test_flow_is_cropped_where_the_frames_are(flow_size, flip):
     """A ramp reads back its own place, so crop offset, scale, flip and half resolution are all pinned."""
     height, width = 120, 160
-    transform = ClipTransform(resize=96, crop=64, flip=True, flow_stride=stride)
+    transform = ClipTransform(resize=96, crop=64, flip=True)
     plan = next(
         p for seed in range(99) if (p := transform.plan(height, width, np.random.default_rng(seed))).flip == flip
     )
     # Away from the border, where bilinear sampling of a coarse ramp has to stop at its last sample.
     assert plan.top > 0 and plan.left > 0
     flow = transform.apply_flow(ramp_flow(3, *flow_size, (height, width)), plan, (height, width))
-    assert flow.shape == (3, 2, 64 // stride, 64 // stride)
-    cells = (torch.arange(64 // stride) + 0.5) * stride
+    assert flow.shape == (3, 2, 64, 64)
+    cells = torch.arange(64) + 0.5
     expected_x = plan.left + (64 - cells if flip else cells)
     expected_y = plan.top + cells
     inner = slice(2, -2)
@@ -102,7 +108,8 @@ def test_flow_vectors_point_where_the_pixels_go():
     flipped = transform.plan(120, 160, np.random.default_rng(2))
     assert {plan.flip, flipped.flip} == {True, False}
     for each in (plan, flipped):
-        frames, flow = transform.apply(np.stack([first, second]), flow_px, each)
+        frames = transform.apply_frames(np.stack([first, second]), each)
+        flow = transform.apply_flow(flow_px, each, (120, 160))
         dx, dy = flow[0, :, 20, 20].tolist()
         assert (dx, dy) == (-4.0 if each.flip else 4.0, 2.0)
         inner = frames[0][:, 10:-10, 10:-10]
@@ -114,9 +121,8 @@ def test_flow_vectors_point_where_the_pixels_go():
 def test_flow_measured_in_another_frame_size():
     """Flow computed on a smaller frame than the one now decoded: its pixels are larger."""
     transform = ClipTransform(resize=256, crop=224)
-    frames = make_frames(512, 640)
     flow_px = np.full((2, 2, 64, 80), 3.0, np.float32)
-    _, flow = transform.apply(frames, flow_px, transform.plan(512, 640), flow_frame=(128, 160))
+    flow = transform.apply_flow(flow_px, transform.plan(512, 640), (128, 160))
     torch.testing.assert_close(flow, torch.full((2, 2, 224, 224), 6.0))
 
 
@@ -124,14 +130,8 @@ def test_flow_measured_in_another_frame_size():
     ("call", "error", "words"),
     [
         (lambda: ClipTransform(resize=64, crop=65), SettingsError, "got crop 65 of resize 64"),
-        (lambda: ClipTransform(resize=64, crop=63, flow_stride=2), SettingsError, "a flow_stride that divides"),
-        (lambda: ClipTransform().evaluate(np.zeros((2, 9, 9, 3))), DataError, "got torch.float64"),
-        (lambda: ClipTransform().evaluate(np.zeros((0, 9, 9, 3), np.uint8)), DataError, "expected uint8 frames"),
-        (
-            lambda: ClipTransform(8, 8).apply(make_frames(9, 9), np.zeros((1, 2, 9, 9)), PLAN),
-            DataError,
-            "one flow field per frame",
-        ),
+        (lambda: cropped(ClipTransform(), np.zeros((2, 9, 9, 3))), DataError, "got float64"),
+        (lambda: cropped(ClipTransform(), np.zeros((0, 9, 9, 3), np.uint8)), DataError, "expected uint8 frames"),
         (
             lambda: ClipTransform(8, 8).apply_flow(np.zeros((1, 9, 9, 2)), PLAN, (9, 9)),
             DataError,

@@ -5,7 +5,7 @@ Coordinates are (x, y) in pixels, y down. Sub-pixel positions are kept, so slow 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,15 +13,14 @@ import numpy as np
 _SHIFT = 4  # OpenCV's fixed-point bits for sub-pixel corners
 
 
-@dataclass(frozen=True)
-class Thing:
-    """One object: what it is, where it is, how large (radius in pixels), how turned (radians), its RGB colour."""
+class Thing(NamedTuple):
+    """One object."""
 
     shape: str
     centre: tuple[float, float]
-    radius: float
-    angle: float
-    colour: tuple[float, float, float]
+    radius: float  # pixels
+    angle: float  # radians
+    colour: tuple[float, ...]  # RGB
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -48,11 +47,9 @@ def paint(canvas: np.ndarray, thing: Thing) -> None:
 
 
 def dots(side: int, ground: int, centres: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
-    """A grey picture (side, side) uint8 of square dots; later dots cover earlier ones.
+    """A grey picture (side, side) uint8 of square dots on a grey ground; later dots cover earlier ones.
 
     Args:
-        side: of the picture in pixels.
-        ground: grey value between the dots.
         centres: (n, 2), x and y in pixels, accurate to half a pixel.
         values: (n,) grey values.
         width: of a dot in pixels, accurate to a whole pixel.
@@ -65,8 +62,8 @@ def dots(side: int, ground: int, centres: np.ndarray, values: np.ndarray, width:
     x, y = np.round((centres + pad) * 2).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < len(labels)) & (y < len(labels))
     labels[y[inside], x[inside]] = np.flatnonzero(inside) + 1
-    labels = cv2.dilate(labels, np.ones((2 * round(width),) * 2, np.uint8))
-    grey = np.concatenate([[ground], values]).astype(np.uint8)[labels]
+    shown = cv2.dilate(labels, np.ones((2 * round(width),) * 2, np.uint8))
+    grey = np.concatenate([[ground], values]).astype(np.uint8)[shown]
     return cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)[pad:-pad, pad:-pad]
 
 
@@ -76,16 +73,10 @@ def _star() -> np.ndarray:
     return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
 
 
-def _cross() -> np.ndarray:
-    a, b = 1.0, 0.34
-    return np.array(
-        [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b), (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]
-    )
-
-
+_ARM = np.array([(-0.34, -1.0), (0.34, -1.0), (0.34, -0.34)])  # of the cross; the others are it, turned
 _OUTLINES = {
     "square": np.array([(-0.85, -0.85), (0.85, -0.85), (0.85, 0.85), (-0.85, 0.85)]),
     "triangle": np.array([(0.0, -1.1), (1.0, 0.75), (-1.0, 0.75)]),
     "star": _star(),
-    "cross": _cross(),
+    "cross": np.concatenate([_ARM @ np.linalg.matrix_power([[0, 1], [-1, 0]], turns) for turns in range(4)]),
 }

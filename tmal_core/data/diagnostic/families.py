@@ -5,8 +5,8 @@ Sizes: video side 72 px, 24 frames per second, 48 frames. Position (x, y) in pix
 Guarantees, each held by a test on decoded files:
 
 - `order`: the backward clip holds the forward clip's frames 0..F-2 in reverse. Frame F-1 repeats frame F-2 in both,
-  because flow (the motion from a frame to the next) is defined at 0..F-2 and sampling is symmetric about the middle
-  of that range: a clip and its twin then give the same sampled frames, in opposite order.
+  because flow (the motion from a frame to the next) is defined at 0..F-2 and sampling (`data.video.sampling`) is
+  symmetric about the middle of that range: a clip and its twin give the same sampled frames, in opposite order.
 - `motion`: every frame shows a homogeneous Poisson field of dots whatever the class, and a dot lives `LIFETIME`
   frames, so frames at least `LIFETIME` + 1 apart have no dot in common: no set of such frames knows the class.
 - `semantic`: the support file ends before the classes of a beginning part.
@@ -31,20 +31,12 @@ _CANVAS = SIDE + 2 * _MARGIN
 
 def files(action: ActionClass) -> dict[str, int]:
     """Number of frames by role of the files that `render` gives for a class, without rendering them."""
-    if action.family == "order":
-        return {"forward": FRAMES, "backward": FRAMES}
-    if action.family == "semantic":
-        return {"support": FRAMES // 2, "query": FRAMES}
-    return {"both": FRAMES}
+    several = {"order": {"forward": FRAMES, "backward": FRAMES}, "semantic": {"support": FRAMES // 2, "query": FRAMES}}
+    return several.get(action.family, {"both": FRAMES})
 
 
 def render(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Frames (F, SIDE, SIDE, 3) uint8 by role.
-
-    Returns:
-        `{"both": frames}`; for `order` `{"forward": frames, "backward": frames}` (one file for each class of the
-        pair); for `semantic` `{"support": frames, "query": frames}`.
-    """
+    """Frames (F, SIDE, SIDE, 3) uint8 by role, those of `files`; of `order` one file for each class of the pair."""
     return _RENDER[action.family](action.parts, rng)
 
 
@@ -61,15 +53,14 @@ def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
     if parts["kind"] == "place":
         start, end = (_near(PLACES[parts[key]], rng) for key in ("start", "end"))
         path = start + (end - start) * progress
-        colour = np.tile(_tinted(_any(COLOURS, rng), rng), (FRAMES - 1, 1))
+        colour = np.tile(_any_colour(rng), (FRAMES - 1, 1))
     else:
         drift = rng.uniform(-16, 16, (2, 2))
         path = drift[0] + (drift[1] - drift[0]) * _ease(rng, FRAMES - 1)[:, None]
         first, last = (_tinted(COLOURS[parts[key]], rng) for key in ("start", "end"))
         colour = first + (last - first) * progress
-    frames = _draw(rng.choice(SHAPES), path, colour, rng)
-    hold = lambda clip: np.concatenate([clip, clip[-1:]])  # noqa: E731
-    return {"forward": hold(frames), "backward": hold(frames[::-1])}
+    frames, held = _draw(rng.choice(SHAPES), path, colour, rng), [*range(FRAMES - 1), FRAMES - 2]
+    return {"forward": frames[held], "backward": frames[::-1][held]}
 
 
 def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -78,7 +69,7 @@ def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.n
     half = FRAMES // 2
     first = middle + (turn - middle) * _ease(rng, half)[:, None]
     second = turn + (end - turn) * _ease(rng, half + 1)[1:, None]
-    colour = np.tile(_tinted(_any(COLOURS, rng), rng), (FRAMES, 1))
+    colour = np.tile(_any_colour(rng), (FRAMES, 1))
     frames = _draw(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
     return {"support": frames[:half], "query": frames}
 
@@ -96,7 +87,7 @@ def _motion(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.nda
     offset = np.concatenate([np.zeros((1, 2)), np.cumsum(steps[:-1], 0)])
     shake = _shake(rng, FRAMES, 0.4)
     centre, radius = SIDE / 2 + rng.uniform(-5, 5, 2), rng.uniform(24, 32)
-    count, width = rng.integers(300, 480), rng.uniform(1.5, 2.5)
+    count, width = int(rng.integers(300, 480)), rng.uniform(1.5, 2.5)
     ground, contrast = rng.uniform(95, 150), rng.uniform(45, 85)
     fields = [_DotField(rng, count, ground, contrast) for _ in range(2)]
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
@@ -116,9 +107,8 @@ class _DotField:
 
     def __init__(self, rng: np.random.Generator, count: int, ground: float, contrast: float) -> None:
         self.side = SIDE + 8.0
-        births = FRAMES + LIFETIME
-        per_frame = rng.poisson(count / LIFETIME, births)
-        self.birth = np.repeat(np.arange(births) - LIFETIME + 1, per_frame)
+        per_frame = rng.poisson(count / LIFETIME, FRAMES + LIFETIME)
+        self.birth = np.repeat(np.arange(FRAMES + LIFETIME) - LIFETIME + 1, per_frame)
         self.place = rng.uniform(0, self.side, (len(self.birth), 2))
         self.value = np.round(ground + contrast * rng.choice((-1, 1), len(self.birth))).astype(np.int16)
         self.rank = rng.permutation(len(self.birth))  # which dot covers which must not tell their age
@@ -175,5 +165,5 @@ def _tinted(colour: tuple[int, int, int], rng: np.random.Generator) -> np.ndarra
     return np.clip(np.array(colour) * rng.uniform(0.8, 1.05) + rng.normal(0, 6, 3), 0, 255)
 
 
-def _any(options: dict[str, tuple[int, int, int]], rng: np.random.Generator) -> tuple[int, int, int]:
-    return options[rng.choice(list(options))]
+def _any_colour(rng: np.random.Generator) -> np.ndarray:
+    return _tinted(COLOURS[rng.choice(list(COLOURS))], rng)

@@ -1,21 +1,19 @@
 """Writing the diagnostic data set: mp4 files and their catalogue, in parallel, once, resumable.
 
-Each frame is compressed alone at a constant quantiser (H.264, all-intra), so the picture of a frame does not
-depend on its neighbours: reversing the frames of a clip reverses its decoded frames to the bit.
-
-A file is written under a temporary name and renamed; the catalogue comes last. Killed and started again, generation
-goes on where it stopped and ends with the same files.
+Each frame is compressed alone at a constant quantiser (H.264, all-intra), so reversing the frames of a clip reverses
+its decoded frames to the bit. The catalogue comes last: killed and started again, generation goes on where it stopped
+and ends with the same files.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -27,7 +25,7 @@ from tmal_core.data.diagnostic.families import FPS, SIDE, files, render
 from tmal_core.data.diagnostic.vocabulary import ActionClass, all_classes
 from tmal_core.data.sets.catalog import FILE_NAME, ROLES, SPLITS, Catalog, load_catalog, save_catalog
 from tmal_core.errors import DataError
-from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.files import atomic_path, file_sha256
 from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.seeding import generator
 
@@ -39,11 +37,9 @@ def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2,
     """Make the data set below `root`, or return it when it is there.
 
     Args:
-        root: folder of the data set.
         seed: the same seed gives the same decoded frames.
         clips: clips per class for "train", "val" and "test".
         num_workers: processes.
-        progress: show a progress bar.
 
     Raises:
         DataError: the folder holds a data set made with other numbers.
@@ -61,18 +57,12 @@ def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2,
 
 def planned(root: Path, clips: dict[str, int]) -> Catalog:
     """The catalogue that `generate` will leave, without checksums, whether or not there is a file."""
-    rows = [
-        row
-        for action, twin in _units()
-        for clip in range(clips[action.split])
-        for row in _rows(action, twin, clip).values()
-    ]
-    return Catalog(root, pd.DataFrame(rows))
+    bases = (_rows(action, twin, clip) for action, twin in _units() for clip in range(clips[action.split]))
+    return Catalog(root, pd.DataFrame([row for rows in bases for row in rows.values()]))
 
 
 def write_clip(path: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encode frames (F, H, W, 3) uint8 as all-intra H.264 at a constant quantiser, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
@@ -104,10 +94,8 @@ def _claim(root: Path, manifest: dict[str, object]) -> None:
             raise DataError(f"a data set of {manifest} in {root}", f"one of {found}", remedy)
         return
     if root.is_dir() and any(root.iterdir()):
-        raise DataError(
-            "an empty folder for the diagnostic data set", f"{root} with files", "Choose another data.root."
-        )
-    root.mkdir(parents=True, exist_ok=True)
+        remedy = "Choose another data.root."
+        raise DataError("an empty folder for the diagnostic data set", f"{root} with files", remedy)
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(manifest), encoding="utf-8")
 
@@ -130,15 +118,15 @@ def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> l
     if not all((root / row["path"]).exists() for row in rows.values()):
         for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
             write_clip(root / rows[role]["path"], frames)
-    return [{**row, "sha256": hashlib.sha256((root / row["path"]).read_bytes()).hexdigest()} for row in rows.values()]
+    return [row | {"sha256": file_sha256(root / row["path"])} for row in rows.values()]
 
 
-def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, object]]:
+def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, Any]]:
     """Rows of the catalogue for the files of one base, by role; without their checksums."""
     base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
     rows = {}
     for role, num_frames in files(action).items():
-        owner = twin if role == "backward" else action
+        owner = twin if twin is not None and role == "backward" else action
         suffix = f"_{role}" if role in ("support", "query") else ""
         path = Path(owner.family, owner.split, _slug(owner.name), f"{clip:03d}{suffix}.mp4")
         rows[role] = {

@@ -1,9 +1,9 @@
 """Clips whose optical flow is known exactly at every pixel: what flow estimators are measured against.
 
-A scene is a texture and a motion that says where on the texture each pixel looks, at any time. Both are functions of
-real coordinates, so a frame is the texture looked up where the motion says, and the flow of a pixel is where the motion
-puts the same point of the texture one frame later: no flow is estimated, interpolated or rounded anywhere. The texture
-is periodic noise, smooth on two scales, bilinear between its samples. Only frames are rounded, to 8 bits.
+A scene is a texture and a motion that says where on the texture each pixel looks, at any time. A frame is the texture
+looked up where the motion says, and the flow of a pixel is where the motion puts the same point of the texture one
+frame later: no flow is estimated, interpolated or rounded anywhere. The texture is periodic noise, smooth on two
+scales, bilinear between its samples. Only frames are rounded, to 8 bits.
 
 Coordinates are (x, y) in pixels, y down, (0, 0) the centre of the first pixel. Letters: F frames, H, W pixels.
 """
@@ -26,14 +26,10 @@ class KnownClip:
     """A clip and its true flow."""
 
     name: str
-    motion: str
-    """The motion in words."""
-    frames: np.ndarray
-    """(F, H, W, 3) uint8."""
-    flow_px: np.ndarray
-    """(F - 1, 2, H, W) float32, (dx, dy) in pixels from each frame to the next."""
-    visible: np.ndarray
-    """(F - 1, H, W) bool: what the pixel shows is in sight in the next frame as well."""
+    motion: str  # in words
+    frames: np.ndarray  # (F, H, W, 3) uint8
+    flow_px: np.ndarray  # (F - 1, 2, H, W) float32, (dx, dy) in pixels from each frame to the next
+    visible: np.ndarray  # (F - 1, H, W) bool: what the pixel shows is in sight in the next frame as well
 
 
 class Motion(Protocol):
@@ -60,13 +56,11 @@ class Steady:
         return step**t, complex(*self.shift_px) * sum(step**k for k in range(t))
 
     def to_texture(self, t: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         factor, summand = self._at(t)
         z = (x + 1j * y - _MIDDLE - summand) / factor + _MIDDLE
         return z.real, z.imag
 
     def to_frame(self, t: int, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         factor, summand = self._at(t)
         z = (u + 1j * v - _MIDDLE) * factor + summand + _MIDDLE
         return z.real, z.imag
@@ -84,12 +78,10 @@ class Waves:
         return swing * np.sin(2 * np.pi * across / self.length_px + phase)
 
     def to_texture(self, t: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         v = y - self._slide(t, x, 1.0)
         return x - self._slide(t, v, 0.0), v
 
     def to_frame(self, t: int, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See Motion."""
         x = u + self._slide(t, v, 0.0)
         return x, v + self._slide(t, x, 1.0)
 
@@ -148,10 +140,9 @@ def _texture(rng: np.random.Generator) -> np.ndarray:
     noise = np.fft.fft2(grey + 0.4 * colour, axes=(0, 1))
     frequency = np.fft.fftfreq(_PERIOD)
     squared = frequency[:, None] ** 2 + frequency[None, :] ** 2
-    smooth = 0.0
-    for sigma in (1.5, 6.0):
-        part = np.fft.ifft2(noise * np.exp(-2 * (np.pi * sigma) ** 2 * squared)[..., None], axes=(0, 1)).real
-        smooth = smooth + part / part.std()
+    kernels = (np.exp(-2 * (np.pi * sigma) ** 2 * squared)[..., None] for sigma in (1.5, 6.0))
+    fine, coarse = (np.fft.ifft2(noise * kernel, axes=(0, 1)).real for kernel in kernels)
+    smooth = fine / fine.std() + coarse / coarse.std()
     return 128 + 40 * smooth / smooth.std()
 
 

@@ -11,8 +11,6 @@ from tmal_core.data.diagnostic.families import PLACE_STEP
 from tmal_core.data.diagnostic.vocabulary import COLOURS, PLACES, SHAPES
 
 _PLACES = {"middle": (0, 0), **PLACES}
-
-
 FACTS = {
     "colour": [f"{'an' if colour == 'orange' else 'a'} {colour} shape" for colour in COLOURS],
     "shape": [f"a {shape}" for shape in SHAPES],
@@ -23,17 +21,11 @@ FACTS = {
 
 @dataclass(frozen=True)
 class Stills:
-    """Pictures with what can be said of them.
+    """Pictures with what can be said of them."""
 
-    Attributes:
-        pictures: (B, side, side, 3) uint8.
-        captions: B sentences that say all.
-        facts: for each key of `FACTS` the index (B,) of the caption that is true, -1 where none is (random dots).
-    """
-
-    pictures: np.ndarray
-    captions: list[str]
-    facts: dict[str, np.ndarray]
+    pictures: np.ndarray  # (B, side, side, 3) uint8
+    captions: list[str]  # B sentences that say all
+    facts: dict[str, np.ndarray]  # by key of `FACTS` the index (B,) of the caption that is true, -1 for random dots
 
 
 def batch(rng: np.random.Generator, size: int, side: int = 64) -> Stills:
@@ -43,7 +35,7 @@ def batch(rng: np.random.Generator, size: int, side: int = 64) -> Stills:
     return Stills(np.stack(pictures), list(captions), dict(zip(FACTS, columns, strict=True)))
 
 
-def _still(rng: np.random.Generator, side: int) -> tuple[np.ndarray, str, tuple[int, int, int]]:
+def _still(rng: np.random.Generator, side: int) -> tuple[np.ndarray, str, tuple[int, ...]]:
     if rng.random() < 0.04:
         return _dots(rng, side), "random dots", (-1, -1, -1)
     facts = tuple(int(rng.integers(len(options))) for options in FACTS.values())

@@ -10,38 +10,20 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 COLOURS = {
-    "red": (220, 40, 40),
-    "green": (40, 190, 60),
-    "blue": (60, 90, 240),
-    "yellow": (240, 220, 50),
-    "cyan": (50, 215, 225),
-    "magenta": (225, 60, 205),
-    "orange": (245, 140, 30),
-    "white": (245, 245, 245),
-}
+    "red": (220, 40, 40), "green": (40, 190, 60), "blue": (60, 90, 240), "yellow": (240, 220, 50),
+    "cyan": (50, 215, 225), "magenta": (225, 60, 205), "orange": (245, 140, 30), "white": (245, 245, 245),
+}  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 
 # Around the clock, as (dx, dy) from the centre in units of the distance between neighbouring places; y points down.
 PLACES = {
-    "top": (0, -1),
-    "top right": (1, -1),
-    "right": (1, 0),
-    "bottom right": (1, 1),
-    "bottom": (0, 1),
-    "bottom left": (-1, 1),
-    "left": (-1, 0),
-    "top left": (-1, -1),
-}
+    "top": (0, -1), "top right": (1, -1), "right": (1, 0), "bottom right": (1, 1),
+    "bottom": (0, 1), "bottom left": (-1, 1), "left": (-1, 0), "top left": (-1, -1),
+}  # fmt: skip
 DIRECTIONS = {
-    "up": (0.0, -1.0),
-    "up and right": (0.7071, -0.7071),
-    "right": (1.0, 0.0),
-    "down and right": (0.7071, 0.7071),
-    "down": (0.0, 1.0),
-    "down and left": (-0.7071, 0.7071),
-    "left": (-1.0, 0.0),
-    "up and left": (-0.7071, -0.7071),
-}
+    "up": (0.0, -1.0), "up and right": (0.7071, -0.7071), "right": (1.0, 0.0), "down and right": (0.7071, 0.7071),
+    "down": (0.0, 1.0), "down and left": (-0.7071, 0.7071), "left": (-1.0, 0.0), "up and left": (-0.7071, -0.7071),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,10 +33,8 @@ class ActionClass:
     name: str
     family: str
     split: str
-    parts: dict[str, str] = field(hash=False)
-    """What the generator needs to draw it, for example {"start": "left", "end": "top"}."""
-    group: str = ""
-    """Classes of one group form an episode (pairs of `order`, common beginnings of `semantic`)."""
+    parts: dict[str, str] = field(hash=False)  # what the generator needs to draw it: {"start": "left", "end": "top"}
+    group: str = ""  # classes of one group form an episode (pairs of `order`, common beginnings of `semantic`)
 
 
 def appearance_classes() -> list[ActionClass]:
@@ -64,10 +44,8 @@ def appearance_classes() -> list[ActionClass]:
         for s, shape in enumerate(SHAPES):
             # A Latin pattern, so that no colour and no shape is held out as a whole.
             split = {0: "test", 2: "test", 4: "val"}.get((s + 5 * c) % 8, "train")
-            article = "an" if colour == "orange" else "a"
-            classes.append(
-                ActionClass(f"{article} {colour} {shape}", "appearance", split, {"colour": colour, "shape": shape})
-            )
+            name = f"{'an' if colour == 'orange' else 'a'} {colour} {shape}"
+            classes.append(ActionClass(name, "appearance", split, {"colour": colour, "shape": shape}))
     return classes
 
 
@@ -77,29 +55,27 @@ def order_classes() -> list[ActionClass]:
     Every change of place that val or test asks for has a parallel one in training: the same way, elsewhere in the
     picture. Else a held-out pair would ask for a direction that no training clip moves in.
     """
-    place_pairs = [pair for pair in combinations(PLACES, 2) if _clock_distance(*pair, PLACES) >= 2]
-    colour_pairs = [pair for pair in combinations(COLOURS, 2) if _clock_distance(*pair, COLOURS) in {2, 4}]
     held_out = {
         "test": [
-            ("top", "left"),
-            ("top right", "bottom"),
-            ("bottom right", "bottom left"),
-            ("bottom right", "left"),
-            ("red", "orange"),
-            ("yellow", "white"),
+            ("top", "left"), ("top right", "bottom"), ("bottom right", "bottom left"), ("bottom right", "left"),
+            ("red", "orange"), ("yellow", "white"),
         ],
         "val": [("bottom", "top left"), ("bottom left", "top left"), ("green", "magenta"), ("blue", "orange")],
-    }
+    }  # fmt: skip
     # Two colour pairs are left out: every colour keeps a training pair, and places, which are harder, get the room.
-    colour_pairs = [pair for pair in colour_pairs if pair not in {("red", "cyan"), ("green", "white")}]
+    left_out = {("red", "cyan"), ("green", "white")}
+    pairs = [("place", pair) for pair in combinations(PLACES, 2) if _clock_distance(*pair, tuple(PLACES)) >= 2]
+    for pair in combinations(COLOURS, 2):
+        if _clock_distance(*pair, tuple(COLOURS)) in {2, 4} and pair not in left_out:
+            pairs.append(("colour", pair))
+    sentences = {"place": "a shape moves from the {} to the {}", "colour": "a shape turns from {} into {}"}
     classes = []
-    for kind, pairs, sentence in (
-        ("place", place_pairs, "a shape moves from the {} to the {}"),
-        ("colour", colour_pairs, "a shape turns from {} into {}"),
-    ):
-        for pair in pairs:
-            split = next((name for name, out in held_out.items() if pair in out), "train")
-            classes += _opposite_pair(kind, *pair, sentence, split)
+    for kind, (first, last) in pairs:
+        split = next((name for name, out in held_out.items() if (first, last) in out), "train")
+        for start, end, direction in ((first, last, "forward"), (last, first, "backward")):
+            parts = {"kind": kind, "start": start, "end": end, "direction": direction}
+            name = sentences[kind].format(start, end)
+            classes.append(ActionClass(name, "order", split, parts, f"order: {first} - {last}"))
     return classes
 
 
@@ -146,15 +122,6 @@ def all_classes() -> list[ActionClass]:
     return [action for make in FAMILIES.values() for action in make()]
 
 
-def _clock_distance(first: str, second: str, ring: dict[str, object]) -> int:
-    names = list(ring)
-    steps = abs(names.index(first) - names.index(second))
-    return min(steps, len(names) - steps)
-
-
-def _opposite_pair(kind: str, first: str, last: str, sentence: str, split: str) -> list[ActionClass]:
-    group = f"order: {first} - {last}"
-    return [
-        ActionClass(sentence.format(a, b), "order", split, {"kind": kind, "start": a, "end": b, "direction": d}, group)
-        for a, b, d in ((first, last, "forward"), (last, first, "backward"))
-    ]
+def _clock_distance(first: str, second: str, ring: tuple[str, ...]) -> int:
+    steps = abs(ring.index(first) - ring.index(second))
+    return min(steps, len(ring) - steps)

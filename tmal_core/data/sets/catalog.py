@@ -1,8 +1,7 @@
 """The catalogue: one row per video file, kept as `catalog.parquet` in the data folder; everything else reads it.
 
-A catalogue is written last and atomically, so where it exists the data set was prepared to the end. The videos lie in
-the data folder or in another one that the file's metadata names; there too stands how many videos were listed, so that
-results can say how many of them are lost.
+A catalogue is written last and atomically, so where it exists the data set was prepared to the end. Its metadata names
+the folder of the videos, where that is not the data folder, and how many videos were listed: some may be lost.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ class Catalog:
 
     root: Path
     table: pd.DataFrame
-    listed: Mapping[str, int] = field(default_factory=dict)
-    """Videos that the lists name, by split, lost ones included; empty where there was no list."""
+    listed: Mapping[str, int] = field(default_factory=dict)  # by split, lost ones included; empty without a list
 
     def __len__(self) -> int:
         return len(self.table)
@@ -63,10 +61,8 @@ class Catalog:
         """
         table = self.table
         for column, wanted in (("split", split), ("family", family)):
-            if wanted is None:
-                continue
             known = sorted(table[column].unique())
-            table = table[table[column] == wanted]
+            table = table if wanted is None else table[table[column] == wanted]
             if table.empty:
                 where = f"the catalogue of {self.root}"
                 raise DataError(f"a {column} among {', '.join(known)} in {where}", repr(wanted), "Choose one of them.")
@@ -99,23 +95,20 @@ def require_names(catalog: Catalog) -> None:
     """
     nameless = [name for name in catalog.table["class_name"].unique() if _UNNAMED.fullmatch(name)]
     if nameless:
-        remedy = (
-            "They are in something-something-v2-train.json and something-something-v2-validation.json of the download: "
-            "run `tmal splits import` with --labels and their folder, and `tmal prepare` again, "
-            "or choose a method without text."
-        )
+        remedy = "They are in something-something-v2-train.json and something-something-v2-validation.json of the "
+        remedy += "download: run `tmal splits import` with --labels and their folder, and `tmal prepare` again, "
+        remedy += "or choose a method without text."
         raise DataError("names of all classes", f"{len(nameless)} without one ({nameless[0]}, ...)", remedy)
 
 
 def save_catalog(
     root: Path, table: pd.DataFrame, videos: Path | None = None, listed: Mapping[str, int] | None = None
 ) -> Catalog:
-    """Check the table and write it atomically.
+    """Check the table and write it into a data folder, atomically.
 
     Args:
-        root: the data folder.
         videos: the folder that the paths start from, where that is another one.
-        listed: videos that the lists name, by split.
+        listed: how many videos the lists name, by split.
 
     Raises:
         DataError: a column is missing, an id is not unique, a split or role is unknown, or a path leads elsewhere.
@@ -133,13 +126,13 @@ def save_catalog(
             got = f"{wrong[column].iat[0]!r} for {wrong['video'].iat[0]}"
             raise DataError(f"a {column} among {', '.join(allowed)}", got, "Correct the list.")
     _check_paths(table)
-    facts = {"videos": str(videos.resolve()) if videos else None, "listed": dict(listed or {})}
-    root.mkdir(parents=True, exist_ok=True)
+    listed = dict(listed or {})
+    facts = {"videos": str(videos.resolve()) if videos else None, "listed": listed}
     with atomic_path(root / FILE_NAME) as temporary:
         columns = pa.Table.from_pandas(table, preserve_index=False)
         metadata = {**(columns.schema.metadata or {}), _METADATA: json.dumps(facts).encode()}
         pq.write_table(columns.replace_schema_metadata(metadata), temporary)
-    return Catalog(videos.resolve() if videos else root, table, facts["listed"])
+    return Catalog(videos.resolve() if videos else root, table, listed)
 
 
 def load_catalog(root: Path) -> Catalog:
@@ -182,5 +175,5 @@ def _check_paths(table: pd.DataFrame) -> None:
     """Paths stay below the folder of the videos."""
     wrong = table["path"][table["path"].str.contains(r"(?:^|/)\.\.(?:/|$)|^/|^[A-Za-z]:|\\|\0", regex=True)]
     if len(wrong):
-        got = f"{wrong.iat[0]!r}"
-        raise DataError("paths below the folder of the videos", got, "Prepare the data again from a list you trust.")
+        remedy = "Prepare the data again from a list you trust."
+        raise DataError("paths below the folder of the videos", repr(wrong.iat[0]), remedy)

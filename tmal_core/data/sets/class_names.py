@@ -1,9 +1,8 @@
 """Names of the classes of a data set: what its text encoder reads.
 
-Lists say only "class 8 of train". Names come, in this order, from `class_names.json` or CLIP-FSAR's own YAML files
-beside the lists (`TRAIN.CLASS_NAME` and `TEST.CLASS_NAME`, by id), from Something-Something's label files (the template
-of each video), or from the folders that the lists name. Where two of them speak they are compared. Classes that nobody
-names are called `unnamed val 3`: everything works on them but methods that read class names.
+Names come, in this order, from `class_names.json` or CLIP-FSAR's own YAML files beside the lists (`TRAIN.CLASS_NAME`
+and `TEST.CLASS_NAME`, by id), from Something-Something's label files (the template of each video), or from the folders
+that the lists name. Where two of them speak they are compared. Classes that nobody names are `unnamed val 3`.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -29,25 +27,22 @@ LABEL_FILES = {
     "validation": ("something-something-v2-validation.json", "validation.json"),
 }
 """Something-Something's lists of videos with their templates: its names in the first release and in later ones."""
-LABELS = ("something-something-v2-labels.json", "labels.json")
-"""Its list of classes."""
+LABELS = ("something-something-v2-labels.json", "labels.json")  # its list of classes
 
 
-@dataclass(frozen=True)
-class GivenNames:
+class GivenNames(NamedTuple):
     """Class names by id, and the file that gives them."""
 
     names: list[str]
     source: Path
 
 
-@dataclass(frozen=True)
-class Named:
+class Named(NamedTuple):
     """Names of the classes of one split, by id; where they come from, and what is worth saying about them."""
 
     names: list[str]
     origin: str
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
 
 def from_folder(folder: str) -> str:
@@ -90,13 +85,9 @@ def templates(folder: Path) -> dict[str, str]:
         DataError: there is no label file in the folder, or one is unreadable.
     """
     found: dict[str, str] = {}
-    for names in LABEL_FILES.values():
-        path = next((folder / name for name in names if (folder / name).is_file()), None)
-        if path is None:
-            continue
-        entries = _read(path, json.loads)
+    for path in filter(None, (_first_file(folder, names) for names in LABEL_FILES.values())):
         try:
-            found |= {str(entry["id"]): str(entry["template"]) for entry in entries}
+            found |= {str(entry["id"]): str(entry["template"]) for entry in _read(path, json.loads)}
         except (TypeError, KeyError) as error:
             got = f"{path} with entries of another form"
             raise DataError("a list of videos with id and template", got, "Fetch the file again.") from error
@@ -110,12 +101,7 @@ def templates(folder: Path) -> dict[str, str]:
 def name_classes(
     split: str, rows: pd.DataFrame, given: GivenNames | None = None, by_video: Mapping[str, str] | None = None
 ) -> Named:
-    """Names of the classes of one list.
-
-    Args:
-        rows: what `read_clip_fsar_list` gave.
-        given: names by id, where a file gives them.
-        by_video: Something-Something's templates by video.
+    """Names of the classes of one list, from what `read_clip_fsar_list`, `given_names` and `templates` gave.
 
     Raises:
         DataError: there are not as many names as classes, or two sources name different classes.
@@ -125,8 +111,9 @@ def name_classes(
         got = f"{len(given.names)} names in {given.source}"
         remedy = "Fetch list and names again: a class is missing in one of them."
         raise DataError(f"names of the {size} classes of {split}", got, remedy)
-    folders = _folders(rows, size)
-    if folders:
+    first = rows.drop_duplicates("class_id").set_index("class_id")["path"]
+    folders = [class_folder(first[class_id]) for class_id in range(size)]
+    if all(folders):  # else the list has bare ids
         if given is None:
             return Named([from_folder(name) for name in folders], "names of the folders")
         for class_id, (name, folder) in enumerate(zip(given.names, folders, strict=True)):
@@ -139,13 +126,6 @@ def name_classes(
             return Named([unnamed(split, class_id) for class_id in range(size)], "none")
         return Named(given.names, given.source.name)
     return _from_templates(split, rows, size, given, by_video)
-
-
-def _folders(rows: pd.DataFrame, size: int) -> list[str]:
-    """Folder of each class, by id; empty where the list has bare ids."""
-    first = rows.drop_duplicates("class_id").set_index("class_id")["path"]
-    folders = [class_folder(first[class_id]) for class_id in range(size)]
-    return folders if all(folders) else []
 
 
 def _from_templates(
@@ -162,11 +142,12 @@ def _from_templates(
         template, count = counts.most_common(1)[0]
         odd += len(videos) - count
         found.append(template)
+    others = f"{odd} of {len(rows)} videos of {split}"
     if odd * 2 > len(rows):
-        got = f"{odd} of {len(rows)} videos of {split} that have another"
-        raise DataError("one template per class", got, "Use the label files of the same data set.")
+        remedy = "Use the label files of the same data set."
+        raise DataError("one template per class", f"{others} that have another", remedy)
     if odd:
-        notes.append(f"{odd} of {len(rows)} videos of {split} have another template in the label files, or none")
+        notes.append(f"{others} have another template in the label files, or none")
     if given is None:
         return Named(found, "label files", notes)
     differ = [i for i, (a, b) in enumerate(zip(given.names, found, strict=True)) if plain(a) != plain(b)]
@@ -182,7 +163,7 @@ def _from_templates(
 
 def _check_templates(folder: Path, found: Mapping[str, str]) -> None:
     """Every template is a class of the data set, where its list of classes is there."""
-    path = next((folder / name for name in LABELS if (folder / name).is_file()), None)
+    path = _first_file(folder, LABELS)
     if path is None:
         return
     labels = _read(path, json.loads)
@@ -191,6 +172,10 @@ def _check_templates(folder: Path, found: Mapping[str, str]) -> None:
     if unknown:
         got = f"{unknown[0]!r} and {len(unknown) - 1} more that are not in it"
         raise DataError(f"templates that are classes in {path}", got, "Use label files of one release.")
+
+
+def _first_file(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _given(names: Any, path: Path, split: str) -> GivenNames:

@@ -2,19 +2,19 @@
 
 Files are found by their name without suffix, so `78687.webm` serves a list that says `78687.mp4`, wherever below the
 folder it lies. Where several files bear the name, the one whose folders agree best with the listed path is taken; a
-file in the folder of another class never is. The walk reads directories only: no file is opened or asked for its size.
-
-Links are followed to files inside the folder. Links that lead out of it are refused and named; links to folders are not
-walked into: inside they show what is seen anyway, and loops end there.
+file in the folder of another class never is. The walk reads directories only. Links are followed to files inside the
+folder; links that lead out of it are refused and named, and those to folders are not walked into.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -27,20 +27,13 @@ _MISSING = "no file of this name"
 
 @dataclass
 class Folder:
-    """What one walk found. Paths are relative to `root`, with slashes.
-
-    Attributes:
-        files: stem of the name -> paths of video files.
-        folders: stem -> paths of folders that are called like a video.
-        refused: path -> why it is left out: links that lead out, broken links, pipes, names that are not UTF-8.
-        other: a file that is not a video, where there is one.
-    """
+    """What one walk found. Paths are relative to `root`, with slashes."""
 
     root: Path
-    files: dict[str, list[str]] = field(default_factory=dict)
-    folders: dict[str, list[str]] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    other: str = ""
+    files: dict[str, list[str]] = field(default_factory=dict)  # stem of the name -> paths of video files
+    folders: dict[str, list[str]] = field(default_factory=dict)  # stem -> paths of folders that are called like a video
+    refused: dict[str, str] = field(default_factory=dict)  # path -> why it is left out
+    other: str = ""  # a file that is not a video, where there is one
 
     def __len__(self) -> int:
         return sum(len(paths) for paths in self.files.values())
@@ -67,7 +60,7 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
             path = f"{below}{entry.name}"
             if entry.name.startswith(".") or (not below and entry.name in leave_out):
                 continue
-            if not entry.name.isascii() and not _is_utf8(entry.name):
+            if re.search("[\ud800-\udfff]", entry.name):  # how Python reads bytes that are no UTF-8
                 found.refused[repr(path)] = "the name is not UTF-8"
             elif entry.is_symlink():
                 _add_link(found, path)
@@ -80,23 +73,14 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
             else:
                 found.refused[path] = "not a file: a pipe, a socket or a device"
     if not found.files and not found.refused:
-        example = f", only files like {found.other}" if found.other else ", which is empty"
-        got = f"{found.root}{example}"
+        got = f"{found.root}, {f'only files like {found.other}' if found.other else 'which is empty'}"
         remedy = "Correct the folder. Frames that were extracted as pictures are not read: the videos are needed."
         raise DataError(f"videos ({', '.join(VIDEO_SUFFIXES)})", got, remedy)
     return found
 
 
 def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
-    """Find the file of each listed video.
-
-    Args:
-        table: of splits.
-
-    Returns:
-        Two columns in the rows of the table: `file` (relative path, "" where there is none) and `reason` (why there is
-        none, "" where there is one).
-    """
+    """The file of each listed video: `file` (relative path) and `reason` (why there is none), one of them ""."""
     classes = {class_folder(path) for path in table["path"]} - {""}
     refused = {_key(path.rpartition("/")[2]): reason for path, reason in folder.refused.items()}
     found = [_find(path, folder, classes, refused) for path in table["path"]]
@@ -134,12 +118,8 @@ def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str
 
 def _agreement(path: str, parents: list[str]) -> int:
     """How many folders above the file are those of the listed path, counted from the file up."""
-    count = 0
-    for mine, theirs in zip(reversed(path.split("/")[:-1]), reversed(parents), strict=False):
-        if mine != theirs:
-            break
-        count += 1
-    return count
+    pairs = zip(path.split("/")[-2::-1], parents[::-1], strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:
@@ -147,8 +127,8 @@ def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:
         with os.scandir(root / below) as entries:
             yield from entries
     except OSError as error:
-        got = f"{root / below} ({error.strerror})"
-        raise DataError("a folder of videos that can be read", got, "Correct its path or its permissions.") from error
+        got, remedy = f"{root / below} ({error.strerror})", "Correct its path or its permissions."
+        raise DataError("a folder of videos that can be read", got, remedy) from error
 
 
 def _add_file(found: Folder, path: str, name: str) -> None:
@@ -182,13 +162,4 @@ def _suffix(name: str) -> str:
 
 def _key(name: str) -> str:
     """What names are compared by; macOS keeps accents as characters of their own."""
-    key = stem(name)
-    return key if key.isascii() else unicodedata.normalize("NFC", key)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return unicodedata.normalize("NFC", stem(name))

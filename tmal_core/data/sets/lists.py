@@ -8,8 +8,8 @@ Lists in CLIP-FSAR's format (Wang et al., 2023) name one video per line, in two 
 Whatever the form, a data folder keeps one normalised table, `splits.csv`, one row per video: `video` (unique id: the
 listed path without its suffix), `path` (as listed), `split`, `class_id` (counts from 0 in each split), `class_name`.
 
-Everything that is read here is checked: ids without gaps, one folder per class, no video and no class twice or in two
-splits, and no path that could lead out of the folder of the videos.
+Everything that is read is checked: ids without gaps, one folder per class, no video and no class twice or in two
+splits, no path that could lead out of the folder of the videos.
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from tmal_core.runtime.files import atomic_path
 
 FILE_NAME = "splits.csv"
 COLUMNS = ("video", "path", "split", "class_id", "class_name")
+# Of video files; a listed file is found under any of them. The last five are of cameras and phones.
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts")
-"""Of video files, in lower case; a listed file is found under any of them. The last five are of cameras and phones."""
 
 _LINE = re.compile(r"(train|val|test)(0|[1-9][0-9]{0,5})/(/?)(.*)", re.DOTALL)
-_CLASS_ID = re.compile(r"0|[1-9][0-9]{0,5}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_PLAIN = re.compile(r"[\W_]+")
 _FORMS = "train8/78687 or train0//videos/brush_hair/x.avi"
 
 
@@ -57,7 +54,7 @@ def class_folder(path: str) -> str:
 def path_fault(path: str) -> str:
     """Why a relative path is refused: it could lead out of its folder, or names no file; "" where it is fine."""
     parts = path.split("/")
-    if _CONTROL.search(path):
+    if re.search(r"[\x00-\x1f\x7f]", path):
         return "a control character"
     if path.startswith("/") or re.match("[A-Za-z]:", path):
         return "an absolute path"
@@ -82,8 +79,12 @@ def read_clip_fsar_list(path: str | Path, split: str) -> pd.DataFrame:
 
     Raises:
         DataError: an unreadable or empty file, a malformed line, a line of another split, a path that is refused, a
-            video twice, a class with two folders or a folder with two classes, a gap in the class ids. File, line and
-            remedy are named.
+            video twice, a class with two folders or a folder with two classes, a gap in the class ids.
+
+    >>> file = getfixture("tmp_path") / "test_few_shot.txt"
+    >>> _ = file.write_text("test0//videos/brush_hair/x.avi\\ntest1//videos/wave/y.avi\\n")
+    >>> read_clip_fsar_list(file, "test")[["video", "class_id"]].values.tolist()
+    [['videos/brush_hair/x', 0], ['videos/wave/y', 1]]
     """
     path = Path(path)
     if split not in SPLITS:
@@ -97,25 +98,16 @@ def read_clip_fsar_list(path: str | Path, split: str) -> pd.DataFrame:
 
 
 def join_lists(lists: Mapping[str, pd.DataFrame], names: Mapping[str, list[str]]) -> pd.DataFrame:
-    """The table of a data set from its lists and the names of their classes.
-
-    Args:
-        lists: split -> what `read_clip_fsar_list` gave; a data set may lack a split.
-        names: split -> class names by id.
+    """The table of a data set from its lists and the names of their classes by id; it may lack a split.
 
     Raises:
         DataError: a video or a class stands in two splits.
     """
-    parts = [
-        lists[split].assign(class_name=[names[split][i] for i in lists[split]["class_id"]])
-        for split in SPLITS
-        if split in lists
-    ]
+    here = [split for split in SPLITS if split in lists]
+    parts = [lists[s].assign(class_name=[names[s][i] for i in lists[s]["class_id"]]) for s in here]
     table = pd.concat(parts, ignore_index=True)
-    again = table["video"].duplicated()
-    if again.any():
-        second = table[again].iloc[0]
-        first = table[table["video"] == second["video"]].iloc[0]
+    if twice := _twice(table):
+        first, second = twice
         places = f"line {first['line']} of {first['split']} and line {second['line']} of {second['split']}"
         got = f"{second['path']} in both: {places}"
         raise DataError("splits without a common video", got, "Fetch the lists again, or remove one of the lines.")
@@ -125,14 +117,10 @@ def join_lists(lists: Mapping[str, pd.DataFrame], names: Mapping[str, list[str]]
 
 
 def check_published(table: pd.DataFrame, name: str, any_counts: bool = False) -> bool:
-    """Compare the table with the published numbers of a data set.
+    """Compare the table with the published numbers of a data set (`data.name`), and say whether there are any.
 
     Args:
-        name: of the data set (`data.name`).
         any_counts: let the number of videos differ; the classes must be complete in any case.
-
-    Returns:
-        Whether there are published numbers to compare with.
 
     Raises:
         DataError: a split has fewer or more classes or videos than published.
@@ -141,10 +129,9 @@ def check_published(table: pd.DataFrame, name: str, any_counts: bool = False) ->
         return False
     source = SOURCES[name]
     for split, rows in table.groupby("split", sort=False):
-        kinds = [("classes", rows["class_id"].nunique(), source.classes[split])]
-        kinds += [] if any_counts else [("videos", len(rows), source.videos[split])]
-        for kind, found, wanted in kinds:
-            if found != wanted:
+        classes = ("classes", rows["class_id"].nunique(), source.classes[split])
+        for kind, found, wanted in (classes, ("videos", len(rows), source.videos[split])):
+            if found != wanted and not (kind == "videos" and any_counts):
                 remedy = "Fetch the lists again, or choose the preset that they belong to."
                 remedy += " Pass --any-counts if they are shortened on purpose." if kind == "videos" else ""
                 got = f"{found:,}: {split} of this list"
@@ -154,13 +141,9 @@ def check_published(table: pd.DataFrame, name: str, any_counts: bool = False) ->
 
 def save_splits(root: Path, table: pd.DataFrame) -> Path:
     """Write `splits.csv` into a data folder, atomically."""
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / FILE_NAME
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(table[list(COLUMNS)].itertuples(index=False))
-    return path
+    with atomic_path(root / FILE_NAME) as temporary:
+        table.to_csv(temporary, columns=list(COLUMNS), index=False, lineterminator="\n")
+    return root / FILE_NAME
 
 
 def load_splits(root: Path) -> pd.DataFrame:
@@ -185,10 +168,9 @@ def load_splits(root: Path) -> pd.DataFrame:
     for number, cells in enumerate(lines[1:], start=2):
         _check_row(path, number, cells)
     table = pd.DataFrame(lines[1:], columns=list(COLUMNS)).astype({"class_id": "int64"})
-    again = table["video"].duplicated()
-    if again.any():
-        number = int(again.to_numpy().argmax()) + 2
-        raise _fault("each video once", path, number, table["video"].iat[number - 2], "Remove one of the lines.")
+    if twice := _twice(table):
+        _, second = twice
+        raise _fault("each video once", path, int(second.name) + 2, second["video"], "Remove one of the lines.")
     for split, rows in table.groupby("split", sort=False):
         _check_ids(path, str(split), rows["class_id"])
     _check_classes(table, str(path))
@@ -221,20 +203,22 @@ def _parse(path: Path, number: int, line: str, split: str) -> tuple[str, str, st
         remedy = f"Correct the line, or read the file as {found}."
         raise _fault(f"lines of {split}", path, number, line, remedy)
     fault = path_fault(rest)
-    if not fault and is_path and "/" not in rest:
-        fault = "no folder of a class"
-    if not fault and not is_path and "/" in rest:
-        fault = "a path after one slash, where it takes two"
+    if not fault and bool(is_path) != ("/" in rest):
+        fault = "no folder of a class" if is_path else "a path after one slash, where it takes two"
     if fault:
         raise _fault("a path below the folder of the videos", path, number, f"{line} ({fault})", "Correct the line.")
     return stem(rest), rest, split, int(class_id), number
 
 
+def _twice(table: pd.DataFrame) -> tuple[pd.Series, pd.Series] | None:
+    """The row of the first video that comes again, and the row in which it does."""
+    again = table[table["video"].duplicated()]
+    return None if again.empty else (table[table["video"] == again["video"].iat[0]].iloc[0], again.iloc[0])
+
+
 def _check_list(path: Path, table: pd.DataFrame) -> None:
-    again = table["video"].duplicated()
-    if again.any():
-        second = table[again].iloc[0]
-        first = table[table["video"] == second["video"]].iloc[0]
+    if twice := _twice(table):
+        first, second = twice
         got = f"{second['path']}, first in line {first['line']}"
         raise _fault("each video once", path, second["line"], got, "Remove one of the lines.")
     split = table["split"].iat[0]
@@ -263,23 +247,21 @@ def _check_ids(path: Path, split: str, class_ids: pd.Series) -> None:
 
 def _check_classes(table: pd.DataFrame, where: str) -> None:
     """Each class has one name, and each name, however it is written, belongs to one class of one split."""
-    pairs = table[["split", "class_id", "class_name"]].drop_duplicates()
-    keys: dict[str, str] = {}
-    ids: set[tuple[str, int]] = set()
-    for split, class_id, name in pairs.itertuples(index=False):
-        if (split, class_id) in ids:
-            got = f"{where} with several for {split}{class_id}, one of them {name!r}"
+    owners: dict[str, str] = {}
+    for split, class_id, name in table[["split", "class_id", "class_name"]].drop_duplicates().itertuples(index=False):
+        own = f"{split}{class_id}"
+        if own in owners.values():
+            got = f"{where} with several for {own}, one of them {name!r}"
             raise DataError("one name per class", got, "Correct the names.")
-        ids.add((split, class_id))
-        owner = keys.setdefault(plain(name), f"{split}{class_id}")
-        if owner != f"{split}{class_id}":
-            got = f"{name!r} as {owner} and as {split}{class_id} in {where}"
+        owner = owners.setdefault(plain(name), own)
+        if owner != own:
+            got = f"{name!r} as {owner} and as {own} in {where}"
             raise DataError("different classes in all splits", got, "Keep each class in one split.")
 
 
 def plain(name: str) -> str:
     """A class name as it is compared: letters and digits in lower case ("draw_sword" is "Draw Sword")."""
-    return _NOT_PLAIN.sub("", name.casefold())
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def _check_row(path: Path, number: int, cells: list[str]) -> None:
@@ -289,7 +271,7 @@ def _check_row(path: Path, number: int, cells: list[str]) -> None:
     video, file, split, class_id, name = cells
     if split not in SPLITS:
         raise _fault(f"a split among {', '.join(SPLITS)}", path, number, repr(split), remedy)
-    if not _CLASS_ID.fullmatch(class_id):
+    if not re.fullmatch("0|[1-9][0-9]{0,5}", class_id):
         raise _fault("a class id from 0", path, number, repr(class_id), remedy)
     if path_fault(file) or video != stem(file):
         got = f"video {video!r} at {file!r} ({path_fault(file) or 'not the path without its suffix'})"

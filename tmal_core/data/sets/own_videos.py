@@ -1,14 +1,13 @@
 """Your own videos as a data set: a folder with one subfolder per class, its classes dealt out to the three splits.
 
-The three numbers of a split, as in 64/12/24, are numbers of classes where they add up to the number of class folders,
-and percentages of the classes where they add up to 100. Which classes go where is drawn by the seed; the same folders,
-numbers and seed give the same split.
+Which classes go where is drawn by the seed; the same folders, numbers and seed give the same split.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 
 import pandas as pd
 
@@ -39,11 +38,10 @@ def own_splits(folder: Folder, numbers: str, seed: int, way: int) -> pd.DataFram
         got = f"{', '.join(small) or 'none in test'} ({len(videos)} classes in {folder.root}, split {numbers})"
         remedy = "Add classes, change the numbers (0 leaves train or val empty), or lower episodes.way."
         raise DataError(f"at least {way} classes in each split, for episodes of {way} (episodes.way)", got, remedy)
-    order = generator(seed, "split by class").permutation(len(videos))
-    dealt = iter([sorted(videos)[i] for i in order])
+    dealt = iter(generator(seed, "split by class").permutation(len(videos)))
     rows = []
     for split in SPLITS:
-        chosen = sorted(next(dealt) for _ in range(sizes[split]))
+        chosen = sorted(sorted(videos)[i] for i in islice(dealt, sizes[split]))
         for class_id, name in enumerate(chosen):
             rows += [(stem(path), path, split, class_id, name) for path in videos[name]]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -106,13 +104,13 @@ def by_class(folder: Folder) -> dict[str, list[str]]:
         if path_fault(path) or not plain(top):
             got = f"{path!r} ({path_fault(path) or 'a folder without letters'})"
             raise DataError("plain names of folders and videos", got, "Rename it.")
-        if owners.setdefault(plain(top), top) != top:
-            got = f"{owners[plain(top)]} and {top}"
-            raise DataError("class folders whose names differ in letters or digits", got, "Rename or join them.")
+        owner = owners.setdefault(plain(top), top)
+        if owner != top:
+            expected = "class folders whose names differ in letters or digits"
+            raise DataError(expected, f"{owner} and {top}", "Rename or join them.")
         found.setdefault(from_folder(top), []).append(path)
     if not found:
-        refused = next(iter(folder.refused.items()), None)
-        hint = f" (left out: {refused[0]}, {refused[1]})" if refused else ""
+        hint = "".join(f" (left out: {path}, {reason})" for path, reason in [*folder.refused.items()][:1])
         got = f"{folder.root} with {len(folder)} videos and no folder around them{hint}"
         raise DataError("one subfolder per class", got, "Move the videos of each class into a folder of its name.")
     return found

@@ -4,27 +4,21 @@
   - "pyav": the exact reader, any container and codec of FFmpeg;
   - "decord": whole mp4, webm and mkv files with closed key frames, refused with an error anywhere else and where its
     number of frames or their size is wrong;
-  - "auto": the exact reader. decord was meant for mp4, webm and mkv files whose frames it counts right, but a right
-    count does not make its frames right: in three of the test clips (mkv with open GOPs, mkv with gradual refresh,
-    MPEG-4 with B-frames in mp4) it counts 48 of 48 and gives other frames than asked for. Nor is it faster. CPU time of
-    the exact reader as a fraction of decord's (PyAV 18.1, decord 0.6, one thread each, file opened in each call, best
-    of 5; h264 at key frame intervals 1, 12, 250 and VP8):
-
-        frames read     80x80          320x240
-        8 of 48         0.38 to 0.77   0.65 to 0.93
-        32 of 48        0.40 to 0.78   0.68 to 0.89
-        8 of 300        0.10 to 0.69   0.36 to 0.89
+  - "auto": the exact reader. decord counts right in three of the test clips (mkv with open GOPs, mkv with gradual
+    refresh, MPEG-4 with B-frames in mp4) and still gives other frames than asked for. Nor is it faster: of its CPU time
+    the exact reader takes 0.1 to 0.8 for 80x80 and 0.4 to 0.9 for 320x240 (PyAV 18.1, decord 0.6, one thread each, file
+    opened in each call, 8 or 32 of 48 and 8 of 300 frames; h264 at key frame intervals 1, 12, 250 and VP8).
 
 The first call on a file decodes it once from end to end and remembers what decodes (a survey, about 3 KB; the newest
-16,384 per process); later calls seek, and the fractions above are theirs. The first one costs about as much as decord
-with long key frame intervals and more with short ones: 8 of 300 frames of 320x240, all of them key frames, take 260 ms
-of CPU at first and 12 ms later. A survey is plain data and may cross a fork. Files are open within a call only.
+16,384 per process); later calls seek, and the fractions above are theirs: 8 of 300 frames of 320x240, all of them key
+frames, take 260 ms of CPU at first and 12 ms later. Files are open within a call only.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import operator
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +43,13 @@ def probe(path: str | Path, decoder: str = "auto") -> VideoInfo:
 
     Raises:
         DataError: no frame decodes, or `decoder="decord"` and decord does not read the file exactly.
+
+    >>> from tmal_core.data.diagnostic.generation import write_clip
+    >>> file = getfixture("tmp_path") / "clip.mp4"
+    >>> write_clip(file, np.zeros((5, 64, 48, 3), np.uint8), fps=24)
+    >>> info = probe(file)
+    >>> info.num_frames, info.fps, (info.height, info.width), info.codec, info.lost_frames
+    (5, 24.0, (64, 48), 'h264', 0)
     """
     survey, _ = _read(Path(path), decoder, ())
     return survey.info
@@ -63,6 +64,12 @@ def read_frames(path: str | Path, positions: Sequence[int] | np.ndarray, decoder
     Raises:
         DataError: no frame decodes, a position is negative or past the last frame that decodes, or the frames are more
             than memory holds.
+
+    >>> from tmal_core.data.diagnostic.generation import write_clip
+    >>> file = getfixture("tmp_path") / "clip.mp4"
+    >>> write_clip(file, np.zeros((5, 64, 48, 3), np.uint8))
+    >>> read_frames(file, [4, 0, 4]).shape
+    (3, 64, 48, 3)
     """
     try:
         asked = [operator.index(position) for position in positions]
@@ -80,6 +87,12 @@ def read_clip(path: str | Path, decoder: str = "auto") -> np.ndarray:
 
     Raises:
         DataError: no frame decodes, or the frames are more than memory holds.
+
+    >>> from tmal_core.data.diagnostic.generation import write_clip
+    >>> file = getfixture("tmp_path") / "clip.mp4"
+    >>> write_clip(file, np.zeros((5, 64, 48, 3), np.uint8))
+    >>> read_clip(file).shape
+    (5, 64, 48, 3)
     """
     with _enough_memory(path):
         survey, images = _read(Path(path), decoder, None)
@@ -93,11 +106,10 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
     if decoder == "decord" and importlib.util.find_spec("decord") is None:
         remedy = "Set data.decoder to auto: it is exact for every file. decord has wheels for x86_64 only."
         raise SettingsError("the library decord, for data.decoder: decord", "none installed", remedy)
-    key = _identity(path)
+    key, images = _identity(path), None
     survey = _surveys.get(key)
-    images: dict[int, np.ndarray] | None = None
     if survey is None:
-        wanted = () if decoder == "decord" else _Everything() if positions is None else set(positions)
+        wanted = () if decoder == "decord" else range(sys.maxsize) if positions is None else set(positions)
         survey, images = survey_video(path, wanted)
         _surveys[key] = survey
         if len(_surveys) > _MAX_SURVEYS:
@@ -109,10 +121,8 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
         got = f"{path} ({num_frames} frames decode{lost}: positions 0 to {num_frames - 1})"
         raise DataError(f"a video with a frame at position {positions[-1]}", got, "Build the catalogue anew.")
     if decoder == "decord":
-        images = decord_reader.read_positions(path, survey, positions)
-    elif images is None:
-        images = pyav_reader.read_positions(path, survey, positions)
-    return survey, images
+        return survey, decord_reader.read_positions(path, survey, positions)
+    return survey, pyav_reader.read_positions(path, survey, positions) if images is None else images
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
@@ -130,13 +140,6 @@ def _enough_memory(path: str | Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise DataError("frames that fit into memory", f"those of {path}", "Read fewer of them at once.") from None
-
-
-class _Everything:
-    """A container that holds every position."""
-
-    def __contains__(self, position: object) -> bool:
-        return True
 
 
 def _stack(survey: Survey, images: dict[int, np.ndarray], positions: Sequence[int]) -> np.ndarray:

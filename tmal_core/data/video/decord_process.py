@@ -1,8 +1,7 @@
 """decord in a process of its own: a file that brings it down ends that process, and not the one that asked.
 
-Where memory runs out inside decord it ends the whole process (`std::bad_alloc`, `abort`): one of 120,000 mutated videos
-made it do so, and none made PyAV. The process starts with the first question and answers all later ones; it ends with
-the one that asks. A forked worker starts its own.
+One of 120,000 mutated videos made decord end the whole process (`std::bad_alloc`), and none made PyAV. The process
+starts with the first question and ends with the one that asks; a forked worker starts its own.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-PATIENCE_S = 60.0
-"""Longest wait for an answer; 8 frames take milliseconds."""
+PATIENCE_S = 60.0  # longest wait for an answer; 8 frames take milliseconds
 
 _CODE = "import sys; sys.path[:] = {!r}; from tmal_core.data.video.decord_process import serve; serve({})"
 
@@ -36,16 +35,11 @@ class _Helper:
         self.lock = threading.Lock()  # one question at a time
         self.line, other = multiprocessing.Pipe()
         with other:
-            fd = other.fileno()
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _CODE.format(sys.path, fd)],
-                pass_fds=[fd],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            command = [sys.executable, "-c", _CODE.format(sys.path, other.fileno())]
+            silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, pass_fds=[other.fileno()], **silent)
 
-    def ask(self, question: object) -> object:
+    def ask(self, question: object) -> Any:
         try:
             with self.lock:
                 self.line.send(question)
@@ -69,11 +63,8 @@ _helper: _Helper | None = None
 def read_batch(path: Path, positions: list[int], num_frames: int) -> np.ndarray:
     """Images (T, H, W, 3) uint8 RGB at the positions.
 
-    Args:
-        num_frames: how many the file really has.
-
     Raises:
-        Failed: decord counts another number, refuses, or goes down.
+        Failed: decord counts another number of frames than the file really has, refuses, or goes down.
     """
     global _helper
     if _helper is None or _helper.owner != os.getpid():
@@ -105,8 +96,7 @@ def serve(fd: int) -> None:
             line.send(_answer(decord, path, positions, num_frames))
 
 
-def _answer(decord, path: str, positions: list[int], num_frames: int) -> tuple[str, object]:
-    reader = None
+def _answer(decord: Any, path: str, positions: list[int], num_frames: int) -> tuple[str, object]:
     try:
         reader = decord.VideoReader(path, num_threads=1)
         if len(reader) != num_frames:
@@ -114,5 +104,3 @@ def _answer(decord, path: str, positions: list[int], num_frames: int) -> tuple[s
         return "images", reader.get_batch(positions).asnumpy() if positions else np.empty((0, 0, 0, 3), np.uint8)
     except (decord.DECORDError, RuntimeError, IndexError, MemoryError) as error:
         return "failed", f"decord: {(str(error).strip() or 'failed').splitlines()[0]}"
-    finally:
-        del reader

@@ -1,23 +1,22 @@
 """What is in each video file: frames, rate, size, hash. In parallel, and remembered.
 
-A file is read once for its hash and decoded once from end to end (`video.probe`); what was found is written to a
-journal in the data folder, one JSON line per file, at once. A pass that was killed goes on from there, and a file whose
-size or time of change differs from the journal's is read again. Failures are not remembered: they are tried again.
+A file is read for its hash and decoded once from end to end (`video.probe`); what was found is written at once to a
+journal in the data folder, one JSON line per file. A pass that was killed goes on from there, and a file whose size or
+time of change differs from the journal's is read again. Failures are tried again.
 
-A decoder that crashes takes its process with it. The files it may have been reading are then examined one by one, each
-in a process of its own, so that one of them is named and the rest go on.
+A decoder that crashes takes its process with it. The files it may have been reading are then examined each in a process
+of its own, so that one of them is named and the rest go on.
 """
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO
 
 from tmal_core.data.video.decoding import probe
 from tmal_core.errors import DataError
@@ -35,13 +34,10 @@ class Examined:
     """One video file. With a `reason` it is of no use, and the figures are zero."""
 
     path: str
-    size: int = 0
-    """Bytes."""
+    size: int = 0  # bytes
     mtime_ns: int = 0
-    num_frames: int = 0
-    """That decode."""
-    lost_frames: int = 0
-    """That the file announces or holds and that do not decode."""
+    num_frames: int = 0  # that decode
+    lost_frames: int = 0  # that the file announces or holds and that do not decode
     fps: float = 0.0
     height: int = 0
     width: int = 0
@@ -61,7 +57,6 @@ class Journal:
         self.path = root / JOURNAL
         self._head = json.dumps({"format": _FORMAT, "decoder": decoder})
         self._known = self._load()
-        self._file: IO[str] | None = None
 
     def __enter__(self) -> Journal:
         # Written anew: a line that a killed process left half does not swallow the next one.
@@ -75,22 +70,19 @@ class Journal:
     def recall(self, videos: Path, path: str) -> Examined | None:
         """What is known of a file, if it has not changed since."""
         known = self._known.get(path)
-        if known is None:
-            return None
         try:
             stat = (videos / path).stat()
         except OSError:
             return None
-        return known if (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns) else None
+        return known if known and (stat.st_size, stat.st_mtime_ns) == (known.size, known.mtime_ns) else None
 
     def add(self, examined: Examined) -> None:
         """Remember a file, on disk at once."""
-        if examined.reason:
-            return
-        self._known[examined.path] = examined
-        with full_disk_is_clear(self.path):
-            self._file.write(_line(examined))
-            self._file.flush()
+        if not examined.reason:
+            self._known[examined.path] = examined
+            with full_disk_is_clear(self.path):
+                self._file.write(_line(examined))
+                self._file.flush()
 
     def compact(self) -> None:
         """Write all that is known, sorted, one line per file."""
@@ -104,9 +96,7 @@ class Journal:
             head, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         except FileNotFoundError:
             return {}
-        if head != self._head:
-            return {}
-        found = (_parsed(line) for line in lines)
+        found = map(_parsed, lines) if head == self._head else ()
         return {examined.path: examined for examined in found if examined is not None}
 
 
@@ -123,11 +113,11 @@ def examine(videos: Path, path: str, decoder: str = "auto") -> Examined:
         return Examined(path, reason=reason[1:-1] if reason.startswith("(") and reason.endswith(")") else reason)
     except OSError as error:
         return Examined(path, reason=error.strerror or str(error))
-    size, mtime_ns = before.st_size, before.st_mtime_ns
-    if (size, mtime_ns) != (after.st_size, after.st_mtime_ns):
+    state = before.st_size, before.st_mtime_ns
+    if state != (after.st_size, after.st_mtime_ns):
         return Examined(path, reason="it changed while it was read")
     frames = info.num_frames, info.lost_frames, info.fps, info.height, info.width, info.codec
-    return Examined(path, size, mtime_ns, *frames, sha256)
+    return Examined(path, *state, *frames, sha256)
 
 
 def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: int) -> Iterator[Examined]:
@@ -144,10 +134,17 @@ def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: i
         # A pool that broke is replaced; what it left unanswered is examined apart, one file to a process.
         suspects = yield from _until_it_breaks(videos, batches, decoder, num_workers)
         for path in suspects:
-            yield _alone(videos, path, decoder)
+            with Pool(1) as pool:
+                try:
+                    yield pool.submit(examine, videos, path, decoder).result()
+                except BrokenProcessPool:
+                    reason = "the process that decoded it crashed, or was killed for want of memory"
+                    yield Examined(path, reason=reason)
 
 
-def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, num_workers: int) -> Iterator[Examined]:
+def _until_it_breaks(
+    videos: Path, batches: deque[Sequence[str]], decoder: str, num_workers: int
+) -> Generator[Examined, None, list[str]]:
     """Results, their files taken off `batches`; returns the files without one when a worker died."""
     waiting: deque[tuple[Sequence[str], Future[list[Examined]]]] = deque()
     with Pool(min(num_workers, len(batches))) as pool:
@@ -169,14 +166,6 @@ def _until_it_breaks(videos: Path, batches: deque[Sequence[str]], decoder: str, 
     return []
 
 
-def _alone(videos: Path, path: str, decoder: str) -> Examined:
-    with Pool(1) as pool:
-        try:
-            return pool.submit(examine, videos, path, decoder).result()
-        except BrokenProcessPool:
-            return Examined(path, reason="the process that decoded it crashed, or was killed for want of memory")
-
-
 def _examine_batch(videos: Path, paths: Sequence[str], decoder: str) -> list[Examined]:
     return [examine(videos, path, decoder) for path in paths]
 
@@ -188,8 +177,7 @@ def _line(examined: Examined) -> str:
 def _parsed(line: str) -> Examined | None:
     """A line of the journal; None for one that a killed process left half, or that somebody spoilt."""
     try:
-        values = json.loads(line)
-        found = Examined(**values)
+        found = Examined(**json.loads(line))
     except (ValueError, TypeError):
         return None
     right = all(type(getattr(found, f.name)).__name__ == f.type for f in fields(Examined))

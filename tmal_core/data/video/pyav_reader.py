@@ -1,15 +1,15 @@
 """Exact frames with PyAV: seek where the survey proves it exact, else decode through and count.
 
-With a survey of the file (see `video_survey`) a wanted position has a known time stamp. The reader seeks to the key
-frame before it, decodes on, and takes a frame only if its time stamp is the wanted one; on the way the decoder may skip
-frames that no other frame refers to. Where time stamps cannot be trusted (AVI, MPEG streams, none, repeated ones, a
-damaged file), or a seek does not deliver what it should, the file is decoded from its start and frames are counted.
+With a survey of the file a wanted position has a known time stamp. The reader seeks to the key frame before it, decodes
+on, and takes a frame only if its time stamp is the wanted one. Where time stamps cannot be trusted (AVI, MPEG streams,
+a damaged file), or a seek does not deliver what it should, the file is decoded from its start and frames are counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -18,13 +18,10 @@ from tmal_core.data.video.survey import FrameConverter, Survey, decodable_frames
 
 
 def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict[int, np.ndarray]:
-    """Images (H, W, 3) uint8 RGB by position.
+    """Images (H, W, 3) uint8 RGB by position; some are missing only if the file changed since its survey.
 
     Args:
         positions: sorted, each once, all below `survey.info.num_frames`.
-
-    Returns:
-        one image per position; some are missing only if the file changed since its survey.
     """
     if not positions:
         return {}
@@ -55,7 +52,7 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     images: dict[int, np.ndarray] = {}
     with open_video(path) as (container, stream):
         # A VP8 frame that nothing refers to may still copy one reference to another, which is lost when it is skipped.
-        skipping = "DEFAULT" if stream.codec.name in ("vp8", "libvpx") else "NONREF"
+        skipping: Literal["DEFAULT", "NONREF"] = "DEFAULT" if stream.codec.name in ("vp8", "libvpx") else "NONREF"
         packets = container.demux(stream)
         newest_key = keys[0] if keys[0] == survey.key_ticks[0] else None  # a file starts at its first key frame
         try:

@@ -5,11 +5,8 @@ them once and for all (flow is computed and stored there only); training and tes
 equal segments. RGB is read at the same positions, so frames and flow always speak of the same instant.
 
 Mirror symmetry. Played backwards, motion p is motion F - 2 - p, so positions are kept symmetric about (F - 2) / 2: the
-set chosen at test in a video and in its reversal is the same set of motions. Frames mirror about (F - 1) / 2 instead,
-half a frame later; the reversed twins of the diagnostic `order` family are therefore the reversal of frames 0..F-2
-followed by one further frame, so that the frames at the chosen positions are the same set as well.
-Exact symmetry needs an even number of positions: with an odd number the middle one falls between two motions whenever
-F is odd, and the earlier is taken.
+set chosen at test in a video and in its reversal is the same set of motions. Exact symmetry needs an even number of
+positions: with an odd number the middle one falls between two motions whenever F is odd, and the earlier is taken.
 
 Letters: F native frames, G grid positions, T segments (sampled frames).
 """
@@ -37,6 +34,11 @@ def grid_positions(num_frames: int, grid: Grid) -> np.ndarray:
 
     Returns:
         (G,) int64 in 0..F-2; zeros for a one-frame video, which has no motion.
+
+    >>> grid_positions(48, 8)
+    array([ 2,  8, 14, 20, 26, 32, 38, 44])
+    >>> grid_positions(5, "all")
+    array([0, 1, 2, 3])
     """
     if num_frames < 1:
         raise SettingsError("num_frames of at least 1", str(num_frames), "Leave videos without frames out of the list.")
@@ -56,13 +58,13 @@ def test_positions(num_frames: int, num_segments: int, grid: Grid) -> np.ndarray
 
     Returns:
         (T,) int64 native positions, ascending.
+
+    >>> test_positions(48, 4, grid=8)
+    array([ 2, 14, 32, 44])
     """
     positions = grid_positions(num_frames, grid)
     _check_segments(num_segments, grid)
     return positions[_cell_centres(num_segments, len(positions), half="earlier")]
-
-
-test_positions.__test__ = False  # the name starts like a test; pytest is not to collect it
 
 
 def train_positions(
@@ -79,6 +81,9 @@ def train_positions(
 
     Returns:
         (T,) int64 native positions, ascending.
+
+    >>> train_positions(48, 4, 8, np.random.default_rng(0))
+    array([ 8, 14, 26, 38])
     """
     if min_gap < 0:
         raise SettingsError("sampling.min_gap of at least 0", str(min_gap), "Change sampling.min_gap.")
@@ -99,13 +104,11 @@ def _cell_centres(num_cells: int, length: int, half: Literal["earlier", "later"]
     exact half goes in the first half of the cells; the second half mirrors the first.
     """
     first = np.arange((num_cells + 1) // 2, dtype=np.int64)
-    numerator = (2 * first + 1) * length - num_cells
-    step = 2 * num_cells
+    numerator, step = (2 * first + 1) * length - num_cells, 2 * num_cells
     nearest = (numerator + num_cells) // step if half == "later" else -((num_cells - numerator) // step)
-    middle_excluded = nearest[: num_cells // 2]
     if num_cells % 2 and length % 2 == 0:
         nearest[-1] = length // 2 - 1  # between two: the earlier
-    return np.concatenate([nearest, length - 1 - middle_excluded[::-1]])
+    return np.concatenate([nearest, length - 1 - nearest[: num_cells // 2][::-1]])
 
 
 def _segments(positions: np.ndarray, num_segments: int) -> list[np.ndarray]:
@@ -125,8 +128,7 @@ def _count_completions(segments: list[np.ndarray], gap: int) -> list[np.ndarray]
     """Per segment and position, in how many ways the later segments can be drawn (relative: only ratios matter)."""
     completions = [np.ones(len(segments[-1]))]
     for here, after in zip(segments[-2::-1], segments[:0:-1], strict=True):
-        allowed = after[None, :] - here[:, None] >= gap
-        counts = allowed @ completions[0]
+        counts = (after[None, :] - here[:, None] >= gap) @ completions[0]
         completions.insert(0, counts / max(counts.max(), 1.0))
     return completions
 
@@ -147,8 +149,5 @@ def _check_segments(num_segments: int, grid: Grid) -> None:
     if num_segments < 1:
         raise SettingsError("at least 1 frame per clip", str(num_segments), "Change sampling.num_frames.")
     if grid != "all" and grid % num_segments:
-        raise SettingsError(
-            f"a grid that {num_segments} frames divide evenly",
-            f"grid {grid}",
-            f'Set sampling.grid to a multiple of sampling.num_frames ({num_segments}) or to "all".',
-        )
+        remedy = f'Set sampling.grid to a multiple of sampling.num_frames ({num_segments}) or to "all".'
+        raise SettingsError(f"a grid that {num_segments} frames divide evenly", f"grid {grid}", remedy)

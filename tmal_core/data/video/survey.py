@@ -4,11 +4,9 @@ A position is the index of a frame in presentation order, counted over the frame
 frame counts and time stamps that the file does not keep (cut downloads, AVI with B-frames, edit lists), so a position
 is never computed from a time: the survey decodes every frame once and writes down the time stamp each one really has.
 
-A frame decodes when the decoder delivers it without flagging it as corrupt. Frames after a damaged one that the decoder
-delivers without complaint are used, as a player would show them.
-
-Everything runs on one thread: for small frames FFmpeg's own threads cost more than the decoding (48 frames of 80x80:
-2.7 ms on one thread, 20 ms with PyAV's defaults and their conversion), and a data loader has its workers.
+A frame decodes when the decoder delivers it without flagging it as corrupt. Everything runs on one thread: for small
+frames FFmpeg's own threads cost more than the decoding (48 frames of 80x80: 2.7 ms on one thread, 20 ms with PyAV's
+defaults and their conversion), and a data loader has its workers.
 
 Letters: F frames that decode, H, W pixels after rotation.
 """
@@ -30,44 +28,35 @@ from av.video.reformatter import VideoReformatter
 from tmal_core.errors import DataError
 
 REMEDY = "Remove it from the list or replace the file."
-
-MAX_PIXELS = 8192 * 8192
-"""Pixels of the largest frame that is decoded: 8K has half of it, a damaged header easily more."""
+MAX_PIXELS = 8192 * 8192  # of the largest frame that is decoded: 8K has half of it, a damaged header easily more
 
 # Demuxers that turn text, playlists or stills into "video": a file list with such an entry is wrong.
 _NOT_VIDEO = {"tty", "concat", "concatf", "hls", "dash", "image2", "image2pipe", "bin", "xbin", "idf", "adf"}
-
 # Containers whose time stamps are those of the frames; AVI and MPEG streams carry decoding order or nothing.
 _TIMED = {"mov", "mp4", "matroska", "webm"}
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What decodes of one file: `num_frames` frames of `height` x `width` px (after rotation).
-
-    `fps` is the mean rate and 0.0 where the file has none, `duration_s` runs from the first to the end of the last
-    frame, `lost_frames` counts frames that the file announces or holds and that do not decode.
-    """
+    """What decodes of one file."""
 
     num_frames: int
-    fps: float
-    height: int
+    fps: float  # the mean rate; 0.0 where the file has none
+    height: int  # in px after rotation
     width: int
-    duration_s: float
+    duration_s: float  # from the first to the end of the last frame
     codec: str
-    lost_frames: int
+    lost_frames: int  # that the file announces or holds and that do not decode
 
 
 @dataclass(frozen=True)
 class Survey:
-    """`info`, and what is needed to seek: `ticks` (F,) int64 time stamps of the frames in the stream's time base,
-    `key_ticks` those of the key frames, both sorted; `ticks` is empty where seeking would not be exact. `closed` says
-    that every key frame is a picture of its own and nothing that follows it in the file is shown before it."""
+    """What decodes of one file, and what is needed to seek."""
 
     info: VideoInfo
-    ticks: np.ndarray
-    key_ticks: np.ndarray
-    closed: bool
+    ticks: np.ndarray  # (F,) int64, sorted: time stamps in the stream's time base; empty where seeking is not exact
+    key_ticks: np.ndarray  # those of the key frames
+    closed: bool  # every key frame is a picture of its own, and nothing that follows it in the file is shown before it
 
 
 @dataclass
@@ -99,13 +88,13 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.vid
         DataError: the path is missing, a folder, unreadable, empty, holds no video stream, or frames over MAX_PIXELS.
     """
     expected, limit = "a video with at least one frame", {"max_pixels": str(MAX_PIXELS)}
-    if not _is_regular(path) or _has_endless_info(path):
-        raise DataError(expected, f"{path} ({_reason(path, 'a damaged AVI header')})", REMEDY)
+    if fault := _fault(path):
+        raise DataError(expected, f"{path} ({fault})", REMEDY)
     try:
         # The prefix keeps FFmpeg from reading "clip:1.mp4" as a protocol.
         container = av.open(f"file:{path}", options=limit, metadata_errors="ignore")
     except (av.FFmpegError, OSError) as error:
-        raise DataError(expected, f"{path} ({_reason(path, error)})", REMEDY) from None
+        raise DataError(expected, f"{path} ({error.strerror or error})", REMEDY) from None
     with container:
         name = container.format.name
         if name in _NOT_VIDEO or name.endswith("_pipe"):
@@ -135,12 +124,12 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
     tally = _Tally() if tally is None else tally
     packets = container.demux(stream)
     hidden_frames = stream.codec.name in ("vp8", "libvpx")
+    packet: av.Packet | None
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
-            tally.reason = error.strerror or str(error)
-            packet = None
+            tally.reason, packet = error.strerror or str(error), None
         if packet is not None:
             if not packet.size:  # the last one; passed on in between, it would end the decoding
                 continue
@@ -148,15 +137,11 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
             hidden = hidden_frames and not memoryview(packet)[0] & 0x10
             tally.add(packet, shown=not packet.is_discard and not hidden)
         try:
-            frames = stream.decode(packet)
+            yield from (frame for frame in stream.decode(packet) if not frame.is_corrupt)
         except av.EOFError:
-            frames = []
+            pass
         except av.FFmpegError as error:
             tally.reason = error.strerror or str(error)
-            frames = []
-        for frame in frames:
-            if not frame.is_corrupt:
-                yield frame
         if packet is None:
             return
 
@@ -216,23 +201,21 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
             raise DataError("a video with at least one frame", f"{path} ({reason})", REMEDY)
         info = _info(path, container, stream, tally, first, ticks, tail)
         timed = not _TIMED.isdisjoint(container.format.name.split(","))
+    order = keys = np.empty(0, dtype=np.int64)
     if timed and info.lost_frames == 0 and tally.key_ticks and None not in ticks:
-        order = np.asarray(ticks, dtype=np.int64)
-        keys = np.unique(np.asarray(tally.key_ticks, dtype=np.int64))
-        if (np.diff(order) > 0).all() and keys[0] <= order[0]:
-            return Survey(info, order, keys, tally.closed), images
-    empty = np.empty(0, dtype=np.int64)
-    return Survey(info, empty, empty, tally.closed), images
+        order, keys = np.array(ticks, dtype=np.int64), np.unique(np.array(tally.key_ticks, dtype=np.int64))
+        if (np.diff(order) <= 0).any() or keys[0] > order[0]:
+            order = keys = np.empty(0, dtype=np.int64)
+    return Survey(info, order, keys, tally.closed), images
 
 
 def _info(
     path: Path, container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[int | None], tail: int
 ) -> VideoInfo:
     """The figures of a file from its frames (`tail`: ticks the last one lasts); the container only fills the gaps."""
-    num_frames = len(ticks)
+    num_frames, begin, end = len(ticks), ticks[0], ticks[-1]
     tick_s = float(stream.time_base or 0)
-    timed = None not in (ticks[0], ticks[-1])
-    span_s = (ticks[-1] - ticks[0]) * tick_s if timed else 0.0
+    span_s = 0.0 if begin is None or end is None else (end - begin) * tick_s
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     measured = (num_frames - 1) / span_s if span_s > 0 else rate
     # The container's rate is the rounder number, but some announce a field rate or the rate of a lost part.
@@ -247,8 +230,8 @@ def _info(
     elif container.format.name == "avi":  # it announces chunks, and empty ones ("show the last frame again") too
         missing = stream.frames - (tally.last_dts + 1) if _is_cut_avi(path) else 0
         announced = tally.num_packets + max(missing, 0)
-    elif not stream.frames and timed:
-        announced = num_frames + _missing_at_end(stream, ticks[-1] * tick_s + last_s, fps)
+    elif not stream.frames and begin is not None and end is not None:
+        announced = num_frames + _missing_at_end(stream, end * tick_s + last_s, fps)
     lost = max(announced, tally.num_packets) - num_frames
     return VideoInfo(num_frames, fps, *_upright_size(first), span_s + last_s, stream.codec.canonical_name, max(lost, 0))
 
@@ -269,32 +252,21 @@ def _is_cut_avi(path: Path) -> bool:
         return path.stat().st_size < int.from_bytes(file.read(8)[4:], "little") + 8
 
 
-def _is_regular(path: Path) -> bool:
-    """Whether it is a file, or a link to one; opening a pipe would wait for somebody to write into it."""
-    try:
-        return path.is_file()
-    except OSError:  # a folder on the way may not be entered
-        return False
-
-
 def _has_endless_info(path: Path) -> bool:
     """Whether the texts in an AVI header announce more bytes than the file has.
 
     FFmpeg believes it, and sets aside and fills up to 2 GB for one of them: 5 s for a file of 10 KB.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(1 << 16)
-    except OSError:
-        return False  # opening it as a video will say what is wrong
+    with path.open("rb") as file:
+        start = file.read(1 << 16)
     size, kind = start.find(b"INFO") - 4, start.find(b"INFO") - 8
     if not start.startswith(b"RIFF") or kind < 0 or start[kind:size] != b"LIST":
         return False
     return int.from_bytes(start[size : size + 4], "little") > path.stat().st_size
 
 
-def _reason(path: Path, error: Exception | str) -> str:
-    """Why a path could not be opened, in words that name the commonest causes."""
+def _fault(path: Path) -> str:
+    """Why a path is not opened; "" where it may be: opening a pipe would wait for somebody to write into it."""
     try:
         if path.is_dir():
             return "a folder"
@@ -306,6 +278,6 @@ def _reason(path: Path, error: Exception | str) -> str:
             return "not a regular file"
         if path.stat().st_size == 0:
             return "empty file"
-    except OSError as refusal:
-        error = refusal
-    return getattr(error, "strerror", None) or str(error)
+        return "a damaged AVI header" if _has_endless_info(path) else ""
+    except OSError as refusal:  # a folder on the way may not be entered, the file not be read
+        return refusal.strerror or str(refusal)

@@ -2,8 +2,7 @@
 
 Frames are resized (short side, bicubic with antialiasing), cropped and normalised as CLIP's own pipeline does, but in
 one batched call on uint8: within 1-2 grey levels of open_clip's PIL pipeline and several times faster. Flow goes
-through the same plan: the crop window, the scale and the flip act on both alike, vectors are scaled with the frame and
-a flip negates dx.
+through the same plan: vectors are scaled with the frame, and a flip negates dx.
 
 Letters: T frames, H, W pixels of the decoded frame, h, w samples of a flow field over the same frame.
 """
@@ -11,6 +10,7 @@ Letters: T frames, H, W pixels of the decoded frame, h, w samples of a flow fiel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-@dataclass(frozen=True)
-class CropPlan:
+class CropPlan(NamedTuple):
     """What is done to all frames of one clip: resize to (height, width), cut a window, perhaps flip it."""
 
     height: int
@@ -42,28 +41,23 @@ class ClipTransform:
         resize: short side after resizing, pixels.
         crop: side of the square window, pixels; at most `resize`.
         flip: whether training mirrors half of the clips. Never for classes with a direction in their name.
-        mean, std: per channel, of values in 0..1.
-        flow_stride: crop pixels per flow sample: 1 gives flow at the crop's size, 2 at the store's half resolution.
+
+    >>> transform = ClipTransform(resize=32, crop=24)
+    >>> plan = transform.plan(48, 64)
+    >>> plan
+    CropPlan(height=32, width=42, top=4, left=9, flip=False)
+    >>> transform.apply_frames(np.zeros((8, 48, 64, 3), np.uint8), plan).shape
+    torch.Size([8, 3, 24, 24])
     """
 
     resize: int = 256
     crop: int = 224
     flip: bool = False
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
-    flow_stride: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resize:
-            raise SettingsError(
-                "a crop between 1 and the resized short side",
-                f"crop {self.crop} of resize {self.resize}",
-                "Change sampling.crop or sampling.resize.",
-            )
-        if self.flow_stride < 1 or self.crop % self.flow_stride:
-            raise SettingsError(
-                f"a flow_stride that divides the crop of {self.crop}", str(self.flow_stride), "Use 1 or 2."
-            )
+            got, remedy = f"crop {self.crop} of resize {self.resize}", "Change sampling.crop or sampling.resize."
+            raise SettingsError("a crop between 1 and the resized short side", got, remedy)
 
     def plan(self, height: int, width: int, generator: np.random.Generator | None = None) -> CropPlan:
         """The plan for a clip of height x width frames: the centre crop, or a random one when a generator is given."""
@@ -80,47 +74,13 @@ class ClipTransform:
         mirrored = bool(generator.random() < 0.5)
         return CropPlan(new_height, new_width, top, left, flip=self.flip and mirrored)
 
-    def evaluate(self, frames: np.ndarray | Tensor) -> Tensor:
-        """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32, normalised, centre crop."""
-        frames = _frames(frames)
-        return self.apply_frames(frames, self.plan(*frames.shape[1:3]))
-
-    def train(self, frames: np.ndarray | Tensor, generator: np.random.Generator) -> Tensor:
-        """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32, normalised; one random crop and flip for all frames."""
-        frames = _frames(frames)
-        return self.apply_frames(frames, self.plan(*frames.shape[1:3], generator))
-
-    def apply(
-        self,
-        frames: np.ndarray | Tensor,
-        flow_px: np.ndarray | Tensor,
-        plan: CropPlan,
-        flow_frame: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Frames and flow of one clip by one plan.
-
-        Args:
-            frames: (T, H, W, 3) uint8.
-            flow_px: (T, 2, h, w), see `apply_flow`.
-            flow_frame: (height, width) of the frame that the vectors are measured in; the frames' own by default.
-
-        Returns:
-            (T, 3, crop, crop) float32 and (T, 2, crop / flow_stride, crop / flow_stride) float32, pixels of the crop.
-        """
-        frames = _frames(frames)
-        if len(frames) != len(flow_px):
-            raise DataError(
-                f"one flow field per frame ({len(frames)})",
-                f"{len(flow_px)} flow fields",
-                "Read both at the same positions.",
-            )
-        size = flow_frame if flow_frame is not None else tuple(frames.shape[1:3])
-        return self.apply_frames(frames, plan), self.apply_flow(flow_px, plan, size)
-
-    def apply_frames(self, frames: np.ndarray | Tensor, plan: CropPlan) -> Tensor:
-        """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32 by the plan."""
+    def apply_frames(self, frames: np.ndarray, plan: CropPlan) -> Tensor:
+        """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32, normalised, by the plan."""
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or frames.size == 0:
+            got = f"{frames.dtype} {frames.shape}"
+            raise DataError("uint8 frames of shape (T, H, W, 3)", got, "Pass frames as decoded.")
         # A view with channels last in memory: the layout torch resizes fastest.
-        images = _frames(frames).permute(0, 3, 1, 2)
+        images = torch.from_numpy(frames).permute(0, 3, 1, 2)
         if images.shape[-2:] != (plan.height, plan.width):
             # What torchvision's resize does for uint8, without the second that workers would take to import it.
             size = (plan.height, plan.width)
@@ -128,34 +88,35 @@ class ClipTransform:
         images = images[..., plan.top : plan.top + self.crop, plan.left : plan.left + self.crop]
         if plan.flip:
             images = images.flip(-1)
-        mean = torch.tensor(self.mean).view(3, 1, 1) * 255
-        std = torch.tensor(self.std).view(3, 1, 1) * 255
+        mean, std = (torch.tensor(value).view(3, 1, 1) * 255 for value in (CLIP_MEAN, CLIP_STD))
         return images.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
 
-    def apply_flow(self, flow_px: np.ndarray | Tensor, plan: CropPlan, frame: tuple[int, int]) -> Tensor:
-        """Flow inside the plan's window, in pixels of the crop.
+    def apply_flow(self, flow_px: np.ndarray, plan: CropPlan, frame: tuple[int, int]) -> Tensor:
+        """Flow inside the plan's window, (T, 2, crop, crop) float32 in pixels of the crop.
 
         Args:
             flow_px: (T, 2, h, w) as (dx, dy), h x w samples spread evenly over the whole frame (any resolution).
             plan: of the clip's frames.
             frame: (height, width) of the frame in whose pixels the vectors are measured.
-
-        Returns:
-            (T, 2, crop / flow_stride, crop / flow_stride) float32.
         """
-        flow = _window(_flow(flow_px), plan, self.crop, self.flow_stride)
+        flow = _flow(flow_px)
+        # Coordinates run from -1 to 1 over the whole frame, edge to edge (align_corners=False), whatever h and w are.
+        offsets = torch.arange(self.crop) + 0.5
+        y = (plan.top + offsets) * (2 / plan.height) - 1
+        x = (plan.left + offsets) * (2 / plan.width) - 1
+        where = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(flow), -1, -1, -1)
+        flow = grid_sample(flow, where, mode="bilinear", padding_mode="border", align_corners=False)
         scale_x, scale_y = plan.width / frame[1], plan.height / frame[0]
         if plan.flip:
             flow, scale_x = flow.flip(-1), -scale_x
         return flow * torch.tensor([scale_x, scale_y]).view(2, 1, 1)
 
 
-def resize_flow(flow_px: np.ndarray | Tensor, frame: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def resize_flow(flow_px: np.ndarray, frame: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Flow over a whole frame as if the frame were another size: samples interpolated, vectors scaled.
 
     Args:
-        flow_px: (T, 2, h, w) as (dx, dy), h x w samples spread evenly over the whole frame (any resolution).
-        frame: (height, width) of the frame in whose pixels the vectors are measured.
+        flow_px, frame: as for `ClipTransform.apply_flow`.
         size: (height, width) of the frame asked for.
 
     Returns:
@@ -165,27 +126,7 @@ def resize_flow(flow_px: np.ndarray | Tensor, frame: tuple[int, int], size: tupl
     return flow * torch.tensor([size[1] / frame[1], size[0] / frame[0]]).view(2, 1, 1)
 
 
-def _window(flow: Tensor, plan: CropPlan, crop: int, stride: int) -> Tensor:
-    """Bilinear samples of the flow at the centres of the window's cells, each `stride` pixels wide."""
-    # Coordinates run from -1 to 1 over the whole frame, edge to edge (align_corners=False), whatever h and w are.
-    offsets = (torch.arange(crop // stride) + 0.5) * stride
-    y = (plan.top + offsets) * (2 / plan.height) - 1
-    x = (plan.left + offsets) * (2 / plan.width) - 1
-    where = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).expand(len(flow), -1, -1, -1)
-    return grid_sample(flow, where, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _flow(flow_px: np.ndarray | Tensor) -> Tensor:
-    flow = torch.as_tensor(flow_px).float()
-    if flow.ndim != 4 or flow.shape[1] != 2:
-        raise DataError("flow of shape (T, 2, h, w)", str(tuple(flow.shape)), "Pass (dx, dy) per frame.")
-    return flow
-
-
-def _frames(frames: np.ndarray | Tensor) -> Tensor:
-    tensor = torch.as_tensor(frames)
-    if tensor.ndim != 4 or tensor.shape[-1] != 3 or tensor.dtype != torch.uint8 or tensor.numel() == 0:
-        raise DataError(
-            "uint8 frames of shape (T, H, W, 3)", f"{tensor.dtype} {tuple(tensor.shape)}", "Pass frames as decoded."
-        )
-    return tensor
+def _flow(flow_px: np.ndarray) -> Tensor:
+    if flow_px.ndim != 4 or flow_px.shape[1] != 2:
+        raise DataError("flow of shape (T, 2, h, w)", str(flow_px.shape), "Pass (dx, dy) per frame.")
+    return torch.from_numpy(flow_px).float()
