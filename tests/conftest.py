@@ -6,9 +6,10 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -48,6 +49,14 @@ def _as_if_it_came_first(name: str) -> None:
     """What others drew from the global generators, and the threads they chose, decide nothing."""
     seed_everything(0, name)
     torch.set_num_threads(THREADS)
+
+
+@pytest.fixture
+def shapes_unchecked() -> Iterator[None]:
+    """Annotated shapes are not checked (pyproject.toml says of what they are): the functions' own checks are asked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation import scoring as protocol
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment
-from tmal_core.matching.dispatch import otam
+from tmal_core.matching import otam_distance
 from tmal_core.models.methods import METHODS, build
 from tmal_core.models.text import SplitText
 
@@ -100,7 +100,7 @@ def _alone(model, reader, text, episodes, index):
 
 def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val, monkeypatch):
     """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
-    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    monkeypatch.setattr(otam_distance, "_kernels", lambda _: None)
     numbers = SplitText(torch.randn(3, 128), np.arange(len(val)) % 3)
     for name, text_score in itertools.product(("otam", "tmal"), (0.0, 0.4)):
         model = build(small_settings.replace({"model.method": name, "model.text_score": text_score}).model).eval()

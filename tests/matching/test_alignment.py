@@ -87,6 +87,7 @@ def test_a_clip_aligns_with_itself_on_the_diagonal_and_with_its_late_start_below
     assert forward_soft.diagonal().sum() > 7.9 and reversed_soft.flip(1).diagonal().sum() < 4
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("wrong", [np.zeros((2, 2, 2)), np.zeros((0, 3)), np.array([[0.5, -0.1]]), [[np.nan]]])
 def test_best_path_says_what_it_wants(wrong):
     with pytest.raises(ValueError, match="expected distances"):

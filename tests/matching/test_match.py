@@ -114,6 +114,7 @@ def test_an_unknown_matcher_is_refused_with_the_known(clips):
         match(*clips, "dtw")
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("function", [cosine_distance, mean_distance])
 @pytest.mark.parametrize(
     ("query", "support", "message"),
@@ -129,6 +130,7 @@ def test_wrong_features_are_named(function, query, support, message):
         function(torch.zeros(query), torch.zeros(support))
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("shape", [(8, 8), (2, 3, 0, 8)])
 def test_wrong_distances_are_named(shape):
     with pytest.raises(ValueError, match=r"\(Q, S, T, U\)"):

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
-from tmal_core.matching.dispatch import otam
+from tmal_core.matching import otam_distance
 from tmal_core.models import encoder, heads
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build
@@ -259,7 +259,7 @@ def test_rotated_loss_is_the_mean_over_the_rounds(settings):
 @pytest.mark.parametrize("name", ["tmal", "clip_fsar", "st_adapter"])
 def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, monkeypatch):
     """Fake tensors know their device and refuse to meet those of another; none of them computes anything."""
-    monkeypatch.setitem(otam.__globals__, "_kernels", lambda _: None)  # the module's name is the function's too
+    monkeypatch.setattr(otam_distance, "_kernels", lambda _: None)
     # Where the values of tensors decide on shapes, fake ones have no answer.
     logits = heads.visual_logits
     monkeypatch.setattr(heads, "visual_logits", lambda distances, labels: logits(distances, labels, 2))

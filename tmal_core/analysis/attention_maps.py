@@ -7,27 +7,24 @@ input token arrives in the class token.
 Letters: N clips, T frames, L blocks, A heads, P patches (R rows times C columns), D width.
 Deviations: heads are averaged before anything else. Rollout knows attention and residuals only; what temporal adapters
 carry from frame to frame shows in it only as far as it moves a later block's attention.
-Only arrays here: pictures are drawn in `tmal_core.viz.attention_plots`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear
 
 from tmal_core.models.few_shot import FewShotModel
 
 
-def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
+def attention_probabilities(block: Any, tokens: Tensor) -> Tensor:
     """The attention of one open_clip block, which open_clip itself does not give out.
 
-    Args:
-        block: a residual attention block of the image tower.
-        tokens: (B, 1 + P, D), normalised, as they enter the attention.
-
-    Returns:
-        (B, A, 1 + P, 1 + P) float32: row i sums to one and says what token i attends to.
+    Normalised tokens (B, 1 + P, D), as they enter the attention, to (B, A, 1 + P, 1 + P) float32: row i sums to one and
+    says what token i attends to.
     """
     attention = block.attn
     query, key, _ = linear(tokens, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
@@ -38,13 +35,12 @@ def attention_probabilities(block: nn.Module, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def capture_attention(model: FewShotModel, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:
-    """Attention of every block for every frame, mean over the heads.
+    """Attention of every block for every frame, mean over the heads; the model stays in the mode it is in.
 
     The tokens are taken where they enter each block's attention, so adapters and fusion at any place are seen. Clips
     are read as queries: without a class name.
 
     Args:
-        model: frozen or adapted; left in the mode it is in.
         frames: (N, T, 3, H, W) float, normalised, on the model's device.
         flow_px: (N, T, 2, H, W) in pixels of the crop, where the model reads flow.
 
@@ -70,14 +66,10 @@ def capture_attention(model: FewShotModel, frames: Tensor, flow_px: Tensor | Non
 
 
 def rollout(attention: Tensor, residual: float = 0.5) -> Tensor:
-    """Attention rolled out from the input to the last block.
+    """Attention rolled out from the input to the last block: (..., L, 1 + P, 1 + P) to (..., 1 + P, 1 + P).
 
-    Args:
-        attention: (..., L, 1 + P, 1 + P), rows summing to one, first block first.
-        residual: share of a token that a block passes on as it is, in 0..1.
-
-    Returns:
-        (..., 1 + P, 1 + P), rows summing to one: how much of input token j is in output token i.
+    Of both all rows sum to one; the result says how much of input token j is in output token i. `residual`, in 0..1, is
+    the share of a token that a block passes on as it is.
 
     Raises:
         ValueError: if the attention is not (..., L, n, n) with at least one block, or the residual is out of range.
@@ -87,22 +79,18 @@ def rollout(attention: Tensor, residual: float = 0.5) -> Tensor:
     if not 0 <= residual <= 1:
         raise ValueError(f"expected a residual in 0..1, got {residual}")
     identity = torch.eye(attention.shape[-1], dtype=attention.dtype, device=attention.device)
-    mixed = residual * identity + (1 - residual) * attention
-    flow = mixed[..., 0, :, :]
-    for block in range(1, mixed.shape[-3]):
-        flow = mixed[..., block, :, :] @ flow
-    return flow
+    first, *others = (residual * identity + (1 - residual) * attention).unbind(-3)
+    for block in others:
+        first = block @ first
+    return first
 
 
 def class_token_maps(attention: Tensor, grid: tuple[int, int]) -> Tensor:
-    """What the class token takes from each patch, as pictures.
+    """What the class token takes from each patch, as pictures (..., R, C) whose sum is one.
 
     Args:
-        attention: (..., 1 + P, 1 + P) of a block or of a rollout.
+        attention: (..., 1 + P, 1 + P) of a block or of a rollout; the class token's share of itself is left out.
         grid: rows R and columns C of the patches, R * C = P: `model.encoder.clip.visual.grid_size`.
-
-    Returns:
-        (..., R, C): shares of the patches, summing to one; the class token's share of itself is left out.
 
     Raises:
         ValueError: if the attention has another number of patches.
@@ -116,13 +104,10 @@ def class_token_maps(attention: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def attention_shift(first: Tensor, second: Tensor) -> Tensor:
-    """How far the class token's attention differs between two models, by block.
+    """How far the class token's attention differs between two models of the same frames, by block.
 
-    Args:
-        first, second: (..., L, 1 + P, 1 + P) of the same frames.
-
-    Returns:
-        (L,) total variation distance in 0..1, mean over frames: the share of attention that lies elsewhere.
+    (..., L, 1 + P, 1 + P) twice to (L,), total variation distance in 0..1, mean over frames: the share of attention
+    that lies elsewhere.
 
     Raises:
         ValueError: if the shapes differ.

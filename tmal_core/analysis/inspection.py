@@ -1,4 +1,4 @@
-"""One episode looked at closely: every distance, every probability, every answer.
+"""One episode looked at closely: every distance, every probability, every prediction.
 
 Of a bank with several views of each video the first one is looked at, which is what `ClipReader.evaluate` shows;
 `episode_table` alone counts answers as the protocol does, in the views that it draws.
@@ -23,19 +23,15 @@ from tmal_core.models.few_shot import FewShotModel
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a method answered to one episode; clips in the order of the labels, class by class.
-
-    Attributes:
-        episode: the question.
-        distances: (N * Q, N * K) float32, every query to every support clip, or to the prototype of the clip's class
-            where the method averages shots.
-        probabilities: (N * Q, N) float32, with the learned scale.
-    """
+class EpisodeResult:
+    """What a method makes of one episode; clips in the order of the labels, class by class."""
 
     episode: Episode
     distances: np.ndarray
+    """(N * Q, N * K) float32, every query to every support clip, or to the prototype of the clip's class where the
+    method averages shots."""
     probabilities: np.ndarray
+    """(N * Q, N) float32, with the learned scale."""
 
     @property
     def nearness(self) -> np.ndarray:
@@ -61,8 +57,8 @@ class Answer:
 
 
 @torch.no_grad()
-def answer_episode(model: FewShotModel, bank: Bank, episode: Episode) -> Answer:
-    """Answer one episode from the bank."""
+def evaluate_episode(model: FewShotModel, bank: Bank, episode: Episode) -> EpisodeResult:
+    """One episode from the bank."""
     device = model.device
     query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
     support = bank.support[torch.from_numpy(episode.support.reshape(-1))].to(device)
@@ -73,21 +69,19 @@ def answer_episode(model: FewShotModel, bank: Bank, episode: Episode) -> Answer:
     distances = model.head.distances(model.head.modulate(query), prototypes)
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
-    return Answer(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
+    return EpisodeResult(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()
 def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
-    """What the model matches of two clips in a 1-shot episode: modulated frame features (T, d) of either role.
+    """What the model matches of two rows of the bank in a 1-shot episode: modulated frame features (T, d) of either.
 
+    One is read as a query, the other as the only support clip of its class, with its name where the model reads names.
     On the CPU, wherever the model is.
-
-    Args:
-        query: row of the bank, read as a query.
-        support: row of the bank, read as the only support clip of its class, with its name where the model reads names.
     """
-    device = model.device
-    words = bank.text.of_videos(np.array([support])).to(device) if model.reads_text else None
+    device, words = model.device, None
+    if model.reads_text and bank.text is not None:
+        words = bank.text.of_videos(np.array([support])).to(device)
     as_query = model.head.modulate(bank.query[[query]].to(device))
     return as_query[0].cpu(), model.head.modulate(bank.support[[support]].to(device), words)[0].cpu()
 
@@ -95,20 +89,13 @@ def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) 
 def episode_table(
     models: Mapping[str, FewShotModel], banks: Mapping[str, Bank], sampler: EpisodeSampler, count: int
 ) -> pd.DataFrame:
-    """Which episodes are worth a look: queries answered right, in percent, by episode and method.
+    """Which of the sampler's first `count` episodes are worth a look: queries answered right, in percent.
 
-    Args:
-        models: method -> model.
-        banks: method -> bank of the sampler's catalogue.
-        sampler: of the episodes.
-        count: episodes 0..count-1 are asked.
-
-    Returns:
-        One row per episode, a column `episode`, a column per method, and `classes`.
+    Of models and banks of the sampler's catalogue by method; one row per episode, a column `episode`, a column per
+    method, and `classes`.
     """
     episodes = Episodes.draw(sampler, count)
-    right = {
-        name: 100.0 * evaluate(model, banks[name], episodes).correct.mean((1, 2)) for name, model in models.items()
-    }
+    outcomes = {name: evaluate(model, banks[name], episodes) for name, model in models.items()}
+    right = {name: 100.0 * outcome.correct.mean((1, 2)) for name, outcome in outcomes.items()}
     classes = [" · ".join(sampler[i].classes) for i in range(count)]
     return pd.DataFrame({"episode": np.arange(count), **right, "classes": classes})

@@ -13,26 +13,31 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tmal_core.matching.cosine import at_least_float32
 from tmal_core.matching.otam_distance import otam
 
 
-def otam_alignment(distances: Tensor, smoothing: float = 0.5, bidirectional: bool = True) -> Tensor:
-    """How much each pair of frames is matched: the gradient of `otam` with respect to the distances.
+def otam_alignment(
+    distances: Float[Tensor, "q s t u"], smoothing: float = 0.5, bidirectional: bool = True
+) -> Float[Tensor, "q s t u"]:
+    """Expected number of times that each pair of frames is matched: the gradient of `otam` for the distances.
 
     Args:
-        distances: (Q, S, T, U) distances between frames, as `cosine_distance` gives them.
+        distances: between frames, as `cosine_distance` gives them.
         smoothing: of OTAM's softmin; towards 0 the alignment becomes the indicator of the best path.
         bidirectional: mean of both directions (the distance is their sum); otherwise the query's alone.
 
-    Returns:
-        (Q, S, T, U) expected numbers of matches, at least 0, of the distances' dtype (float32 for half precision).
-
     Raises:
         ValueError: as `otam`.
+
+    >>> otam_alignment(1 - torch.eye(2)[None, None], smoothing=0.01)
+    tensor([[[[1., 0.],
+              [0., 1.]]]])
     """
-    distances = distances.detach().to(torch.promote_types(distances.dtype, torch.float32)).requires_grad_()
+    distances = at_least_float32(distances.detach())[0].requires_grad_()
     with torch.enable_grad():
         total = otam(distances, smoothing, bidirectional).sum()
     (gradient,) = torch.autograd.grad(total, distances)
@@ -53,20 +58,19 @@ def best_path(distances: np.ndarray | Tensor) -> np.ndarray:
 
     Raises:
         ValueError: if the distances are not a matrix with at least one row and column, or one is negative.
+
+    >>> best_path(np.array([[0.9, 0.8], [0.1, 0.7], [0.6, 0.2]])).tolist()
+    [[1, 0], [2, 1]]
     """
     d = np.asarray(distances, dtype=np.float64)
     if d.ndim != 2 or 0 in d.shape or not (d >= 0).all():
         raise ValueError(f"expected distances (T, U), T, U >= 1, all of them at least 0, got shape {d.shape}")
-    num_columns = d.shape[1]
     costs = d.copy()
-    came_from_above = np.zeros(d.shape, dtype=bool)
-    for column in range(1, num_columns):
+    for column in range(1, d.shape[1]):
         above = np.concatenate([[np.inf], costs[:-1, column - 1]])
-        came_from_above[:, column] = above < costs[:, column - 1]
         costs[:, column] += np.minimum(above, costs[:, column - 1])
-    row = int(costs[:, -1].argmin())
-    path = np.empty((num_columns, 2), dtype=np.int64)
-    for column in range(num_columns - 1, -1, -1):
-        path[column] = row, column
-        row -= int(came_from_above[row, column])
-    return path
+    rows = [int(costs[:, -1].argmin())]
+    for before in costs.T[-2::-1]:  # from the last column but one to the first
+        row = rows[-1]
+        rows.append(row - int(row > 0 and before[row - 1] < before[row]))
+    return np.stack([rows[::-1], np.arange(len(rows))], axis=1)

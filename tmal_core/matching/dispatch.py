@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from tmal_core import config
@@ -27,14 +28,16 @@ _of_ones_own: dict[str, FromFrames] = {}
 
 
 def register_matcher(name: str, from_frames: FromFrames | None) -> None:
-    """Make a matcher known: `model.matching` takes its name from then on, in this process.
-
-    Args:
-        name: a new one.
-        from_frames: frame distances (Q, S, T, U) to distances of clips (Q, S); None takes the matcher away again.
+    """Make a matcher known: `model.matching` takes its name from then on, in this process; None takes it away again.
 
     Raises:
         SettingsError: there is a matcher of that name.
+
+    >>> import torch
+    >>> register_matcher("in_step", lambda distances: distances.diagonal(dim1=2, dim2=3).sum(-1))
+    >>> match(torch.eye(2)[None], torch.eye(2)[None], "in_step")
+    tensor([[0.0198]])
+    >>> register_matcher("in_step", None)
     """
     if from_frames is None:
         del _of_ones_own[name]
@@ -46,22 +49,25 @@ def register_matcher(name: str, from_frames: FromFrames | None) -> None:
     config.MATCHERS.append(name)
 
 
-def match(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) -> Tensor:
-    """Distance of every query clip to every support clip.
+def match(
+    query: Float[Tensor, "q t d"], support: Float[Tensor, "s u d"], name: str, *, smoothing: float = 0.5
+) -> Float[Tensor, "q s"]:
+    """Distance of every query clip to every support clip: up to about 2 (T + U), and 0..2 for "mean".
 
     Args:
-        query: (Q, T, D) frame features.
-        support: (S, U, D) frame features.
+        query, support: frame features.
         name: "otam" (both directions), "bimhm" (bidirectional mean Hausdorff), "mean" (cosine of temporal means), or
             a registered one.
         smoothing: of OTAM's softmin; the other matchers have none.
 
-    Returns:
-        (Q, S) distances: up to about 2 (T + U) for "otam" and "bimhm", 0..2 for "mean".
-
     Raises:
         SettingsError: if there is no matcher of that name.
         ValueError: if the features are not two (clips, frames, D) tensors of one width D.
+
+    >>> import torch
+    >>> clip = torch.eye(3)[None]
+    >>> [round(match(clip, clip.flip(1), name).item(), 2) for name in ("otam", "bimhm", "mean")]
+    [3.63, 0.06, 0.03]
     """
     _check(name)
     if name == "mean":
@@ -69,11 +75,10 @@ def match(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) 
     return _from_frames(cosine_distance(query, support), name, smoothing)
 
 
-def match_groups(query: Tensor, support: Tensor, name: str, *, smoothing: float = 0.5) -> Tensor:
-    """As `match`, within each of g >= 1 groups, for evaluation: (g, Q, T, D) and (g, S, U, D) to distances (g, Q, S).
-
-    Not for training: distances of frames are made in place.
-    """
+def match_groups(
+    query: Float[Tensor, "g q t d"], support: Float[Tensor, "g s u d"], name: str, *, smoothing: float = 0.5
+) -> Float[Tensor, "g q s"]:
+    """As `match`, within each of g >= 1 groups; for evaluation alone, as distances of frames are made in place."""
     _check(name)
     if name == "mean":
         query, support = (clips.mean(2, keepdim=True) for clips in at_least_float32(query, support))
@@ -83,7 +88,6 @@ def match_groups(query: Tensor, support: Tensor, name: str, *, smoothing: float 
 
 
 def _from_frames(distances: Tensor, name: str, smoothing: float) -> Tensor:
-    """Frame distances (Q, S, T, U) to distances of clips (Q, S)."""
     if name == "otam":
         return otam(distances, smoothing)
     return bimhm(distances) if name == "bimhm" else _of_ones_own[name](distances)

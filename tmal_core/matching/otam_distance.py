@@ -25,48 +25,51 @@ import math
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tmal_core.matching.cosine import checked_distances
+
 # Pairs worked on at once. On the CPU their tables (about 1 KB a pair at 8 x 8) should stay in the cache.
-PAIRS_AT_ONCE_CPU = 4096
-PAIRS_AT_ONCE_GPU = 1 << 18
+PAIRS_AT_ONCE_CPU, PAIRS_AT_ONCE_GPU = 4096, 1 << 18
 _LARGEST_UNROLLED = 16 * 16
 
 
-def otam(distances: Tensor, smoothing: float = 0.5, bidirectional: bool = True) -> Tensor:
-    """Soft cost of the best ordered alignment of every query with every support.
+def otam(
+    distances: Float[Tensor, "q s t u"], smoothing: float = 0.5, bidirectional: bool = True
+) -> Float[Tensor, "q s"]:
+    """Soft cost of the best ordered alignment of every query with every support, once differentiable.
+
+    float32 for bfloat16 and float16 distances, otherwise their dtype.
 
     Args:
-        distances: (Q, S, T, U) distances between frames; any finite values up to 1e4 and more.
+        distances: between frames; any finite values up to 1e4 and more.
         smoothing: temperature s > 0 of the softmin: 0.5 in CLIP-FSAR, 0.1 in OTAM.
         bidirectional: add the cost of aligning the support with the query (the transposed matrix).
 
-    Returns:
-        (Q, S) distances; float32 for bfloat16 and float16 input, otherwise the input's dtype. Differentiable once with
-        respect to the distances.
-
     Raises:
         ValueError: if the distances have not four dimensions, a clip has no frame, or smoothing is not positive.
+
+    >>> in_order = 1 - torch.eye(3)[None, None]
+    >>> bool(otam(in_order) < otam(in_order.flip(3)))
+    True
     """
-    if distances.ndim != 4 or 0 in distances.shape[2:]:
-        raise ValueError(f"expected distances (Q, S, T, U) with T, U >= 1, got {tuple(distances.shape)}")
+    distances = checked_distances(distances)
     if not smoothing > 0:
         raise ValueError(f"expected smoothing > 0, got {smoothing}")
-    num_queries, num_supports, num_frames, num_support_frames = distances.shape
-    distances = distances.to(torch.promote_types(distances.dtype, torch.float32))
     if distances.numel() == 0:
         return distances.sum((2, 3))
-
-    d_TUM = distances.permute(2, 3, 0, 1).reshape(num_frames, num_support_frames, -1)
-    if (kernels := _kernels(distances)) is not None:
-        costs = [kernels.Alignment.apply(part, smoothing, bidirectional) for part in d_TUM.split(PAIRS_AT_ONCE_GPU, 2)]
-        return torch.cat(costs).view(num_queries, num_supports)
-    ring, dtype = _arithmetic(distances, smoothing)
     at_once = PAIRS_AT_ONCE_CPU if distances.device.type == "cpu" else PAIRS_AT_ONCE_GPU
-    costs = [_Alignment.apply(part.to(dtype), smoothing, bidirectional, ring) for part in d_TUM.split(at_once, dim=2)]
-    return torch.cat(costs).view(num_queries, num_supports).to(distances.dtype)
+    parts = distances.permute(2, 3, 0, 1).flatten(2).split(at_once, dim=2)
+    if (kernels := _kernels(distances)) is not None:
+        costs = [kernels.Alignment.apply(d_TUM, smoothing, bidirectional) for d_TUM in parts]
+    else:
+        ring, dtype = _arithmetic(distances, smoothing)
+        costs = [_Alignment.apply(d_TUM.to(dtype), smoothing, bidirectional, ring) for d_TUM in parts]
+    return torch.cat(costs).view(distances.shape[:2]).to(distances.dtype)
 
 
 def _kernels(distances: Tensor) -> ModuleType | None:
@@ -81,18 +84,9 @@ class _Linear:
 
     zero, one, two = 0.0, 1.0, 2.0
     plus, times, total = torch.add, torch.mul, torch.sum
-
-    @staticmethod
-    def weights(d: Tensor, smoothing: float) -> Tensor:
-        return torch.mul(d, -1 / smoothing).exp_()
-
-    @staticmethod
-    def cost(p: Tensor, smoothing: float) -> Tensor:
-        return p.log() * -smoothing
-
-    @staticmethod
-    def share(p: Tensor, q: Tensor, corner: Tensor) -> Tensor:
-        return p.mul(q).div_(corner)
+    weights = staticmethod(lambda d, smoothing: torch.mul(d, -1 / smoothing).exp_())
+    cost = staticmethod(lambda p, smoothing: p.log() * -smoothing)
+    share = staticmethod(lambda p, q, corner: p.mul(q).div_(corner))
 
 
 class _Log:
@@ -100,21 +94,12 @@ class _Log:
 
     zero, one, two = -math.inf, 0.0, math.log(2)
     plus, times, total = torch.logaddexp, torch.add, torch.logsumexp
-
-    @staticmethod
-    def weights(d: Tensor, smoothing: float) -> Tensor:
-        return d * (-1 / smoothing)
-
-    @staticmethod
-    def cost(p: Tensor, smoothing: float) -> Tensor:
-        return p * -smoothing
-
-    @staticmethod
-    def share(p: Tensor, q: Tensor, corner: Tensor) -> Tensor:
-        return p.add(q).sub_(corner).exp_()
+    weights = staticmethod(lambda d, smoothing: d * (-1 / smoothing))
+    cost = staticmethod(lambda p, smoothing: p * -smoothing)
+    share = staticmethod(lambda p, q, corner: p.add(q).sub_(corner).exp_())
 
 
-def _arithmetic(distances: Tensor, smoothing: float) -> tuple[type, torch.dtype]:
+def _arithmetic(distances: Tensor, smoothing: float) -> tuple[Any, torch.dtype]:
     """The cheapest arithmetic in which no p, however bad or good its path, leaves the normal numbers of the dtype.
 
     A cell has at least one path of U (or T) distances, which bounds p from below, and at most
@@ -136,18 +121,16 @@ class _Alignment(torch.autograd.Function):
     """Costs (M,) of distances (T, U, M), with the analytic gradient."""
 
     @staticmethod
-    def forward(ctx, d_TUM: Tensor, smoothing: float, bidirectional: bool, ring: type) -> Tensor:
+    def forward(ctx, d_TUM: Tensor, smoothing: float, bidirectional: bool, ring: Any) -> Tensor:
         w_TUM = ring.weights(d_TUM, smoothing)
         tables = []  # one of all alignments of one shape: weights, p, p at the corner
         for w_UTM in _directions(w_TUM, bidirectional):
             p_UTM = _forwards(w_UTM, ring)
-            ends = _ends(w_UTM, ring)
-            corner_M = ring.total(ring.times(p_UTM[-1, 1:], ends), dim=0)
-            tables += [w_UTM, p_UTM, corner_M]
+            tables += [w_UTM, p_UTM, ring.total(ring.times(p_UTM[-1, 1:], _ends(w_UTM, ring)), dim=0)]
         ctx.save_for_backward(*tables)
         ctx.ring, ctx.bidirectional = ring, bidirectional
         cost = ring.cost(torch.cat(tables[2::3]), smoothing)
-        return cost if not bidirectional else cost.view(2, -1).sum(0)
+        return cost.view(2, -1).sum(0) if bidirectional else cost
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -171,14 +154,14 @@ def _directions(w_TUM: Tensor, bidirectional: bool) -> list[Tensor]:
     return [torch.cat([w_UTM, w_TUM], dim=2)] if w_TUM.shape[0] == w_TUM.shape[1] else [w_UTM, w_TUM]
 
 
-def _ends(w_UTM: Tensor, ring: type) -> Tensor:
+def _ends(w_UTM: Tensor, ring: Any) -> Tensor:
     """How often each row of the last column counts at the corner, (T, 1): twice, the last one once."""
     ends = w_UTM.new_full((w_UTM.shape[1], 1), ring.two)
     ends[-1] = ring.one
     return ends
 
 
-def _forwards(w_UTM: Tensor, ring: type) -> Tensor:
+def _forwards(w_UTM: Tensor, ring: Any) -> Tensor:
     """p of every cell, (U, T + 1, M); its row 0 is a row of zeros above the matrix."""
     num_columns, num_rows, num = w_UTM.shape
     p = w_UTM.new_empty(num_columns, num_rows + 1, num)
@@ -197,7 +180,7 @@ def _forwards(w_UTM: Tensor, ring: type) -> Tensor:
     return p
 
 
-def _backwards(w_UTM: Tensor, ring: type) -> Tensor:
+def _backwards(w_UTM: Tensor, ring: Any) -> Tensor:
     """q = dp[corner] / dp of every cell, (U, T, M)."""
     num_columns, num_rows, num = w_UTM.shape
     q = w_UTM.new_empty(num_columns, num_rows + 1, num)  # a row of zeros below the matrix

@@ -39,8 +39,7 @@ def _forward(
     i = tl.program_id(0).to(tl.int64) * PAIRS + tl.arange(0, PAIRS)
     mask = i < num
     scale, two = tl.full((PAIRS,), -1.0 / SMOOTHING, tl.float64), tl.full((PAIRS,), LOG_TWO, tl.float64)
-    total = tl.zeros((PAIRS,), tl.float64)
-    before = tl.zeros((PAIRS,), tl.float64)
+    total, before = tl.zeros((PAIRS,), tl.float64), tl.zeros((PAIRS,), tl.float64)
     for column in tl.static_range(COLUMNS):
         for row in tl.static_range(ROWS):
             w = tl.load(distances + (row * ROW + column * COLUMN) * num + i, mask=mask, other=0.0).to(tl.float64)
@@ -71,8 +70,7 @@ def _backward(
     scale, two = tl.full((PAIRS,), -1.0 / SMOOTHING, tl.float64), tl.full((PAIRS,), LOG_TWO, tl.float64)
     end = tl.load(corner + i, mask=mask, other=0.0)
     given = tl.load(grad + i, mask=mask, other=0.0).to(tl.float64)
-    below = tl.zeros((PAIRS,), tl.float64)
-    under = tl.zeros((PAIRS,), tl.float64)
+    below, under = tl.zeros((PAIRS,), tl.float64), tl.zeros((PAIRS,), tl.float64)
     for column in tl.static_range(COLUMNS - 1, -1, -1):
         for row in tl.static_range(ROWS - 1, -1, -1):
             if column == COLUMNS - 1:
@@ -99,9 +97,9 @@ def _backward(
 def _directions(d_TUM: Tensor, bidirectional: bool) -> list[dict[str, int]]:
     """The kernels' constants for the query's direction, and for the support's, whose matrix is the transposed one."""
     num_frames, num_support_frames, _ = d_TUM.shape
-    query = {"ROWS": num_frames, "COLUMNS": num_support_frames, "ROW": num_support_frames, "COLUMN": 1}
-    support = {"ROWS": num_support_frames, "COLUMNS": num_frames, "ROW": 1, "COLUMN": num_support_frames}
-    return [query | {"PAIRS": PAIRS}, support | {"PAIRS": PAIRS}][: 1 + bidirectional]
+    query = {"ROWS": num_frames, "COLUMNS": num_support_frames, "ROW": num_support_frames, "COLUMN": 1, "PAIRS": PAIRS}
+    support = query | {"ROWS": num_support_frames, "COLUMNS": num_frames, "ROW": 1, "COLUMN": num_support_frames}
+    return [query, support] if bidirectional else [query]
 
 
 class Alignment(torch.autograd.Function):
@@ -134,7 +132,6 @@ class Alignment(torch.autograd.Function):
         for index, constants in enumerate(_directions(d_TUM, ctx.bidirectional)):
             table, corner = tables[2 * index : 2 * index + 2]
             with torch.cuda.device_of(d_TUM):
-                _backward[grid](
-                    d_TUM, table, corner, grad_M, scratch, out, num, ctx.smoothing, ADD=index > 0, **constants
-                )  # fmt: skip
+                given = d_TUM, table, corner, grad_M, scratch, out, num, ctx.smoothing
+                _backward[grid](*given, ADD=index > 0, **constants)
         return out, None, None

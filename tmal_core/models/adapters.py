@@ -1,7 +1,7 @@
 """Temporal adapters: a narrow depthwise convolution over time beside a frozen image model (ST-Adapter).
 
 Pan et al., "ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning", NeurIPS 2022, section 3.2.
-Letters: B clips, T frames, P patches (rows times columns), D width, C bottleneck.
+Letters: B clips, T frames, P patches (rows R times columns K), D width, C bottleneck.
 Patch tokens alone pass the adapter, the CLS token is left as it came, and there is no activation, as in ST-Adapter's
 code (the paper's formula has one). Parameter names are the reference's: `fc1`, `conv`, `fc2`.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tmal_core.models import adapters_fast, fast_paths
@@ -33,32 +34,22 @@ class STAdapter(nn.Module):
         if len(kernel_size) != 3 or any(extent < 1 or extent % 2 == 0 for extent in kernel_size):
             raise ValueError(f"expected a kernel of three odd extents (frames, rows, columns), got {kernel_size}")
         self.fc1 = nn.Linear(width, bottleneck)
-        self.conv = nn.Conv3d(
-            bottleneck, bottleneck, kernel_size, padding=tuple(extent // 2 for extent in kernel_size), groups=bottleneck
-        )
+        self.conv = nn.Conv3d(bottleneck, bottleneck, kernel_size, padding="same", groups=bottleneck)
         self.fc2 = nn.Linear(bottleneck, width)
-        for parameter in (self.conv.weight, self.conv.bias, self.fc1.bias, self.fc2.bias):
-            nn.init.zeros_(parameter)
+        for name, parameter in self.named_parameters():
+            if name not in ("fc1.weight", "fc2.weight"):
+                nn.init.zeros_(parameter)
 
-    def forward(self, tokens: Tensor, num_frames: int) -> Tensor:
-        """Adapt the tokens of whole clips.
-
-        Args:
-            tokens: (B * T, 1 + P, D), CLS first, the frames of a clip one after another.
-            num_frames: T.
-
-        Returns:
-            (B * T, 1 + P, D).
+    def forward(self, tokens: Float[Tensor, "bt l d"], num_frames: int) -> Float[Tensor, "bt l d"]:
+        """Adapt the tokens (B * T, 1 + P, D) of whole clips: CLS first, the frames of a clip one after another.
 
         Raises:
             ValueError: if the tokens are not whole clips of this width, or the kernel has rows and columns and the
                 patches are not a square.
         """
         if tokens.ndim != 3 or tokens.shape[2] != self.fc1.in_features or num_frames < 1:
-            raise ValueError(
-                f"expected tokens (B * T, 1 + P, {self.fc1.in_features}) of T >= 1 frames, "
-                f"got {tuple(tokens.shape)} and T = {num_frames}"
-            )
+            wanted = f"tokens (B * T, 1 + P, {self.fc1.in_features}) of T >= 1 frames"
+            raise ValueError(f"expected {wanted}, got {tuple(tokens.shape)} and T = {num_frames}")
         if tokens.shape[0] % num_frames:
             raise ValueError(f"expected whole clips of {num_frames} frames, got {tokens.shape[0]} frames")
         if fast_paths.over_time(self.conv.kernel_size):

@@ -7,20 +7,25 @@ Letters: B clips, T frames, P patches, L = 1 + P tokens, D width, C bottleneck, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def adapted(adapter: nn.Module, tokens: Tensor, num_frames: int) -> Tensor:
-    """As `STAdapter.forward`: (B * T, L, D) to the same."""
+def adapted(adapter: Any, tokens: Tensor, num_frames: int) -> Tensor:
+    """As `STAdapter.forward` of the adapter: (B * T, L, D) to the same."""
     hidden_BTLC = adapter.fc1(tokens).unflatten(0, (-1, num_frames))
-    return _AddToPatches.apply(tokens, adapter.fc2(over_time(adapter.conv, hidden_BTLC).flatten(0, 1)))
+    mixed_BTLC = over_time(hidden_BTLC, adapter.conv.weight, adapter.conv.bias)
+    change = adapter.fc2(mixed_BTLC.flatten(0, 1))
+    change[:, 0] = 0
+    return tokens + change
 
 
-def over_time(conv: nn.Conv3d, hidden_BTLC: Tensor) -> Tensor:
-    """The convolution, kernel (K, 1, 1) with odd K, of every token over time: (B, T, L, C) to the same."""
-    weights_KC = conv.weight[:, 0, :, 0, 0].t()
-    return _OverTime.apply(hidden_BTLC, weights_KC.to(hidden_BTLC.dtype), conv.bias.to(hidden_BTLC.dtype))
+def over_time(hidden_BTLC: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Every token over time: (B, T, L, C) to the same, by the convolution's weight (C, 1, K, 1, 1), K odd, and bias."""
+    dtype = hidden_BTLC.dtype
+    return _OverTime.apply(hidden_BTLC, weight[:, 0, :, 0, 0].t().to(dtype), bias.to(dtype))
 
 
 class _OverTime(torch.autograd.Function):
@@ -60,20 +65,3 @@ def _distances(kernel_KC: Tensor, hidden_BTLC: Tensor) -> range:
 def _over_rows(first: Tensor, second: Tensor) -> Tensor:
     """Sum of the products over all but the channels: (..., C) twice to (C,)."""
     return (first * second).flatten(0, -2).sum(0)
-
-
-class _AddToPatches(torch.autograd.Function):
-    """Tokens (n, 1 + P, D) plus a change of the same shape, of which the CLS token gets nothing."""
-
-    @staticmethod
-    def forward(ctx, tokens: Tensor, change: Tensor) -> Tensor:
-        out = tokens + change
-        out[:, 0] = tokens[:, 0]
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
-        for_change = grad.clone()
-        for_change[:, 0] = 0
-        return grad, for_change

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
@@ -44,8 +46,8 @@ def located(name: str) -> str:
     return str(folder) if folder.is_dir() else name
 
 
-def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu") -> nn.Module:
-    """A frozen CLIP in eval mode, float32.
+def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu") -> Any:
+    """A frozen CLIP of open_clip in eval mode, float32.
 
     Args:
         name: an open_clip model name, or a folder with `open_clip_config.json` and its weights.
@@ -59,34 +61,27 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
             without it.
     """
     folder = Path(name)
+    for file in (FOLDER_CONFIG, FOLDER_WEIGHTS) if pretrained == "folder" else ():
+        if not (folder / file).is_file():
+            remedy = "Run from the project's root, or make the tiny CLIP with `tmal pretrain-tiny`."
+            raise WeightsError(f"{file} in the folder {folder}", "none", remedy)
+    if not folder.is_dir() and name not in open_clip.list_models():
+        remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."
+        raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
+    model = _create(f"local-dir:{folder}" if folder.is_dir() else name)
     if pretrained == "folder":
-        model = _from_folder(folder)
-    else:
-        if not folder.is_dir() and name not in open_clip.list_models():
-            remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."
-            raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
-        model = _create(f"local-dir:{folder}" if folder.is_dir() else name)
-        if pretrained != "random":
-            _load_file(model, name, _find_file(model, name, pretrained))
+        _load_file(model, name, folder / FOLDER_WEIGHTS)
+    elif pretrained != "random":
+        _load_file(model, name, _find_file(model, name, pretrained))
     return model.to(device).float().eval().requires_grad_(False)
 
 
-def tokenizer(name: str):
+def tokenizer(name: str) -> Callable[[list[str]], Tensor]:
     """open_clip's tokenizer of the model: list of strings -> (n, context) int64."""
     return open_clip.get_tokenizer(f"local-dir:{name}" if Path(name).is_dir() else name)
 
 
-def _from_folder(folder: Path) -> nn.Module:
-    for file in (FOLDER_CONFIG, FOLDER_WEIGHTS):
-        if not (folder / file).is_file():
-            remedy = "Run from the project's root, or make the tiny CLIP with `tmal pretrain-tiny`."
-            raise WeightsError(f"{file} in the folder {folder}", "none", remedy)
-    model = _create(f"local-dir:{folder}")
-    _load_file(model, str(folder), folder / FOLDER_WEIGHTS)
-    return model
-
-
-def _create(name: str) -> nn.Module:
+def _create(name: str) -> Any:
     """The architecture alone. open_clip logs that its weights are random, which here they never stay unless meant."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -121,10 +116,9 @@ def published_weights(name: str, pretrained: str) -> WeightsFile | None:
     return WeightsFile(f"{name}:{pretrained}", f"open_clip {name}", f"{name}-{pretrained}.safetensors", url, url)
 
 
-def _find_file(model: nn.Module, name: str, pretrained: str) -> Path:
+def _find_file(model: Any, name: str, pretrained: str) -> Path:
     """The weights file that the settings mean, for a model that computes as its weights want it."""
-    entry = published_weights(name, pretrained)
-    if entry is None:
+    if (entry := published_weights(name, pretrained)) is None:
         return resolve(pretrained)
     if get_pretrained_cfg(name, pretrained).get("quick_gelu"):
         _require_quickgelu(model, name, pretrained)
@@ -134,29 +128,29 @@ def _find_file(model: nn.Module, name: str, pretrained: str) -> Path:
     return require(entry)[0]
 
 
-def _require_quickgelu(model: nn.Module, name: str, what: str) -> None:
+def _require_quickgelu(model: Any, name: str, what: str) -> None:
     if not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         got = f"{name}, which computes something else with them"
         raise WeightsError(f"a -{_OPENAI_NEEDS} model for {what} weights", got, f"Use {name}-{_OPENAI_NEEDS}.")
 
 
-def _load_file(model: nn.Module, name: str, path: Path) -> None:
-    expected, remedy = f"weights of {name}", "Check the file and model.backbone."
+def _load_file(model: Any, name: str, path: Path) -> None:
     if not path.is_file():
         remedy = "Put the weights there, name another file in model.pretrained, or say `random` if you mean it."
         raise WeightsError(f"a weights file for {name}", f"{path}, which is not there", remedy)
+    expected, remedy = f"weights of {name}", "Check the file and model.backbone."
     if "openai" in path.name.lower():
         _require_quickgelu(model, name, "OpenAI")
     content = read_archive(path, expected, remedy)
     if is_torchscript(path):  # only OpenAI's are read
         _require_quickgelu(model, name, "OpenAI")
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state: Any = content.get("state_dict", content) if isinstance(content, dict) else content
     if not is_state_dict(state) or not state:
         raise WeightsError(expected, f"{path} ({describe_content(content)})", remedy)
     load_strictly(model, _renamed(model, state), str(path))
 
 
-def _renamed(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names that open_clip gives them today, as its own loader renames them."""
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if not hasattr(model, "positional_embedding"):
@@ -168,7 +162,7 @@ def _renamed(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def save_folder(model: nn.Module, folder: Path, config: dict[str, object], dtype: torch.dtype = torch.float16) -> None:
+def save_folder(model: Any, folder: Path, config: dict[str, object], dtype: torch.dtype = torch.float16) -> None:
     """Write a model as such a folder: its config and its weights in `dtype`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().to(dtype).contiguous() for key, value in model.state_dict().items()}

@@ -10,8 +10,10 @@ Letters: n frames, L tokens that ask, M tokens that answer, D width, H heads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from tmal_core.models import fast_paths
@@ -19,20 +21,16 @@ from tmal_core.models import fast_paths
 _QUICK = 1.702
 
 
-def attend(block: nn.Module, tokens: Tensor, class_token_only: bool = False) -> Tensor:
+def attend(block: Any, tokens: Tensor, class_token_only: bool = False) -> Tensor:
     """As `blocks.attend`."""
-    normed, attention = block.ln_1(tokens), block.attn
+    normed, attention, width = block.ln_1(tokens), block.attn, tokens.shape[-1]
+    weight, bias, heads = attention.in_proj_weight, attention.in_proj_bias, (attention.num_heads, -1)
     if class_token_only:
-        width = tokens.shape[-1]
-        weights, biases = (
-            part.split([width, 2 * width]) for part in (attention.in_proj_weight, attention.in_proj_bias)
-        )
-        query = linear(normed[:, :1], weights[0], biases[0]).unflatten(-1, (attention.num_heads, -1))
-        parts = linear(normed, weights[1], biases[1]).unflatten(-1, (2, attention.num_heads, -1))
-        parts, tokens = (query, *parts.unbind(2)), tokens[:, :1]
+        query = linear(normed[:, :1], weight[:width], bias[:width]).unflatten(-1, heads)
+        others = linear(normed, weight[width:], bias[width:]).unflatten(-1, (2, *heads))
+        parts, tokens = (query, *others.unbind(2)), tokens[:, :1]
     else:
-        together = linear(normed, attention.in_proj_weight, attention.in_proj_bias)
-        parts = together.unflatten(-1, (3, attention.num_heads, -1)).unbind(2)
+        parts = linear(normed, weight, bias).unflatten(-1, (3, *heads)).unbind(2)
     attended_nHLd = attended(*(part.transpose(1, 2) for part in parts))
     return tokens + block.ls_1(attention.out_proj(attended_nHLd.transpose(1, 2).flatten(2)))
 
@@ -50,7 +48,7 @@ def attended(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.bmm(logits.softmax(-1), value).unflatten(0, shape)
 
 
-def feed_forward(block: nn.Module, tokens: Tensor) -> Tensor:
+def feed_forward(block: Any, tokens: Tensor) -> Tensor:
     """As `blocks.feed_forward`, of a block with QuickGELU."""
     normed, mlp = block.ln_2(tokens), block.mlp
     rows = normed.flatten(0, 1)

@@ -10,7 +10,6 @@ Wang et al., "CLIP-guided Prototype Modulating for Few-shot Action Recognition",
 Text alone scores a query by softmax(scale * exact cosine); both together by p_text^a * p_visual^(1 - a) with
 p_visual = softmax((8 - distance) / 8), 8 being the number of frames in the paper's protocol and a constant in its code.
 The form of its checkpoints is `references.CLIPFSARHead`, which scores by the functions below.
-Letters: n clips, T frames, d joint width, N way, C training classes.
 """
 
 from __future__ import annotations
@@ -19,36 +18,30 @@ from torch import Tensor
 
 from tmal_core.matching import cosine_distance
 from tmal_core.matching.cosine import at_least_float32
-from tmal_core.models.heads import MatchingHead, combined, pooled_cosine
+from tmal_core.models.heads import Frames, MatchingHead, Names, Scores, Similarities, combined, pooled_cosine
 from tmal_core.models.prototypes import in_context
 from tmal_core.models.temporal_transformer import TemporalTransformer
 
 DISTANCE_UNIT = 8.0
 
 
-def class_cosine(frames: Tensor, class_text: Tensor) -> Tensor:
-    """Cosines (n, C), 0.01 added to the norms, of clips' mean frame features, (n, T, d) before the mean, with text."""
+def class_cosine(frames: Frames, class_text: Names) -> Similarities:
+    """Cosines, 0.01 added to the norms, of clips' mean frame features with text."""
+    frames, class_text = at_least_float32(frames, class_text)
     return 1 - cosine_distance(frames.mean(1)[:, None], class_text[:, None])[:, :, 0, 0]
 
 
-def log_scores(distances: Tensor, text_logits: Tensor, power: float) -> Tensor:
-    """Distances (..., N) and text's logits (..., N) to the log of the combined score."""
+def log_scores(distances: Scores, text_logits: Scores, power: float) -> Scores:
+    """Distances and text's logits to the log of the combined score."""
     return combined((DISTANCE_UNIT - distances) / DISTANCE_UNIT, text_logits, power)
 
 
 class CLIPFSARHead(MatchingHead):
-    """Clip tokens to logits.
-
-    Args:
-        width: d.
-        mlp_width: of the temporal transformer's FFN.
-        smoothing: OTAM's.
-        text_score: a.
-    """
+    """Clip tokens to logits, for features of `width`; `mlp_width` is that of the temporal transformer's FFN."""
 
     reads_text = merges_shots = True
 
-    def __init__(self, width: int, mlp_width: int = 2048, smoothing: float = 0.5, text_score: float = 0.0) -> None:
+    def __init__(self, width: int, mlp_width: int, smoothing: float, text_score: float) -> None:
         super().__init__("otam", smoothing, text_score=text_score)
         self.log_scale.requires_grad_(False)  # distances are taken as they are
         self.log_text_scale.requires_grad_(True)  # its code's `scale`, which starts at 1 and is learned
@@ -58,10 +51,11 @@ class CLIPFSARHead(MatchingHead):
         return in_context(self.context2, clip_tokens, text)
 
     def class_logits(self, clip_tokens: Tensor, class_text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * class_cosine(*at_least_float32(clip_tokens, class_text))
+        return self.log_text_scale.exp() * class_cosine(clip_tokens, class_text)
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * pooled_cosine(*at_least_float32(clip_tokens, text))
+        return self.log_text_scale.exp() * pooled_cosine(clip_tokens, text)
 
-    def score(self, visual: Tensor, text: Tensor | None = None) -> Tensor:
+    def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
+        assert visual is not None
         return visual if text is None else log_scores(-visual, text, self.text_score)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tmal_core.models.open_clip_access import QuickGELU, pools_class_token
 
@@ -33,13 +34,8 @@ def over_time(kernel_size: tuple[int, ...]) -> bool:
     return not _switched_off and tuple(kernel_size[1:]) == (1, 1)
 
 
-def stem_products() -> bool:
-    """The flow stem's strided convolutions by products of matrices."""
-    return not _switched_off
-
-
-def joint_projection() -> bool:
-    """A block's attention with queries, keys and values left where their projection wrote them."""
+def everywhere() -> bool:
+    """A block's attention where its projection wrote queries, keys and values; the flow stem as matrix products."""
     return not _switched_off
 
 
@@ -51,11 +47,11 @@ def built_weights(query: Tensor) -> bool:
     return query.device.type == "cpu" and query.dtype == torch.bfloat16
 
 
-def folded_gelu(block: nn.Module) -> bool:
+def folded_gelu(block: Any) -> bool:
     """A block's feed-forward part with QuickGELU's factors in the products around it."""
     return not _switched_off and isinstance(block.mlp.gelu, QuickGELU)
 
 
-def class_token_alone(visual: nn.Module) -> bool:
+def class_token_alone(visual: Any) -> bool:
     """The last block for the class token alone, where nothing else of it is read."""
     return not _switched_off and pools_class_token(visual)

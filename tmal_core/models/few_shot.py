@@ -1,40 +1,27 @@
-"""A few-shot model: an encoder and a head. What is trained, evaluated and checkpointed.
-
-Letters: n clips, T frames, d joint width; S support clips, Q queries, N way.
-"""
+"""A few-shot model: an encoder and a head. What is trained, evaluated and checkpointed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tmal_core.models.encoder import ClipEncoder
-from tmal_core.models.heads import Head
+from tmal_core.models.heads import Head, given
 
 
 class FewShotModel(nn.Module):
-    """Clips of an episode to logits.
+    """Clips of an episode to logits: the encoder makes clip tokens of them, the head logits of these.
 
-    Args:
-        encoder: clips to clip tokens.
-        head: clip tokens to logits.
+    `reads_flow`, `reads_text`: whether clips come with flow, and support clips with their class's text.
     """
 
     def __init__(self, encoder: ClipEncoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-
-    @property
-    def reads_flow(self) -> bool:
-        """Whether clips come with flow."""
-        return self.encoder.reads_flow
-
-    @property
-    def reads_text(self) -> bool:
-        """Whether support clips come with their class's text."""
-        return self.encoder.separate_roles or self.head.reads_text
+        self.reads_flow, self.reads_text = encoder.reads_flow, encoder.separate_roles or head.reads_text
 
     @property
     def device(self) -> torch.device:
@@ -42,20 +29,24 @@ class FewShotModel(nn.Module):
         return self.head.log_scale.device
 
     def forward(
-        self, query: Sequence[Tensor], support: Sequence[Tensor], labels: Tensor, text: Tensor | None = None
-    ) -> Tensor:
-        """Answer an episode.
+        self,
+        query: Sequence[Tensor],
+        support: Sequence[Tensor],
+        labels: Int64[Tensor, " s"],
+        text: Float[Tensor, "n d"] | None = None,
+    ) -> Float[Tensor, "q n"]:
+        """Logits of an episode.
 
         Args:
             query: frames (Q, T, 3, H, W), and flow (Q, T, 2, H, W) where it is read.
             support: the same of S clips.
-            labels: (S,) int64 in 0..N-1, each at least once.
-            text: (N, d) of the classes, where they are read.
+            labels: of the S clips, in 0..N-1, each at least once.
+            text: of the classes, where they are read.
 
-        Returns:
-            Logits (Q, N).
+        Raises:
+            ValueError: text or flow is read and none came.
         """
-        words = text[labels] if self.reads_text else None
+        words = given(text)[labels] if self.reads_text else None
         support_tokens = self.encoder(*support, text=words)
         return self.head.episode_logits(self.encoder(*query), support_tokens, labels, text)
 

@@ -4,18 +4,18 @@ The same adapter serves flow (motion tokens meet the co-located patch tokens) an
 tokens of a support clip). TMAL's description says "hierarchical visual-flow and visual-text fusion" and no more; that
 it is an adapter, where its non-linearity stands and that it starts as the identity are this project's choices.
 
-Letters: L tokens, D width of the tower, C width of the source, b bottleneck.
+Letters: L tokens, D width of the tower, C width of the source.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
 
-Levels = str | tuple[int, ...]
 NUM_LEVELS = 4
 
 
@@ -25,7 +25,7 @@ class TokenFusion(nn.Module):
     Args:
         width: D of the tokens.
         source_width: C of what joins them.
-        bottleneck: b inside.
+        bottleneck: width inside.
     """
 
     def __init__(self, width: int, source_width: int, bottleneck: int) -> None:
@@ -37,21 +37,13 @@ class TokenFusion(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, tokens: Tensor, other: Tensor) -> Tensor:
-        """Fuse.
-
-        Args:
-            tokens: (n, L, D).
-            other: (n, L, C), or (n, 1, C) for a source that all tokens share.
-
-        Returns:
-            (n, L, D).
-        """
+    def forward(self, tokens: Float[Tensor, "n l d"], other: Float[Tensor, "n l_or_1 c"]) -> Float[Tensor, "n l d"]:
+        """Fuse tokens with the other modality's, or with the one that all of them share."""
         hidden = nn.functional.gelu(self.down(self.norm(tokens)) + self.source(other))
         return tokens + self.up(hidden)
 
 
-def fuse_patches(fusion: TokenFusion, tokens: Tensor, motion: Tensor) -> Tensor:
+def fuse_patches(fusion: nn.Module, tokens: Tensor, motion: Tensor) -> Tensor:
     """Motion tokens (n, P, C) into the patch tokens of (n, 1 + P, D); the CLS token is left to attention."""
     return torch.cat([tokens[:, :1], fusion(tokens[:, 1:], motion)], dim=1)
 
@@ -61,15 +53,18 @@ def fuses(parts: ModelSettings, place: str) -> bool:
     return parts.fusion in (place, "both")
 
 
-def fusion_blocks(levels: Levels, depth: int) -> tuple[int, ...]:
+def fusion_blocks(levels: str | tuple[int, ...], depth: int) -> tuple[int, ...]:
     """Before the attention of which blocks (1..depth, ascending) a modality joins.
 
     Args:
-        levels: "none", "last", "all" (every quarter of the depth: 3, 6, 9, 12 of 12), or the numbers themselves.
+        levels: "none", "last", "all" (every quarter of the depth), or the numbers themselves.
         depth: blocks of the tower.
 
     Raises:
         SettingsError: a number outside the tower, or one twice.
+
+    >>> fusion_blocks("all", 12), fusion_blocks("last", 12), fusion_blocks((5, 2), 12)
+    ((3, 6, 9, 12), (12,), (2, 5))
     """
     if isinstance(levels, str):
         quarters = tuple(sorted({max(1, round(depth * (i + 1) / NUM_LEVELS)) for i in range(NUM_LEVELS)}))

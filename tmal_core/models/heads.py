@@ -3,8 +3,8 @@
     clip tokens ─► modulate ─► frame features ─► prototypes ─► distances ─► logits
 
 A head of one's own is a `Head` with `distances`, or with whatever else it does otherwise.
-Letters: n clips, T frames, d joint width; M motion tokens per clip (1 or 0); S support clips, Q queries, N way,
-C names, g groups.
+Letters: n clips, T frames (L tokens with the motion token, where there is one), d joint width; S support clips,
+Q queries, N way, C names, g groups.
 """
 
 from __future__ import annotations
@@ -13,12 +13,19 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tmal_core.matching import match, match_groups
 from tmal_core.matching.cosine import at_least_float32
 from tmal_core.models.prototypes import class_means
+
+ClipTokens = Float[Tensor, "n l d"]
+Frames = Float[Tensor, "n t d"]
+Names = Float[Tensor, "c d"]
+Similarities = Float[Tensor, "n c"]
+Scores = Float[Tensor, "*episodes way"]
 
 
 class Head(nn.Module):
@@ -51,71 +58,71 @@ class Head(nn.Module):
         """Whether answers combine distances with the class names' own score (never in training)."""
         return self.text_score > 0 and not self.training
 
-    def frame_features(self, clip_tokens: Tensor) -> Tensor:
-        """(n, T, d): clip tokens without the motion token."""
+    def frame_features(self, clip_tokens: ClipTokens) -> Frames:
+        """Clip tokens without the motion token."""
         return clip_tokens[:, :-1] if self.motion_token else clip_tokens
 
-    def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
-        """Clip tokens (n, T + M, d), with text (n, d) of support, to frame features (n, T, d) that are matched."""
+    def modulate(self, clip_tokens: ClipTokens, text: Float[Tensor, "n d"] | None = None) -> Frames:
+        """Clip tokens, with text of support, to frame features that are matched."""
         return self.frame_features(clip_tokens)
 
-    def prototypes(self, support: Tensor, labels: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What queries are matched with.
+    def prototypes(
+        self, support: Float[Tensor, "s l d"], labels: Int64[Tensor, " s"], text: Float[Tensor, "n d"] | None = None
+    ) -> tuple[Float[Tensor, "p t d"], Int64[Tensor, " p"]]:
+        """What queries are matched with, and its labels.
 
-        Args:
-            support: (S, T + M, d) clip tokens.
-            labels: (S,) int64 in 0..N-1, each at least once.
-            text: (N, d) of the classes, where the head reads text.
-
-        Returns:
-            Frame features (N, T, d) and labels 0..N-1 where shots are averaged first, else (S, T, d) and `labels`.
+        Of clip tokens, their labels in 0..N-1, each at least once, and the classes' text where the head reads it: one
+        prototype of each class where shots are averaged first, else one of each clip.
         """
         if not self.merges_shots:
             return self.modulate(support), labels
         means = class_means(support, labels)
         return self.modulate(means, text), torch.arange(len(means), device=labels.device)
 
-    def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        """Modulated frame features (Q, T, d) and prototypes (S, T, d) to distances (Q, S)."""
+    def distances(self, query: Float[Tensor, "q t d"], prototypes: Float[Tensor, "s u d"]) -> Float[Tensor, "q s"]:
+        """Modulated frame features and prototypes to distances."""
         raise NotImplementedError
 
-    def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        """The same within each of g groups, without gradient: (g, Q, T, d) and (g, S, T, d) to (g, Q, S)."""
+    def group_distances(
+        self, query: Float[Tensor, "g q t d"], prototypes: Float[Tensor, "g s u d"]
+    ) -> Float[Tensor, "g q s"]:
+        """The same within each of g groups, without gradient."""
         return torch.stack([self.distances(*group) for group in zip(query, prototypes, strict=True)])
 
-    def episode_logits(self, query: Tensor, support: Tensor, labels: Tensor, text: Tensor | None = None) -> Tensor:
-        """Logits of an episode from clip tokens.
+    def episode_logits(
+        self,
+        query: Float[Tensor, "q l d"],
+        support: Float[Tensor, "s l d"],
+        labels: Int64[Tensor, " s"],
+        text: Float[Tensor, "n d"] | None = None,
+    ) -> Float[Tensor, "q n"]:
+        """Logits of an episode from clip tokens, encoded as queries and as support; the rest as of `prototypes`.
 
-        Args:
-            query: (Q, T + M, d), encoded as queries.
-            support: (S, T + M, d), encoded as support.
-            labels: (S,) int64 in 0..N-1, each at least once.
-            text: (N, d) of the classes, where they are read.
-
-        Returns:
-            (Q, N): minus the distance to a class, times the learned scale; where names have a score of their own the
-            log of the combined score.
+        Minus the distance to a class, times the learned scale; where names have a score of their own the log of the
+        combined score.
         """
         prototypes, prototype_labels = self.prototypes(support, labels, text)
         visual = visual_logits(self.distances(self.modulate(query), prototypes), prototype_labels)
-        return self.score(visual, self.text_similarity(query, text) if self.scores_text else None)
+        return self.score(visual, self.text_similarity(query, given(text)) if self.scores_text else None)
 
-    def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        """Clip tokens (n, T + M, d) and text (C, d) to scaled cosine similarities (n, C)."""
+    def text_similarity(self, clip_tokens: ClipTokens, text: Names) -> Similarities:
+        """Scaled cosine similarities of clips with names."""
         frames, text = at_least_float32(self.frame_features(clip_tokens), text)
         pooled = frames.mean(1)
         with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
             return self.log_text_scale.exp() * normalize(pooled, dim=-1) @ normalize(text, dim=-1).T
 
-    def class_logits(self, clip_tokens: Tensor, class_text: Tensor) -> Tensor:
-        """Logits (n, C) over all training classes, for the video-text loss."""
+    def class_logits(self, clip_tokens: ClipTokens, class_text: Names) -> Similarities:
+        """Logits over all training classes, for the video-text loss."""
         return self.text_similarity(clip_tokens, class_text)
 
-    def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
-        """Minus distances (..., N), and text similarities (..., N) where they count, to logits (..., N).
+    def score(self, visual: Scores | None, text: Scores | None = None) -> Scores:
+        """Minus distances, and text similarities where they count, to logits.
 
         With text the log of p_text^a * p_visual^(1 - a), a being `text_score` (CLIP-FSAR, its code's "COMBINE").
+        `visual` is None where no support is compared.
         """
+        assert visual is not None
         logits = self.log_scale.exp() * visual
         return logits if text is None else combined(logits, text, self.text_score)
 
@@ -133,40 +140,30 @@ class ZeroShotHead(Head):
     """Class names alone: the cosine of a clip's mean frame feature with a class's text. There is nothing to learn."""
 
     compares_support = False
+    scores_text = True  # always: nothing else is compared
 
     def __init__(self, log_text_scale: Tensor) -> None:
         super().__init__(log_text_scale=log_text_scale, text_score=1.0)
         self.log_scale.requires_grad_(False)
 
-    @property
-    def scores_text(self) -> bool:
-        """Always: nothing else is compared."""
-        return True
-
     def prototypes(self, support: Tensor, labels: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The names (N, 1, d), and labels 0..N-1."""
-        return text[:, None], torch.arange(len(text), device=labels.device)
+        return given(text)[:, None], torch.arange(len(given(text)), device=labels.device)
 
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
         """One minus the cosine."""
         return 1 - pooled_cosine(query, prototypes[:, 0])
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * pooled_cosine(*at_least_float32(clip_tokens, text))
+        return self.log_text_scale.exp() * pooled_cosine(clip_tokens, text)
 
     def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
         """The names' own score."""
-        return text
+        return given(text)
 
 
 class MatchingHead(Head):
-    """Distances by one of the package's matchers.
-
-    Args:
-        matching: its name.
-        smoothing: OTAM's.
-        scores: as of `Head`.
-    """
+    """Distances by one of the package's matchers, of that name; smoothing is OTAM's, scores as of `Head`."""
 
     def __init__(self, matching: str, smoothing: float = 0.5, **scores: Any) -> None:
         super().__init__(**scores)
@@ -196,19 +193,27 @@ class OTAMHead(MatchingHead):
         super().__init__("otam", smoothing, **scores)
 
 
-def visual_logits(distances: Tensor, labels: Tensor, way: int = -1) -> Tensor:
-    """Minus the mean distance to each class: (Q, S) and (S,) int64 to (Q, N); a GPU need not be asked for a given N."""
+def given(text: Tensor | None) -> Tensor:
+    """The classes' text, where it is read."""
+    if text is None:
+        raise ValueError("expected text (N, d) of the classes, which this method reads, got none")
+    return text
+
+
+def visual_logits(distances: Float[Tensor, "q s"], labels: Int64[Tensor, " s"], way: int = -1) -> Scores:
+    """Minus the mean distance to each class; a GPU need not be asked for the way where it is given."""
     one_hot = nn.functional.one_hot(labels, way).to(distances.dtype)
     with torch.autocast(distances.device.type, enabled=False):  # or the product rounds what the matcher kept apart
         return -(distances @ one_hot) / one_hot.sum(0)
 
 
-def pooled_cosine(frames: Tensor, text: Tensor) -> Tensor:
-    """Exact cosines (n, C) of clips' mean frame features, (n, T, d) before the mean, with text (C, d)."""
+def pooled_cosine(frames: Frames, text: Names) -> Similarities:
+    """Exact cosines of clips' mean frame features with text."""
+    frames, text = at_least_float32(frames, text)
     with torch.autocast(frames.device.type, enabled=False):
         return normalize(frames.mean(1), dim=-1) @ normalize(text, dim=-1).T
 
 
-def combined(visual: Tensor, text: Tensor, power: float) -> Tensor:
-    """Logits (..., N) of either kind to the log of p_text^power * p_visual^(1 - power)."""
+def combined(visual: Scores, text: Scores, power: float) -> Scores:
+    """Logits of either kind to the log of p_text^power * p_visual^(1 - power)."""
     return power * text.log_softmax(-1) + (1 - power) * visual.log_softmax(-1)

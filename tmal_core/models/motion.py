@@ -5,15 +5,17 @@ Two encoders, chosen by `model.flow_encoder`:
 - `stem`: a light convolutional stem, learned; the same tokens serve every fusion level;
 - `clip`: the flow as a colour-coded picture through the same frozen CLIP; each level gets the tokens that enter it.
 
-Letters: N clips, T frames, h, w samples of the flow, P patches, C width of motion tokens, D of the tower, d joint.
+Letters: N clips, T frames, S side of the crop, P patches, C width of motion tokens, D of the tower, d joint.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
@@ -64,32 +66,24 @@ class StemEncoder(nn.Module):
         )
         self.to_joint = None if joint_width is None else nn.Linear(width, joint_width)
 
-    def forward(self, flow_px: Tensor) -> Motion:
-        """Flow (N, T, 2, S, S) in pixels of the crop of side S to motion tokens."""
-        num_clips, num_frames = flow_px.shape[:2]
+    def forward(self, flow_px: Float[Tensor, "n t 2 s s"]) -> Motion:
+        """Flow in pixels of the crop to motion tokens."""
         scaled = flow_px.flatten(0, 1) / (FLOW_UNIT * flow_px.shape[-1])
-        tokens = self._tokens(scaled)
+        fast = fast_paths.everywhere()
+        tokens = stem_tokens(self.stem, scaled) if fast else self.stem(scaled).flatten(2).transpose(1, 2)
         levels = dict.fromkeys(self.blocks, tokens)
         if self.to_joint is None:
             return Motion(levels, None)
-        return Motion(levels, self.to_joint(tokens.unflatten(0, (num_clips, num_frames)).mean((1, 2))))
-
-    def _tokens(self, scaled: Tensor) -> Tensor:
-        """(n, 2, S, S) to (n, P, C)."""
-        if fast_paths.stem_products():
-            return stem_tokens(self.stem, scaled)
-        return self.stem(scaled).flatten(2).transpose(1, 2)
+        return Motion(levels, self.to_joint(tokens.unflatten(0, flow_px.shape[:2]).mean((1, 2))))
 
 
 class PictureEncoder(nn.Module):
-    """The frozen image tower on colour-coded flow.
+    """The frozen image tower `visual`, no part of this module, on colour-coded flow; `blocks` are the fusion levels."""
 
-    Args:
-        visual: the tower; not a part of this module.
-        blocks: fusion levels.
-    """
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, visual: nn.Module, blocks: tuple[int, ...]) -> None:
+    def __init__(self, visual: Any, blocks: tuple[int, ...]) -> None:
         super().__init__()
         self._visual = (visual,)  # in a tuple it is no submodule: its weights are the encoder's
         self.blocks = blocks
@@ -97,29 +91,27 @@ class PictureEncoder(nn.Module):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
 
     @torch.no_grad()
-    def forward(self, flow_px: Tensor) -> Motion:
-        """Flow (N, T, 2, S, S) in pixels of the crop of side S to motion tokens."""
-        num_clips, num_frames = flow_px.shape[:2]
+    def forward(self, flow_px: Float[Tensor, "n t 2 s s"]) -> Motion:
+        """Flow in pixels of the crop to motion tokens."""
         pictures = (flow_picture(flow_px.flatten(0, 1)) - self.mean) / self.std
         (visual,), levels = self._visual, {}
         for block, tokens in enumerate(plain_tokens(visual, pictures), start=1):  # one by one: few are kept
             if block in self.blocks:
                 levels[block] = tokens[:, 1:]
-        return Motion(levels, pooled(visual, tokens).unflatten(0, (num_clips, num_frames)).mean(1))
+        return Motion(levels, pooled(visual, tokens).unflatten(0, flow_px.shape[:2]).mean(1))
 
 
-def flow_picture(flow_px: Tensor) -> Tensor:
-    """Flow as colours: hue is the direction, saturation the length; no motion is white.
+def flow_picture(flow_px: Float[Tensor, "n 2 s s"]) -> Float[Tensor, "n 3 s s"]:
+    """Flow, in pixels of the crop, as colours in 0..1: hue is the direction, saturation the length.
 
-    Args:
-        flow_px: (n, 2, S, S) in pixels of the crop.
+    No motion is white; a length of 4 `FLOW_UNIT`s (8 % of the side a frame) and more is fully saturated.
 
-    Returns:
-        (n, 3, S, S) in 0..1; a length of 4 `FLOW_UNIT`s (8 % of the side a frame) and more is fully saturated.
+    >>> to_the_right = torch.tensor([8.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 64, 64)
+    >>> flow_picture(to_the_right)[0, :, 0, 0]
+    tensor([1.0000, 0.2500, 0.2500])
     """
     length = flow_px.norm(dim=1, keepdim=True) / (4 * FLOW_UNIT * flow_px.shape[-1])
     angle = torch.atan2(flow_px[:, 1:], flow_px[:, :1])
     phases = torch.tensor([0.0, 2 * math.pi / 3, 4 * math.pi / 3], device=flow_px.device).view(1, 3, 1, 1)
     hue = 0.5 + 0.5 * torch.cos(angle - phases)
-    saturation = length.clamp(max=1.0)
-    return 1 - saturation * (1 - hue)
+    return 1 - length.clamp(max=1.0) * (1 - hue)

@@ -5,11 +5,13 @@ Letters: n frames, S side of the flow, P patches, C width of motion tokens.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Any
+
+from torch import Tensor
 from torch.nn.functional import gelu, linear
 
 
-def stem_tokens(stem: nn.Sequential, scaled: Tensor) -> Tensor:
+def stem_tokens(stem: Any, scaled: Tensor) -> Tensor:
     """Scaled flow (n, 2, S, S) to motion tokens (n, P, C).
 
     The flow is laid out once so that all a cell of the second convolution reads lies together.

@@ -1,15 +1,12 @@
-"""Reading reference checkpoints: the file, the shape of a CLIP ViT in it, and strict loading with a readable refusal.
-
-Letters: P patches, D width.
-"""
+"""Reading reference checkpoints: the file, the shape of a CLIP ViT in it, and strict loading with a clear refusal."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -21,9 +18,8 @@ _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _NAMES_SHOWN = 4
 
 
-@dataclass(frozen=True)
-class ViTShape:
-    """What of a CLIP ViT's settings its weights tell."""
+class ViTShape(NamedTuple):
+    """What of a CLIP ViT's settings its weights tell, under open_clip's names."""
 
     image_size: int
     patch_size: int
@@ -34,10 +30,7 @@ class ViTShape:
 
 
 def read_checkpoint(path: str | Path) -> object:
-    """What `torch.save` put into a file, on the CPU; tensors and plain containers only, no code.
-
-    Args:
-        path: of the file, or its name in `tmal_core.runtime.weights_files`.
+    """What `torch.save` put into a file (or into one that `runtime.weights_files` names), on the CPU, without code.
 
     Raises:
         WeightsError: no such file, or it cannot be read that way.
@@ -49,19 +42,15 @@ def read_checkpoint(path: str | Path) -> object:
 
 
 def vit_shape(state: Mapping[str, Tensor], source: str) -> ViTShape:
-    """The shape of the CLIP ViT with these weights.
-
-    Args:
-        state: weights under CLIP's own names, without prefix; others may be among them.
-        source: where they are from, for the message.
+    """The shape of the CLIP ViT whose weights are in `state`, under CLIP's own names without prefix.
 
     Raises:
-        WeightsError: if this is no CLIP ViT.
+        WeightsError: if this is no CLIP ViT; `source` says where the weights are from.
     """
     conv, positions = state.get("conv1.weight"), state.get("positional_embedding")
     layers = len({match[1] for match in map(_BLOCK.match, state) if match})
     side = math.isqrt(max(0, len(positions) - 1)) if positions is not None and positions.ndim == 2 else 0
-    if conv is None or conv.ndim != 4 or not side or len(positions) != 1 + side**2 or not layers:
+    if conv is None or conv.ndim != 4 or positions is None or not side or len(positions) != 1 + side**2 or not layers:
         got = f"{source} without conv1.weight (D, 3, p, p), positional_embedding (1 + P, D) or transformer.resblocks.*"
         raise WeightsError("the weights of a CLIP ViT", got, "Only ViT image towers can be read.")
     width, patch_size = conv.shape[0], conv.shape[-1]
@@ -75,19 +64,16 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], source: str) -
         WeightsError: naming what is missing, unknown or of another shape.
     """
     own = module.state_dict()
+    other = {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
     faults = {
         "missing": [name for name in own if name not in state],
         "unknown": [name for name in state if name not in own],
-        "of another shape": [
-            f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-            for name in own
-            if name in state and state[name].shape != own[name].shape
-        ],
+        "of another shape": [f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in own if n in other],
     }
     if any(faults.values()):
-        got = f"{source} with " + "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
+        got = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
         remedy = "Take a checkpoint of this very model."
-        raise WeightsError(f"the weights of {type(module).__name__}", got, remedy)
+        raise WeightsError(f"the weights of {type(module).__name__}", f"{source} with {got}", remedy)
     module.load_state_dict(dict(state))
 
 

@@ -7,22 +7,6 @@ import hashlib
 import pandas as pd
 from torch import nn
 
-
-def parameter_table(model: nn.Module) -> pd.DataFrame:
-    """One row per part of the model: its parameters and how many of them training may change.
-
-    Parts are CLIP's two towers, and what this package adds to it, each under the name that the papers give it.
-    """
-    counts: dict[str, list[int]] = {}
-    for name, parameter in model.named_parameters():
-        count = counts.setdefault(_part(name), [0, 0])
-        count[0] += parameter.numel()
-        count[1] += parameter.numel() * parameter.requires_grad
-    rows = [{"part": part, "parameters": total, "trained": trained} for part, (total, trained) in counts.items()]
-    whole = {"part": "whole model", **{key: sum(row[key] for row in rows) for key in ("parameters", "trained")}}
-    return pd.DataFrame([*rows, whole])
-
-
 _PARTS = {
     "encoder.clip.visual.": "CLIP, image tower",
     "encoder.clip.": "CLIP, text tower",
@@ -37,6 +21,21 @@ _PARTS = {
     "head.log_text_scale": "scale of text similarities",
 }
 """Start of a parameter's name -> its part; the first that fits."""
+
+
+def parameter_table(model: nn.Module) -> pd.DataFrame:
+    """One row per part of the model: its parameters and how many of them training may change.
+
+    Parts are CLIP's two towers, and what this package adds to it, each under the name that the papers give it.
+    """
+    rows = [
+        {"part": _part(name), "parameters": p.numel(), "trained": p.numel() * p.requires_grad}
+        for name, p in model.named_parameters()
+    ]
+    table = pd.DataFrame(rows).groupby("part", sort=False, as_index=False).sum()
+    return pd.concat(
+        [table, pd.DataFrame([{"part": "whole model", **table.sum(numeric_only=True)}])], ignore_index=True
+    )
 
 
 def _part(name: str) -> str:

@@ -9,6 +9,9 @@ matcher. Parameter names are the reference's (`layers.0.0.fn.to_q`, ...), which 
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -17,7 +20,7 @@ MLP_DROPOUT = 0.05
 
 
 class TemporalTransformer(nn.Module):
-    """Tokens (B, L, D) to tokens (B, L, D).
+    """Tokens to tokens.
 
     Args:
         width: D, a multiple of `num_heads`.
@@ -32,53 +35,27 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         if width % num_heads:
             raise ValueError(f"expected a width divisible by {num_heads} heads, got {width}")
-        attention = _NormedAttention(width, num_heads)
-        self.layers = nn.ModuleList([nn.ModuleList([attention, _FeedForward(width, mlp_width)])])
+        attention = _Attention(width, num_heads)
+        widen = nn.Linear(width, mlp_width), nn.GELU(), nn.Dropout(MLP_DROPOUT)
+        ffn = nn.Sequential(*widen, nn.Linear(mlp_width, width), nn.Dropout(MLP_DROPOUT))
+        self.layers = nn.ModuleList([nn.ModuleList([attention, nn.Sequential(OrderedDict(net=ffn))])])
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        for attention, feed_forward in self.layers:
-            tokens = tokens + attention(tokens)
-            tokens = tokens + feed_forward(tokens)
+    def forward(self, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        for part in ("0.0", "0.1"):
+            tokens = tokens + self.layers.get_submodule(part)(tokens)
         return tokens
-
-
-class _NormedAttention(nn.Module):
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.fn = _Attention(width, num_heads)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fn(self.norm(tokens))
 
 
 class _Attention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(width, width, bias=False)
-        self.to_v = nn.Linear(width, width, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(width, width), nn.Dropout(ATTENTION_DROPOUT))
+        self.norm = nn.LayerNorm(width)
+        projections = {name: nn.Linear(width, width, bias=False) for name in ("to_q", "to_k", "to_v")}
+        out = nn.Sequential(nn.Linear(width, width), nn.Dropout(ATTENTION_DROPOUT))
+        self.fn = nn.ModuleDict({**projections, "to_out": out})
 
     def forward(self, tokens: Tensor) -> Tensor:
-        q, k, v = (
-            project(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for project in (self.to_q, self.to_k, self.to_v)
-        )
-        return self.to_out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, width: int, mlp_width: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            nn.Linear(width, mlp_width),
-            nn.GELU(),
-            nn.Dropout(MLP_DROPOUT),
-            nn.Linear(mlp_width, width),
-            nn.Dropout(MLP_DROPOUT),
-        )
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.net(tokens)
+        normed, heads = self.norm(tokens), (self.num_heads, -1)
+        q, k, v = (self.fn[name](normed).unflatten(2, heads).transpose(1, 2) for name in ("to_q", "to_k", "to_v"))
+        return self.fn["to_out"](scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))

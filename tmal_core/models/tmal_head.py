@@ -25,10 +25,11 @@ class TMALHead(MatchingHead):
     def __init__(
         self,
         matching: str,
-        modulation: PrototypeModulation | None = None,
-        reads_text: bool = False,
-        motion_token: bool = False,
-        learns_names: bool = False,
+        modulation: PrototypeModulation | None,
+        *,
+        reads_text: bool,
+        motion_token: bool,
+        learns_names: bool,
         **options: Any,
     ) -> None:
         super().__init__(matching, **options)

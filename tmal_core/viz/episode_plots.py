@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tmal_core.analysis.inspection import Answer
+from tmal_core.analysis.inspection import EpisodeResult
 from tmal_core.data.clips import ClipReader
 from tmal_core.errors import DataError
 from tmal_core.viz.clip_plots import as_pictures
@@ -29,14 +29,14 @@ def model_pictures(reader: ClipReader, rows: Iterable[int]) -> np.ndarray:
 
 
 @styled
-def answered_episode(answer: Answer, support: np.ndarray, query: np.ndarray, title: str = "") -> Figure:
+def answered_episode(answer: EpisodeResult, support: np.ndarray, query: np.ndarray, title: str = "") -> Figure:
     """Support clips as columns, queries as rows, their distances where they cross, the answers at the right.
 
     Time runs downwards in support clips and to the right in queries. Colour is scaled within each row, since a query
     is answered by the nearest class of its row.
 
     Args:
-        answer: of `answer_episode`.
+        answer: of `evaluate_episode`.
         support: (N * K, T, H, W, 3) uint8, in the order of the labels.
         query: (N * Q, T, H, W, 3) uint8, in the order of the labels.
         title: above everything.
@@ -96,7 +96,7 @@ def _support_strips(axes: Axes, support: np.ndarray, letters: list[str]) -> None
     axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
 
 
-def _distances(axes: Axes, answer: Answer) -> None:
+def _distances(axes: Axes, answer: EpisodeResult) -> None:
     """Numbers on colour: dark is near."""
     nearness = answer.nearness
     picture_axes(axes).imshow(nearness, cmap="BuPu", vmin=-0.1, vmax=1.4, aspect="auto")

@@ -138,6 +138,7 @@ def test_class_means_by_ascending_label():
     assert torch.equal(means, torch.tensor([[2.0], [2.5]]))
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -101,6 +101,7 @@ def test_another_checkpoint_is_refused(weights):
             STAdapterClassifier.from_state_dict(state, "x.pth")
 
 
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("shape", [(2, 4, 3, 16, 16), (2, 3, 4, 16, 24), (3, 4, 16, 16)])
 def test_wrong_clips_are_named(shape):
     with pytest.raises(ValueError, match=r"clips \(B, 3, T, 16, 16\), got"):

@@ -8,32 +8,14 @@ from tmal_core.config import ModelSettings
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import clip_fsar, otam, protonet, st_adapter, tmal, zero_shot
-from tmal_core.models.methods.registry import METHODS, Method, method, register
+from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved
 from tmal_core.models.methods.unread_switches import unread
 
 __all__ = ["METHODS", "Method", "build", "inputs", "method", "needs_names", "register", "resolved", "unread"]
 
-for _found in (
-    zero_shot.METHOD,
-    protonet.METHOD,
-    otam.METHOD,
-    clip_fsar.METHOD,
-    st_adapter.MEAN,
-    st_adapter.OTAM,
-    tmal.METHOD,
-):
-    register(_found)
-
-
-def resolved(settings: ModelSettings) -> ModelSettings:
-    """The settings with what their method fixes."""
-    return settings.model_copy(update=dict(method(settings.method).fixed))
-
-
-def needs_names(settings: ModelSettings) -> bool:
-    """Whether the method that the settings name reads names of classes, in its features or for its answers."""
-    parts = resolved(settings)
-    return parts.reads_text or parts.text_score > 0
+_FOUND = (zero_shot.METHOD, protonet.METHOD, otam.METHOD, clip_fsar.METHOD, *st_adapter.METHODS, tmal.METHOD)
+for _method in _FOUND:
+    register(_method)
 
 
 def inputs(settings: ModelSettings) -> tuple[str, ...]:

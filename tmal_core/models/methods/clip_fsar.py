@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
 from tmal_core.config import ModelSettings
 from tmal_core.models.clip_fsar_head import CLIPFSARHead
@@ -11,24 +11,18 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods.registry import Method
 
 
-def _build(clip: nn.Module, parts: ModelSettings) -> FewShotModel:
+def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     encoder = ClipEncoder(clip, tune_backbone=True)
     return FewShotModel(encoder, CLIPFSARHead(encoder.joint_width, parts.mlp_width, parts.smoothing, parts.text_score))
 
 
+_FIXED = {"adapters": "none", "flow_encoder": "none", "text": True, "fusion": "prototype"}
 METHOD = Method(
-    name="clip_fsar",
-    title="CLIP-FSAR, fine-tuned",
+    "clip_fsar",
+    "CLIP-FSAR, fine-tuned",
     trained=True,
     build=_build,
-    reads=frozenset({"mlp_width", "prompt", "smoothing", "text_score"}),
-    fixed={
-        "adapters": "none",
-        "flow_encoder": "none",
-        "text": True,
-        "fusion": "prototype",
-        "tune_backbone": True,
-        "matching": "otam",
-    },
+    reads={"mlp_width", "prompt", "smoothing", "text_score"},
+    fixed={**_FIXED, "tune_backbone": True, "matching": "otam"},
     starts_as_clip=False,
 )

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from tmal_core.config import ModelSettings
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MeanHead
-from tmal_core.models.methods.registry import Method, scores
-from tmal_core.models.methods.zero_shot import FROZEN
-
-
-def _build(clip: nn.Module, parts: ModelSettings) -> FewShotModel:
-    return FewShotModel(ClipEncoder(clip), MeanHead(**scores(clip, parts)))
-
+from tmal_core.models.methods.registry import FRAMES_ALONE, SCORES, Method, scores
 
 METHOD = Method(
-    name="protonet",
-    title="frozen CLIP, mean-pooled",
+    "protonet",
+    "frozen CLIP, mean-pooled",
     trained=False,
-    build=_build,
-    reads=frozenset({"logit_scale", "prompt", "text_score"}),
-    fixed={**FROZEN, "matching": "mean"},
+    build=lambda clip, parts: FewShotModel(ClipEncoder(clip), MeanHead(**scores(clip, parts))),
+    reads=SCORES,
+    fixed={"adapters": "none", **FRAMES_ALONE, "matching": "mean"},
 )

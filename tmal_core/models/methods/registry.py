@@ -7,38 +7,38 @@ reader's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import nn
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
 from tmal_core.models.few_shot import FewShotModel
 
+FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
+"""What methods fix that read neither flow nor names."""
+SCORES = frozenset({"logit_scale", "prompt", "text_score"})
+"""The switches that `scores` reads."""
+
 
 @dataclass(frozen=True)
 class Method:
-    """A way to name clips.
-
-    Attributes:
-        name: in settings and tables.
-        title: for plots.
-        trained: whether anything is learned.
-        build: a CLIP and the settings, with what the method fixes, to the untrained model.
-        reads: switches of `ModelSettings` that the method is built by.
-        fixed: switches that it fixes, and what to. The rest of them it has no use for.
-        starts_as_clip: whether untrained it answers by plain CLIP's features, and not by parts that begin at random.
-    """
+    """A way to name clips."""
 
     name: str
+    """In settings and tables."""
     title: str
+    """For plots."""
     trained: bool
-    build: Callable[[nn.Module, ModelSettings], FewShotModel]
-    reads: frozenset[str] = frozenset()
+    """Whether anything is learned."""
+    build: Callable[[Any, ModelSettings], FewShotModel]
+    """A CLIP and the settings, with what the method fixes, to the untrained model."""
+    reads: Set[str] = frozenset()
+    """Switches of `ModelSettings` that the method is built by."""
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Switches that it fixes, and what to. The rest of them it has no use for."""
     starts_as_clip: bool = True
+    """Whether untrained it answers by plain CLIP's features, and not by parts that begin at random."""
 
 
 METHODS: dict[str, Method] = {}
@@ -72,7 +72,18 @@ def method(name: str) -> Method:
     return METHODS[name]
 
 
-def scores(clip: nn.Module, parts: ModelSettings) -> dict[str, Any]:
+def resolved(settings: ModelSettings) -> ModelSettings:
+    """The settings with what their method fixes."""
+    return settings.model_copy(update=dict(method(settings.method).fixed))
+
+
+def needs_names(settings: ModelSettings) -> bool:
+    """Whether the method that the settings name reads names of classes, in its features or for its answers."""
+    parts = resolved(settings)
+    return parts.reads_text or parts.text_score > 0
+
+
+def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
     return {"logit_scale": parts.logit_scale, "log_text_scale": log_text_scale, "text_score": parts.text_score}

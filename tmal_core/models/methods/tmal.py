@@ -5,7 +5,7 @@ It fixes nothing: its ablations are switches of the settings.
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
 
 from tmal_core.config import ModelSettings
 from tmal_core.models.encoder import build_encoder
@@ -16,27 +16,14 @@ from tmal_core.models.prototypes import PrototypeModulation
 from tmal_core.models.tmal_head import TMALHead
 
 
-def _build(clip: nn.Module, parts: ModelSettings) -> FewShotModel:
+def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     encoder, modulation = build_encoder(clip, parts), None
     reads_text = parts.text and fuses(parts, "prototype")
     if reads_text or encoder.motion_token:
-        modulation = PrototypeModulation(encoder.joint_width, mlp_width=parts.mlp_width, text=reads_text)
-    head = TMALHead(
-        parts.matching,
-        modulation,
-        reads_text=reads_text,
-        motion_token=encoder.motion_token,
-        learns_names=parts.reads_text,
-        smoothing=parts.smoothing,
-        **scores(clip, parts),
-    )
-    return FewShotModel(encoder, head)
+        modulation = PrototypeModulation(encoder.joint_width, parts.mlp_width, reads_text)
+    joins = {"reads_text": reads_text, "motion_token": encoder.motion_token, "learns_names": parts.reads_text}
+    options = {"smoothing": parts.smoothing, **scores(clip, parts)}
+    return FewShotModel(encoder, TMALHead(parts.matching, modulation, **joins, **options))
 
 
-METHOD = Method(
-    name="tmal",
-    title="TMAL",
-    trained=True,
-    build=_build,
-    reads=frozenset(ModelSettings.model_fields),
-)
+METHOD = Method("tmal", "TMAL", trained=True, build=_build, reads=set(ModelSettings.model_fields))

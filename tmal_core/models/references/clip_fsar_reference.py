@@ -8,9 +8,10 @@ Letters: S support clips, Q queries, way classes of the episode, C training clas
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
@@ -21,6 +22,7 @@ from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer
 from tmal_core.models.prototypes import class_means, in_context
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
 from tmal_core.models.temporal_transformer import TemporalTransformer
+from tmal_core.runtime.tensor_files import is_state_dict
 
 MODES = ("visual", "text", "combine")
 _MLP_WEIGHT = "context2.layers.0.1.net.0.weight"
@@ -43,77 +45,61 @@ class CLIPFSARHead(nn.Module):
 
     def forward(
         self,
-        support: Tensor,
-        query: Tensor,
-        support_labels: Tensor,
-        support_text: Tensor,
+        support: Float[Tensor, "s t d"],
+        query: Float[Tensor, "q t d"],
+        support_labels: Shaped[Tensor, " s"],
+        support_text: Float[Tensor, "s d"],
         *,
-        class_text: Tensor | None = None,
+        class_text: Float[Tensor, "c d"] | None = None,
         merge_before: bool = False,
         bidirectional: bool = True,
         mode: str = "visual",
         text_power: float = 0.9,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Float[Tensor, "q way"], Float[Tensor, "s+q c"] | None]:
         """Score every query of an episode.
 
         Args:
-            support: (S, T, D) frame features.
-            query: (Q, T, D) frame features.
-            support_labels: (S,) any numbers, equal within a class.
-            support_text: (S, D) text feature of each support clip's class.
-            class_text: (C, D) text features of all training classes, for the class logits.
+            support, query: frame features.
+            support_labels: any numbers, equal within a class.
+            support_text: text feature of each support clip's class.
+            class_text: text features of all training classes, for the class logits.
             merge_before: average a class's shots (and texts) before the temporal transformer, not after it.
             bidirectional: OTAM in both directions, else from query to support only.
             mode: "visual" gives minus the distances, "text" and "combine" give scores in 0..1.
             text_power: a, the text's share in "combine", 0..1.
 
         Returns:
-            logits (Q, way), columns in ascending order of label; class logits (S + Q, C), support clips first, or None
-            without `class_text`.
+            logits, columns in ascending order of label; class logits, support clips first, or None without
+            `class_text`.
 
         Raises:
             ValueError: if the shapes do not belong together, there is no such mode, or `text_power` is outside 0..1.
         """
-        self._check(support, query, support_labels, support_text, class_text, mode, text_power)
-        names = None if class_text is None else self.scale * class_cosine(torch.cat([support, query]), class_text)
-        text_logits = self.scale * pooled_cosine(query, class_means(support_text, support_labels))
-        if mode == "text":
-            return text_logits.softmax(1), names
-        prototypes = self._prototypes(support, support_labels, support_text, merge_before)
-        distances = otam(cosine_distance(in_context(self.context2, query), prototypes), bidirectional=bidirectional)
-        return -distances if mode == "visual" else log_scores(distances, text_logits, text_power).exp(), names
-
-    def _prototypes(self, support: Tensor, labels: Tensor, text: Tensor, merge_before: bool) -> Tensor:
-        """(way, T, D)."""
-        if merge_before:
-            support, text = class_means(support, labels), class_means(text, labels)
-        frames = in_context(self.context2, support, text)
-        return frames if merge_before else class_means(frames, labels)
-
-    def _check(
-        self,
-        support: Tensor,
-        query: Tensor,
-        labels: Tensor,
-        text: Tensor,
-        class_text: Tensor | None,
-        mode: str,
-        text_power: float,
-    ) -> None:
-        num_support = support.shape[0]
-        wanted = {"labels": (labels, (num_support,)), "text": (text, (num_support, self.width))}
-        if class_text is not None:
-            wanted["class text"] = (class_text, (class_text.shape[0], self.width))
         for name, clips in (("support", support), ("query", query)):
             if clips.ndim != 3 or clips.shape[2] != self.width or 0 in clips.shape[:2]:
                 raise ValueError(f"expected {name} clips (n, T, {self.width}), n, T >= 1, got {tuple(clips.shape)}")
-        for name, (tensor, shape) in wanted.items():
+        wanted = [("labels", support_labels, (len(support),)), ("text", support_text, (len(support), self.width))]
+        if class_text is not None:
+            wanted.append(("class text", class_text, (len(class_text), self.width)))
+        for name, tensor, shape in wanted:
             if tuple(tensor.shape) != shape:
                 raise ValueError(f"expected {name} {shape}, got {tuple(tensor.shape)}")
         if mode not in MODES:
             raise ValueError(f"expected a mode out of {', '.join(MODES)}, got {mode!r}")
         if not 0 <= text_power <= 1:
             raise ValueError(f"expected text_power in 0..1, got {text_power}")
+
+        names = None if class_text is None else self.scale * class_cosine(torch.cat([support, query]), class_text)
+        text_logits = self.scale * pooled_cosine(query, class_means(support_text, support_labels))
+        if mode == "text":
+            return text_logits.softmax(1), names
+        if merge_before:
+            means = (class_means(values, support_labels) for values in (support, support_text))
+            prototypes = in_context(self.context2, *means)
+        else:
+            prototypes = class_means(in_context(self.context2, support, support_text), support_labels)
+        distances = otam(cosine_distance(in_context(self.context2, query), prototypes), bidirectional=bidirectional)
+        return -distances if mode == "visual" else log_scores(distances, text_logits, text_power).exp(), names
 
 
 class CLIPFSARCheckpoint(NamedTuple):
@@ -136,32 +122,24 @@ def load_clip_fsar(path: str | Path, num_heads: int = 8) -> CLIPFSARCheckpoint:
         WeightsError: no such file, an unreadable one, one of another model, or names and shapes that do not agree.
     """
     content = read_checkpoint(path)
-    state = content.get("model_state") if isinstance(content, dict) else None
+    state: Any = content.get("model_state") if isinstance(content, dict) else None
     remedy = "Take a checkpoint that CLIP-FSAR wrote."
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not is_state_dict(state):
         raise WeightsError("a checkpoint with `model_state`, a dict of tensors", str(path), remedy)
+    state = {name: value.float() for name, value in state.items()}
     visual = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
     rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
-    matrices = (visual.get("proj"), rest.get(_MLP_WEIGHT))
-    if any(matrix is None or matrix.ndim != 2 for matrix in matrices):
+    proj, mlp = (weights.get(name, torch.empty(0)) for weights, name in ((visual, "proj"), (rest, _MLP_WEIGHT)))
+    if proj.ndim != 2 or mlp.ndim != 2:
         got = f"{path} without matrices backbone.proj and {_MLP_WEIGHT}"
         raise WeightsError("a checkpoint of CLIP-FSAR on a ViT", got, remedy)
 
-    shape = vit_shape(visual, f"backbone.* of {path}")
-    backbone = VisionTransformer(
-        image_size=shape.image_size,
-        patch_size=shape.patch_size,
-        width=shape.width,
-        layers=shape.layers,
-        heads=shape.heads,
-        mlp_ratio=4.0,
-        output_dim=matrices[0].shape[1],
-        act_layer=QuickGELU,  # OpenAI's weights, which CLIP-FSAR starts from
-    )
-    mlp_width, width = matrices[1].shape
+    shape, (mlp_width, width) = vit_shape(visual, f"backbone.* of {path}"), mlp.shape
+    # QuickGELU: OpenAI's weights, which CLIP-FSAR starts from.
+    backbone = VisionTransformer(**shape._asdict(), mlp_ratio=4.0, output_dim=proj.shape[1], act_layer=QuickGELU)
     if width % num_heads:
         raise WeightsError(f"a width divisible by {num_heads} heads", f"{path} of width {width}", "Set num_heads.")
     head = CLIPFSARHead(width, num_heads, mlp_width)
-    load_strictly(backbone, {name: value.float() for name, value in visual.items()}, f"backbone.* of {path}")
-    load_strictly(head, {name: value.float() for name, value in rest.items()}, str(path))
+    load_strictly(backbone, visual, f"backbone.* of {path}")
+    load_strictly(head, rest, str(path))
     return CLIPFSARCheckpoint(backbone.eval(), head.eval())

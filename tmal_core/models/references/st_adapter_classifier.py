@@ -10,15 +10,17 @@ checkpoints load by name. Few-shot methods use the adapters alone (`models.adapt
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
 from tmal_core.models.adapters import STAdapter
+from tmal_core.models.blocks import attend, feed_forward
+from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer, embedded
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict
 
@@ -27,8 +29,8 @@ _PLACES = ("adapter_pre_attn", "adapter_pre_mlp")
 _CONVOLUTION = re.compile(rf"transformer\.resblocks\.(\d+)\.({'|'.join(_PLACES)})\.conv\.weight")
 
 
-class STAdapterClassifier(nn.Module):
-    """Clips to class logits.
+class STAdapterClassifier(VisionTransformer):
+    """Clips to class logits: CLIP's image tower without its projection, with adapters and a linear layer.
 
     Args:
         num_classes: of the data set.
@@ -59,22 +61,13 @@ class STAdapterClassifier(nn.Module):
         before_attention: bool = True,
         before_mlp: bool = True,
     ) -> None:
-        super().__init__()
-        num_patches = (image_size // patch_size) ** 2
-        adapted = range(layers) if adapter_blocks is None else adapter_blocks
-        places = [place for place, wanted in zip(_PLACES, (before_attention, before_mlp), strict=True) if wanted]
-        blocks = []
-        for block in range(layers):
-            here = places if block in adapted else []
-            adapters = {place: STAdapter(width, bottleneck, kernel_size) for place in here}
-            blocks.append(_Block(width, heads or max(1, width // 64), adapters))
-        self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
-        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
-        self.positional_embedding = nn.Parameter(torch.randn(1 + num_patches, width) * width**-0.5)
-        self.ln_pre = nn.LayerNorm(width)
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(blocks)
-        self.ln_post = nn.LayerNorm(width)
+        heads = heads or max(1, width // 64)
+        super().__init__(image_size, patch_size, width, layers, heads, mlp_ratio=4.0, act_layer=QuickGELU)
+        self.proj = None
+        for number, block in enumerate(self.transformer.resblocks):
+            for place, wanted in zip(_PLACES, (before_attention, before_mlp), strict=True):
+                here = wanted and (adapter_blocks is None or number in adapter_blocks)
+                setattr(block, place, STAdapter(width, bottleneck, kernel_size) if here else None)
         self.dropout = nn.Dropout(DROPOUT)
         self.fc = nn.Linear(width, num_classes)
 
@@ -91,43 +84,27 @@ class STAdapterClassifier(nn.Module):
         if kernel is None or kernel.ndim != 5 or head is None:
             got = f"{source} without {_PLACES[0]} or {_PLACES[1]} in any block, or without fc.bias"
             raise WeightsError("the weights of an ST-Adapter classifier", got, "Take a checkpoint of ST-Adapter's.")
-        model = cls(
-            head.shape[0],
-            image_size=shape.image_size,
-            patch_size=shape.patch_size,
-            width=shape.width,
-            layers=shape.layers,
-            heads=shape.heads,
-            bottleneck=kernel.shape[0],
-            kernel_size=tuple(kernel.shape[2:]),
-            adapter_blocks={block for block, _ in adapters},
-            before_attention=_PLACES[0] in {place for _, place in adapters},
-            before_mlp=_PLACES[1] in {place for _, place in adapters},
-        )
+        bottleneck, _, *kernel_size = kernel.shape
+        blocks, places = ({key[part] for key in adapters} for part in (0, 1))
+        where: dict[str, Any] = {"before_attention": _PLACES[0] in places, "before_mlp": _PLACES[1] in places}
+        where |= {"bottleneck": bottleneck, "kernel_size": tuple(kernel_size), "adapter_blocks": blocks}
+        model = cls(head.shape[0], **shape._asdict(), **where)
         load_strictly(model, state, source)
         return model
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Class logits.
-
-        Args:
-            clips: (B, 3, T, H, W), CLIP-normalised, channels before frames as the reference takes them.
-
-        Returns:
-            (B, num_classes).
+    def forward(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b classes"]:
+        """Class logits of clips, CLIP-normalised, channels before frames as the reference takes them.
 
         Raises:
             ValueError: if the clips have another shape or size.
         """
-        size = self.conv1.stride[0] * round((self.positional_embedding.shape[0] - 1) ** 0.5)
-        if clips.ndim != 5 or clips.shape[1] != 3 or clips.shape[3:] != (size, size):
-            raise ValueError(f"expected clips (B, 3, T, {size}, {size}), got {tuple(clips.shape)}")
-        num_frames = clips.shape[2]
-        patches = self.conv1(clips.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
-        cls = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        tokens = self.ln_pre(torch.cat([cls, patches], dim=1) + self.positional_embedding)
+        if clips.ndim != 5 or clips.shape[1] != 3 or clips.shape[3:] != self.image_size:
+            height, width = self.image_size
+            raise ValueError(f"expected clips (B, 3, T, {height}, {width}), got {tuple(clips.shape)}")
+        tokens, num_frames = embedded(self, clips.transpose(1, 2).flatten(0, 1)), clips.shape[2]
         for block in self.transformer.resblocks:
-            tokens = block(tokens, num_frames)
+            for adapter, half in ((block.adapter_pre_attn, attend), (block.adapter_pre_mlp, feed_forward)):
+                tokens = half(block, tokens if adapter is None else adapter(tokens, num_frames))
         clip_features = tokens[:, 0].unflatten(0, (-1, num_frames)).mean(1)
         return self.fc(self.dropout(self.ln_post(clip_features)))
 
@@ -146,7 +123,7 @@ def load_st_adapter(path: str | Path, backbone: nn.Module | None = None) -> STAd
             backbone.
     """
     content = read_checkpoint(path)
-    state = content.get("model", content) if isinstance(content, dict) else content
+    state: Any = content.get("model", content) if isinstance(content, dict) else content
     if not is_state_dict(state):
         got, remedy = f"{path} ({describe_content(content)})", "Take a checkpoint that ST-Adapter wrote."
         raise WeightsError("a checkpoint of ST-Adapter with `model`, a dict of tensors", got, remedy)
@@ -157,33 +134,3 @@ def load_st_adapter(path: str | Path, backbone: nn.Module | None = None) -> STAd
         remedy = "Pass the image tower they were trained on, load_backbone('ViT-B-16-quickgelu', 'openai').visual."
         raise WeightsError("all weights of an ST-Adapter classifier", got, remedy)
     return STAdapterClassifier.from_state_dict({name: value.float() for name, value in state.items()}, str(path)).eval()
-
-
-class _QuickGELU(nn.Module):
-    """The sigmoid approximation that OpenAI's CLIP was trained with."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
-
-
-class _Block(nn.Module):
-    """CLIP's block with adapters at the named places."""
-
-    def __init__(self, width: int, heads: int, adapters: Mapping[str, STAdapter]) -> None:
-        super().__init__()
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.ln_1 = nn.LayerNorm(width)
-        feed_forward = [("c_fc", nn.Linear(width, 4 * width)), ("gelu", _QuickGELU())]
-        self.mlp = nn.Sequential(OrderedDict([*feed_forward, ("c_proj", nn.Linear(4 * width, width))]))
-        self.ln_2 = nn.LayerNorm(width)
-        for place in _PLACES:
-            setattr(self, place, adapters.get(place))
-
-    def forward(self, tokens: Tensor, num_frames: int) -> Tensor:
-        if self.adapter_pre_attn is not None:
-            tokens = self.adapter_pre_attn(tokens, num_frames)
-        normed = self.ln_1(tokens)
-        tokens = tokens + self.attn(normed, normed, normed, need_weights=False)[0]
-        if self.adapter_pre_mlp is not None:
-            tokens = self.adapter_pre_mlp(tokens, num_frames)
-        return tokens + self.mlp(self.ln_2(tokens))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import ipywidgets as widgets
 import numpy as np
 
-from tmal_core.analysis.inspection import Answer, answer_episode
+from tmal_core.analysis.inspection import EpisodeResult, evaluate_episode
 from tmal_core.config import EpisodeSettings
 from tmal_core.data.clips import ClipReader
 from tmal_core.data.episodes import EpisodeSampler, protocols
@@ -78,7 +78,7 @@ class EpisodeInspector(widgets.VBox):
         _check(catalog, models, banks, protocol, list(self._protocols))
         self.catalog, self.models, self.banks = catalog, dict(models), dict(banks)
         self._start, self._seed = start, seed
-        self.answer: Answer | None = None
+        self.answer: EpisodeResult | None = None
         self._reader = reader
         self._pictures: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._sampler: tuple[tuple[object, ...], EpisodeSampler] | None = None
@@ -148,9 +148,9 @@ class EpisodeInspector(widgets.VBox):
             self._note.value = f'<span style="color:#c8553d">{_escaped(error)}</span>'
         self._page.value = page
 
-    def _answer(self, number: int) -> Answer:
+    def _answer(self, number: int) -> EpisodeResult:
         method = self.controls["method"].value
-        return answer_episode(self.models[method], self.banks[method], self._sampler_now()[number])
+        return evaluate_episode(self.models[method], self.banks[method], self._sampler_now()[number])
 
     def _sampler_now(self) -> EpisodeSampler:
         """The sampler of the controls; kept, since making one walks over the whole catalogue."""
@@ -162,7 +162,7 @@ class EpisodeInspector(widgets.VBox):
             self._sampler = key, EpisodeSampler(self.catalog, self._protocols[name], way, shot, queries, seed)
         return self._sampler[1]
 
-    def _summary(self, answer: Answer) -> str:
+    def _summary(self, answer: EpisodeResult) -> str:
         way, asked = len(answer.episode.classes), self.controls["way"].value
         right, total = int(answer.correct.sum()), len(answer.correct)
         less = f" (classes of a group, so {way}-way)" if way < asked else ""

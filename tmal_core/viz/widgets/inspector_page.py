@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tmal_core.analysis.inspection import Answer
+from tmal_core.analysis.inspection import EpisodeResult
 from tmal_core.data.sets.catalog import Catalog
 
 STYLE = """<style>
@@ -26,11 +26,11 @@ STYLE = """<style>
 </style>"""
 
 
-def episode_page(answer: Answer, catalog: Catalog, picture: Callable[[int], str]) -> str:
+def episode_page(answer: EpisodeResult, catalog: Catalog, picture: Callable[[int], str]) -> str:
     """The episode as HTML.
 
     Args:
-        answer: of `answer_episode`.
+        answer: of `evaluate_episode`.
         catalog: the split whose rows the episode names.
         picture: row of the catalogue -> address of an <img>.
 
