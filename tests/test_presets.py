@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tmal_core.tasks.episodes import require_episodes
 
 from tmal_core.config import load_settings, preset_names
 from tmal_core.data.sets.sources import SOURCES, source_markdown, source_table
 from tmal_core.errors import SettingsError
+from tmal_core.experiment import Experiment, require_episodes
 
 ROOT = Path(__file__).parent.parent
 CLIP_FSAR = {
@@ -35,7 +35,7 @@ def test_smoke_is_tiny_with_less_of_everything():
     tiny, smoke = (load_settings(name).to_flat() for name in ("tiny", "smoke"))
     different = {key for key in tiny if tiny[key] != smoke.get(key) and not key.startswith("methods.")}
     assert different == less and load_settings("smoke").methods == {}
-    require_episodes(load_settings("smoke"))
+    require_episodes(Experiment.of("smoke"))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -28,6 +28,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary path has the file's own name (libraries read the format from it) in a hidden folder beside it, so
     that neither a glob over the folder nor a later run ever meets it.
+
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with atomic_path(folder / "table.csv") as part:
+    ...     written = part.write_text("a,b")
+    >>> [path.name for path in folder.iterdir()]
+    ['table.csv']
     """
     path = Path(path)
     with _partial(path.parent) as hidden:
@@ -74,7 +80,7 @@ def full_disk_is_clear(path: str | Path) -> Iterator[None]:
 
 def file_sha256(path: Path, advance: Callable[[int], object] = lambda size: None) -> str:
     """sha256 of a file, hexadecimal; `advance` is told how many bytes were read, again and again."""
-    digest = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
+    digest = hashlib.sha256()
     # Opened without waiting: what looks like a file may have become a pipe.
     with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
         while block := file.read(1 << 20):
