@@ -38,47 +38,18 @@ DIAGNOSTIC = "diagnostic"
 """`data.name` of the data set that is generated."""
 
 
-class ResolvedSettings:
-    """Settings of one method, resolved once, and which of them a user set.
+class Experiment:
+    """One method under one set of settings, resolved once: its data, episodes, model and features.
 
     Args:
         common: settings of every method, as `load_settings` gives them.
         set_by_user: dotted settings in them that a user set.
         method_name: of the method; by default the settings' `model.method`.
+        run_dir: the run folder, where trained weights and features are kept.
+        checkpoint: trained weights elsewhere than in the run folder.
 
     Raises:
         SettingsError: there is no such method, or a switch was set that the method fixes to another value.
-    """
-
-    def __init__(
-        self, common: Settings, set_by_user: Mapping[str, Any] | None = None, method_name: str | None = None
-    ) -> None:
-        self.common, self.set_by_user = common, flatten(set_by_user or {})
-        self.name = method_name or common.model.method
-        self.method = method(self.name)
-        require_consistent(common, self.set_by_user, [self.name])
-        fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
-        self.settings = common.for_method(self.name, fixed)
-
-    @property
-    def hash(self) -> str:
-        """Names the resolved settings."""
-        return settings_hash(self.settings)
-
-    @property
-    def origin(self) -> Origin:
-        """What weights that are trained under these settings come from."""
-        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
-        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
-
-
-class Experiment(ResolvedSettings):
-    """One method under one set of settings: its data, episodes, model and features.
-
-    Args:
-        common, set_by_user, method_name: as for `ResolvedSettings`.
-        run_dir: the run folder, where trained weights and features are kept.
-        checkpoint: trained weights elsewhere than in the run folder.
     """
 
     def __init__(
@@ -89,7 +60,12 @@ class Experiment(ResolvedSettings):
         run_dir: str | Path | None = None,
         checkpoint: Path | None = None,
     ) -> None:
-        super().__init__(common, set_by_user, method_name)
+        self.common, self.set_by_user = common, flatten(set_by_user or {})
+        self.name = method_name or common.model.method
+        self.method = method(self.name)
+        require_consistent(common, self.set_by_user, [self.name])
+        fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
+        self.settings = common.for_method(self.name, fixed)
         self.run_dir = None if run_dir is None else in_project(run_dir)
         self._checkpoint = checkpoint
         self._banks: dict[str, Bank] = {}
@@ -106,7 +82,12 @@ class Experiment(ResolvedSettings):
         method: str | None = None,
         run_dir: str | Path | None = None,
     ) -> Experiment:
-        """From a preset and what a user sets: `Experiment.of("tiny", {"training.episodes": 100}, "tmal", "runs/x")`."""
+        """From a preset and what a user sets.
+
+        >>> experiment = Experiment.of("tiny", {"training.episodes": 100}, method="otam")
+        >>> experiment.settings.training.episodes, experiment.settings.model.matching
+        (100, 'otam')
+        """
         return cls(load_settings(preset, overrides), overrides, method, run_dir)
 
     @classmethod
@@ -143,7 +124,16 @@ class Experiment(ResolvedSettings):
         """Where to compute; torch has the threads that the settings say."""
         return set_up(self.settings.compute)
 
-    # data
+    @property
+    def hash(self) -> str:
+        """Names the resolved settings."""
+        return settings_hash(self.settings)
+
+    @property
+    def origin(self) -> Origin:
+        """What weights that are trained under these settings come from."""
+        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
+        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
 
     @property
     def catalog(self) -> Catalog:
@@ -162,13 +152,10 @@ class Experiment(ResolvedSettings):
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
         """Reads clips of a catalogue as the settings say; with flow where the method reads it, or as asked."""
         s = self.settings
-        flow = None
-        if s.model.reads_flow if with_flow is None else with_flow:
-            flow = FlowReader(catalog, self.flow_store, s.flow.estimator)
+        with_flow = s.model.reads_flow if with_flow is None else with_flow
+        flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
         views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
         return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, **views)
-
-    # episodes
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
@@ -187,21 +174,14 @@ class Experiment(ResolvedSettings):
         count = self.settings.evaluation.episodes if count is None else count
         return {name: Episodes.draw(sampler, count) for name, sampler in self.samplers(split, seed).items()}
 
-    # model
-
     def build(self) -> FewShotModel:
-        """The method untrained, for clips of the size that the settings crop.
-
-        Raises:
-            SettingsError: the backbone takes pictures of another size.
-        """
+        """The method untrained; SettingsError if the backbone takes pictures of another size than the settings crop."""
         model = build(self.settings.model, self.device)
-        height, width = model.encoder.clip.visual.image_size
-        crop = self.settings.sampling.crop
-        if (height, width) != (crop, crop):
+        height, crop = model.encoder.clip.visual.image_size[0], self.settings.sampling.crop
+        if tuple(model.encoder.clip.visual.image_size) != (crop, crop):
             remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
-            backbone = self.settings.model.backbone
-            raise SettingsError(f"crops of {height} pixels, as {backbone} takes", f"sampling.crop {crop}", remedy)
+            expected = f"crops of {height} pixels, as {self.settings.model.backbone} takes"
+            raise SettingsError(expected, f"sampling.crop {crop}", remedy)
         return model
 
     @property
@@ -263,11 +243,9 @@ class Experiment(ResolvedSettings):
     def bank(self, split: str, progress: bool = True) -> Bank:
         """The clip tokens of a split by the model, kept in the run folder."""
         if split not in self._banks:
-            s, catalog = self.settings, self.split(split)
-            folder = self.checkpoints.parents[1] / "features"
+            s, folder, catalog = self.settings, self.checkpoints.parents[1] / "features", self.split(split)
             reader, text = self.reader(catalog), self.text(catalog)
-            bank = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
-            self._banks[split] = bank
+            self._banks[split] = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
         return self._banks[split]
 
 
@@ -329,12 +307,8 @@ def require_episodes(experiment: Experiment) -> None:
             evaluation_sampler(part, found, e, experiment.settings.evaluation.seed)
 
 
-def require_used(experiments: Iterable[ResolvedSettings]) -> None:
-    """Refuse a switch of the model that a user set and that changes nothing for any of these methods.
-
-    Raises:
-        SettingsError: there is one; every method says why it has no use for it.
-    """
+def require_used(experiments: Iterable[Experiment]) -> None:
+    """Refuse a switch of the model that a user set and no method here uses: a SettingsError that says why for each."""
     experiments = list(experiments)
     for key, value in experiments[0].set_by_user.items():
         owner, switch = key.split(".")[1] if key.startswith("methods.") else None, key.split("model.")[-1]

@@ -220,6 +220,5 @@ def sha256_of(path: Path, progress: bool = False) -> str:
         with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False, delay=1, disable=not progress) as bar:
             return file_sha256(path, bar.update)
     except OSError as error:
-        raise WeightsError(
-            f"a readable file {path}", error.strerror or str(error), "Make the file readable."
-        ) from error
+        got = error.strerror or str(error)
+        raise WeightsError(f"a readable file {path}", got, "Make the file readable.") from error
