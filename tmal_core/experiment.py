@@ -34,6 +34,8 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.training.checkpoint import Origin, load_checkpoint, read_checkpoint_file
 from tmal_core.training.loop import BEST
 
+Overrides = Mapping[str, Any] | None
+Place = str | Path | None
 DIAGNOSTIC = "diagnostic"
 """`data.name` of the data set that is generated."""
 
@@ -55,9 +57,9 @@ class Experiment:
     def __init__(
         self,
         common: Settings,
-        set_by_user: Mapping[str, Any] | None = None,
+        set_by_user: Overrides = None,
         method_name: str | None = None,
-        run_dir: str | Path | None = None,
+        run_dir: Place = None,
         checkpoint: Path | None = None,
     ) -> None:
         self.common, self.set_by_user = common, flatten(set_by_user or {})
@@ -76,11 +78,7 @@ class Experiment:
 
     @classmethod
     def of(
-        cls,
-        preset: str | Path = "tiny",
-        overrides: Mapping[str, Any] | None = None,
-        method: str | None = None,
-        run_dir: str | Path | None = None,
+        cls, preset: str | Path = "tiny", overrides: Overrides = None, method: str | None = None, run_dir: Place = None
     ) -> Experiment:
         """From a preset and what a user sets.
 
@@ -91,9 +89,7 @@ class Experiment:
         return cls(load_settings(preset, overrides), overrides, method, run_dir)
 
     @classmethod
-    def of_run(
-        cls, run_dir: str | Path, overrides: Mapping[str, Any] | None = None, method: str | None = None
-    ) -> Experiment:
+    def of_run(cls, run_dir: str | Path, overrides: Overrides = None, method: str | None = None) -> Experiment:
         """That of a run folder, with further settings."""
         run, more = Run.open(in_project(run_dir)), dict(overrides or {})
         return cls(run.settings.replace(more), {**run.set_by_user, **more}, method, run.path)
@@ -112,7 +108,7 @@ class Experiment:
         return {one.name: one for one in made}
 
     def changed(
-        self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: str | Path | None = None
+        self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: Place = None
     ) -> Experiment:
         """One with further settings, as if the user had set them too."""
         common = self.common.replace(overrides)
@@ -203,11 +199,7 @@ class Experiment:
 
     @cached_property
     def model(self) -> FewShotModel:
-        """The method in eval mode, with its best trained weights where it is trained.
-
-        Raises:
-            WeightsError: it was not trained in this run, or stands on other weights or parts.
-        """
+        """The method in eval mode, with its best trained weights where it is trained; WeightsError if they do not fit."""
         model = self.build().eval()
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, model)
@@ -230,8 +222,7 @@ class Experiment:
     def text(self, catalog: Catalog, model: FewShotModel | None = None) -> SplitText | None:
         """Text features of a catalogue's classes, on the CPU; None for a method that asks for no class names.
 
-        Raises:
-            DataError: classes without names, which this method cannot do without.
+        A method that does refuses classes without names by a DataError.
         """
         if not needs_names(self.settings.model):
             return None
@@ -251,10 +242,10 @@ class Experiment:
 
 def of_checkpoint(
     checkpoint: Path,
-    preset: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    preset: Place = None,
+    overrides: Overrides = None,
     method_name: str | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: Place = None,
 ) -> Experiment:
     """A trained method, used under the settings of its run or of another preset: its `model` section stays.
 
@@ -262,7 +253,7 @@ def of_checkpoint(
         checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
         preset: of another data set, way, shot ...
         method_name: where the run trained several.
-        run_dir: where features are kept; nothing is written into the run that is read.
+        run_dir: where features are kept, outside the run that is read.
 
     Raises:
         WeightsError: no such file or folder, a file of another method, or one that no run made.
@@ -291,7 +282,6 @@ def require_episodes(experiment: Experiment) -> None:
 
     Raises:
         EpisodeError: too few classes, or too few clips in a class.
-        DataError: a catalogue that cannot be read, or lacks a split.
     """
     data, e = experiment.settings.data, experiment.settings.episodes
     if data.name == DIAGNOSTIC:
