@@ -199,7 +199,7 @@ class Experiment:
 
     @cached_property
     def model(self) -> FewShotModel:
-        """The method in eval mode, with its best trained weights where it is trained; WeightsError if they do not fit."""
+        """The method in eval mode, with its best trained weights if it is trained; WeightsError without such."""
         model = self.build().eval()
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, model)

@@ -13,7 +13,7 @@ import torch
 from tmal_core.config import load_settings, settings_hash
 from tmal_core.errors import RunError
 from tmal_core.runtime import run_folders as runs_module
-from tmal_core.runtime.run_folders import Run, read_metrics, runs
+from tmal_core.runtime.run_folders import Run, runs
 
 SETTINGS = load_settings("tiny")
 OTHER = load_settings("tiny", {"seed": 7})
@@ -180,11 +180,11 @@ def test_a_cut_last_line_is_left_out_reported_once_and_not_glued_to_the_next(tmp
 
 
 def test_a_broken_line_inside_is_an_error(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    assert read_metrics(path) == []
-    path.write_text('{"a": 1}\nrubbish\n{"a": 2}\n')
+    run = Run.create(tmp_path, SETTINGS, "train")
+    assert run.metrics() == []
+    (tmp_path / "metrics.jsonl").write_text('{"a": 1}\nrubbish\n{"a": 2}\n')
     with pytest.raises(RunError, match="line 2"):
-        read_metrics(path)
+        run.metrics()
 
 
 def test_runs_gives_one_row_each(tmp_path):

@@ -59,7 +59,9 @@ class Run:
             RunError: the folder holds something else, or a run of other settings.
         """
         path = Path(out)
-        begun = {"status": "running", "error": None, **_begun_with(settings, set_by_user)}
+        begun = {"status": "running", "error": None, "settings_hash": settings_hash(settings), **commit()}
+        begun |= {"settings": settings.model_dump(mode="json"), "set_by_user": dict(set_by_user)}
+        begun |= {"environment": environment(settings.compute)}
         there = (path / "run.json").exists()
         if there and not _left_nothing(path):
             run = cls(path)
@@ -145,8 +147,23 @@ class Run:
             file.write(line.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`, oldest first."""
-        return read_metrics(self.path / "metrics.jsonl")
+        """All lines of `metrics.jsonl`, oldest first.
+
+        A last line without its end is what a killed process leaves: it is left out, with a warning. A broken line
+        elsewhere is a RunError.
+        """
+        path = self.path / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        *whole, partial = text.split("\n")
+        if partial:
+            warnings.warn(f"{path}: the last line is cut off (a killed run) and left out", stacklevel=2)
+        records = []
+        for number, line in enumerate(whole, start=1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise RunError("one JSON object per line", f"{path}, line {number}", "Remove that line.") from error
+        return records
 
     def update_summary(self, **values: Any) -> None:
         """Set keys of the summary, which becomes the run's row in `runs()`; nested dicts are flattened there."""
@@ -219,27 +236,6 @@ def last_trained(root: str | Path, settings: Settings) -> Path | None:
     return max(found)[1] if found else None
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Lines of a `metrics.jsonl`, oldest first; none if there is no file.
-
-    A last line without its end is what a killed process leaves: it is left out, with a warning. A broken line elsewhere
-    is a RunError.
-    """
-    path = Path(path)
-    if not path.exists():
-        return []
-    whole, _, partial = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
-    if partial:
-        warnings.warn(f"{path}: the last line is cut off (a killed run) and left out", stacklevel=2)
-    records = []
-    for number, line in enumerate(whole.split("\n") if whole else [], start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RunError("one JSON object per line", f"{path}, line {number}", "Remove that line.") from error
-    return records
-
-
 def environment(compute: ComputeSettings) -> dict[str, Any]:
     """Versions, machine, threads and device: what a result depends on beside settings and code."""
     import torch  # a second that `tmal runs` need not spend
@@ -270,12 +266,6 @@ def commit() -> dict[str, Any]:
         if Path(git("rev-parse", "--show-toplevel")).resolve() == root:
             return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
     return {"commit": None, "dirty": None}
-
-
-def _begun_with(settings: Settings, set_by_user: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a record says with which settings and code, and where, the run computes."""
-    tree = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
-    return {**tree, "set_by_user": dict(set_by_user), **commit(), "environment": environment(settings.compute)}
 
 
 def _decisive(settings: Settings) -> str:

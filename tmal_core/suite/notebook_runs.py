@@ -48,6 +48,8 @@ NAMES = (
 """The suite, in order. Copies that lie beside these are not run."""
 COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SAY = partial(print, flush=True)
 LEDGER = "executed.json"
 """Beside the executed copies: what they were executed with."""
 METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
@@ -71,7 +73,7 @@ def run_suite(
     names: Sequence[str] = NAMES,
     fresh: bool = False,
     cell_timeout_s: int | None = None,
-    say: Callable[[str], object] = partial(print, flush=True),
+    say: Callable[[str], object] = SAY,
 ) -> Path:
     """Run the notebooks in order into one run folder.
 
@@ -246,11 +248,8 @@ def _execute(
 
 def _kernel_manager(settings: Settings) -> type[AsyncKernelManager]:
     """A manager that starts the running interpreter, whatever kernel the user has installed as `python3`."""
-    threads = dict.fromkeys(
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), settings.compute.num_threads
-    )
-    env = {name: str(number) for name, number in threads.items()} | {"PYTHONHASHSEED": "0"}
-    env |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    env = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    env |= dict.fromkeys(THREADS, str(settings.compute.num_threads))
     env |= {"TQDM_DISABLE": "1"}  # bars of worker processes; the report leaves out those of notebooks
     # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.
     spec = KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]), env=env)
