@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
         return 130
     except typer.TyperException as error:
-        error.show()
+        error.show()  # type: ignore[attr-defined] # what is raised is a ClickException, which has it
         return error.exit_code
     print(f"tmal: error: {' '.join(str(told).split())}", file=sys.stderr)
     return 1

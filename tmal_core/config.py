@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -365,19 +365,9 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
 def _in_words(fault: Mapping[str, Any]) -> str:
     """One fault; a key that nobody knows with the one that it is nearest to."""
     key = ".".join(map(str, fault["loc"]))
-    near = get_close_matches(key, list(_keys(Settings)), 1) if fault["type"] == "extra_forbidden" else []
+    near = get_close_matches(key, list(Settings(preset="").to_flat()), 1) if fault["type"] == "extra_forbidden" else []
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{key}: {fault['msg'].lower()} (got {fault['input']!r}{hint})"
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All dotted keys."""
-    for name, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            yield from _keys(inner, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -173,8 +173,9 @@ class Experiment:
     def build(self) -> FewShotModel:
         """The method untrained; SettingsError if the backbone takes pictures of another size than the settings crop."""
         model = build(self.settings.model, self.device)
-        height, crop = model.encoder.clip.visual.image_size[0], self.settings.sampling.crop
-        if tuple(model.encoder.clip.visual.image_size) != (crop, crop):
+        clip: Any = model.encoder.clip
+        height, crop = clip.visual.image_size[0], self.settings.sampling.crop
+        if tuple(clip.visual.image_size) != (crop, crop):
             remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
             expected = f"crops of {height} pixels, as {self.settings.model.backbone} takes"
             raise SettingsError(expected, f"sampling.crop {crop}", remedy)

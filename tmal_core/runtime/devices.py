@@ -68,7 +68,7 @@ class Loader(DataLoader):
             options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
         super().__init__(_ErrorsAsValues(dataset), num_workers=num_workers, **options)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         with interrupts_held():
             return _raise_errors(super().__iter__())
 

@@ -68,11 +68,6 @@ def _flownet2(variant: str, megabytes: int) -> WeightsFile:
     return WeightsFile(name, "optical flow, FlowNet 2.0", file, _FLOWNET2, megabytes=megabytes)
 
 
-def _st_adapter(data: str, size: str) -> WeightsFile:
-    name = f"st_adapter_{data}"
-    return WeightsFile(name, f"ST-Adapter {size}, {data}", f"{name}_vitb16_{size}.pth", _ST_ADAPTER)
-
-
 _TINY = "open_clip_model.safetensors"
 _ALL = (
     WeightsFile("tiny_clip", "the tiny preset's CLIP", _TINY, "the project itself", megabytes=8, home="data/tiny_clip"),
@@ -83,8 +78,8 @@ _ALL = (
     _raft("raft_small", "raft_small_C_T_V2-01064c6d.pth", 4),
     _raft("raft_large", "raft_large_C_T_SKHT_V2-ff5fadd5.pth", 21),
     *(_flownet2(*it) for it in (("", 620), ("C", 149), ("S", 148), ("SD", 173), ("CS", 297), ("CSS", 445))),
-    _st_adapter("ssv2", "24x384"),
-    _st_adapter("k400", "12x384"),
+    WeightsFile("st_adapter_ssv2", "ST-Adapter 24x384, ssv2", "st_adapter_ssv2_vitb16_24x384.pth", _ST_ADAPTER),
+    WeightsFile("st_adapter_k400", "ST-Adapter 12x384, k400", "st_adapter_k400_vitb16_12x384.pth", _ST_ADAPTER),
     WeightsFile("clip_fsar", "CLIP-FSAR, trained", "clip_fsar_checkpoint.pyth", _CLIP_FSAR),
 )
 WEIGHTS = {entry.name: entry for entry in _ALL}

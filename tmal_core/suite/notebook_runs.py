@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import nbformat
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -254,15 +254,10 @@ def _kernel_manager(settings: Settings) -> type[AsyncKernelManager]:
     # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.
     spec = KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]), env=env)
 
-    class ThisInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return spec
+    class ThisInterpreter(AsyncKernelManager):
+        kernel_spec = spec
 
-    class Manager(AsyncKernelManager):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "kernel_spec_manager": ThisInterpreter()})
-
-    return Manager
+    return ThisInterpreter
 
 
 def package_hash() -> str:
