@@ -146,29 +146,24 @@ def _read_notebook(path: Path) -> Notebook:
     try:
         notebook = nbformat.reads(content.decode(), as_version=4)
     except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
-        what = str(error).split("\n")[0]
-        raise RunError("a readable notebook", f"{path}: {what}", "Repair or remove the file.") from error
+        got = f"{path}: {str(error).splitlines()[0]}"
+        raise RunError("a readable notebook", got, "Repair or remove the file.") from error
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
         got = f"{len(cells)} in {path}"
         raise RunError("exactly one code cell tagged 'parameters'", got, "Tag the cell in the notebook.")
-    names = _assigned(cells[0].source, path)
-    if missing := [name for name in COMMON if name not in names]:
-        got = f"{path} without {', '.join(missing)}"
-        raise RunError(f"a parameters cell with {', '.join(COMMON)}", got, "Add them to the cell.")
-    return Notebook(path, names, hashlib.sha256(content).hexdigest())
-
-
-def _assigned(source: str, path: Path) -> tuple[str, ...]:
-    """Names that a cell assigns."""
     try:
-        body = ast.parse(source).body
+        body = ast.parse(cells[0].source).body
     except SyntaxError as error:
         got = f"{path}: {error.msg} in line {error.lineno}"
         raise RunError("a parameters cell of plain Python", got, "Correct the cell.") from error
     targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
     targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
-    return tuple(target.id for target in targets if isinstance(target, ast.Name))
+    names = tuple(target.id for target in targets if isinstance(target, ast.Name))
+    if missing := [name for name in COMMON if name not in names]:
+        got = f"{path} without {', '.join(missing)}"
+        raise RunError(f"a parameters cell with {', '.join(COMMON)}", got, "Add them to the cell.")
+    return Notebook(path, names, hashlib.sha256(content).hexdigest())
 
 
 def _run_all(
