@@ -50,6 +50,7 @@ COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SAY = partial(print, flush=True)
+Say = Callable[[str], object]
 LEDGER = "executed.json"
 """Beside the executed copies: what they were executed with."""
 METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
@@ -73,7 +74,7 @@ def run_suite(
     names: Sequence[str] = NAMES,
     fresh: bool = False,
     cell_timeout_s: int | None = None,
-    say: Callable[[str], object] = SAY,
+    say: Say = SAY,
 ) -> Path:
     """Run the notebooks in order into one run folder.
 
@@ -110,10 +111,16 @@ def run_suite(
     run = Run.create(out, settings, "suite", experiment.set_by_user)
     preset_value = str(Path(preset).resolve()) if str(preset).endswith((".yaml", ".yml")) else str(preset)
     common = {"preset": preset_value, "overrides": dict(overrides or {}), "run_dir": str(out), "seed": settings.seed}
+
+    def execute(notebook: Notebook, copy: Path) -> None:
+        own = {name: value for name, value in extra.items() if name in notebook.parameters}
+        _execute(notebook, copy, {**common, **own}, settings, cell_timeout_s)
+
     with run, full_disk_is_clear(out):
         (out / "report.html").unlink(missing_ok=True)  # the report of an earlier try must not outlive this one
         started = time.monotonic()
-        kept, seconds = _run_all(plan, out / "notebooks", settings, common, extra, cell_timeout_s, say)
+        key = f"{settings_hash(settings)} {json.dumps(extra, sort_keys=True, default=str)}"
+        kept, seconds = _run_all(plan, out / "notebooks", key, execute, say)
         report = write_report(out, settings, seconds)
         run.update_summary(notebooks=len(plan), kept=kept)
     say(f"report: {report} ({report.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s)")
@@ -146,8 +153,8 @@ def _read_notebook(path: Path) -> Notebook:
     try:
         notebook = nbformat.reads(content.decode(), as_version=4)
     except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
-        got = f"{path}: {str(error).splitlines()[0]}"
-        raise RunError("a readable notebook", got, "Repair or remove the file.") from error
+        what = str(error).partition("\n")[0]
+        raise RunError("a readable notebook", f"{path}: {what}", "Repair or remove the file.") from error
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
         got = f"{len(cells)} in {path}"
@@ -167,15 +174,13 @@ def _read_notebook(path: Path) -> Notebook:
 
 
 def _run_all(
-    plan: list[Notebook],
-    copies: Path,
-    settings: Settings,
-    common: Mapping[str, Any],
-    extra: Mapping[str, Any],
-    cell_timeout_s: int | None,
-    say: Callable[[str], object],
+    plan: list[Notebook], copies: Path, key: str, execute: Callable[[Notebook, Path], None], say: Say
 ) -> tuple[int, dict[Path, float]]:
-    """Execute what is not done yet; the number kept, and the seconds of each executed copy."""
+    """Execute what is not done yet; the number kept, and the seconds of each executed copy.
+
+    Args:
+        key: names what all of them depend on, beside the package.
+    """
     ledger: dict[str, dict[str, Any]] = {}
     with suppress(OSError, ValueError):  # without it every notebook runs again, which is always right
         ledger = json.loads((copies / LEDGER).read_text())
@@ -190,7 +195,7 @@ def _run_all(
     if ledger and all(entry["code"] != code for entry in ledger.values()):
         say("the package changed since this folder was written: notebooks run again, models in it stay (or --fresh)")
     # Each key contains the one before: a notebook that runs again makes all later ones run again.
-    key = f"{settings_hash(settings)} {json.dumps(dict(extra), sort_keys=True, default=str)} {code}"
+    key = f"{key} {code}"
     for notebook in plan:
         key = hashlib.sha256(f"{key} {notebook.digest}".encode()).hexdigest()
         name, copy = notebook.path.stem, copies / notebook.path.name
@@ -202,8 +207,7 @@ def _run_all(
         note(name, None)
         say(f"{name}: running ...")
         started = time.monotonic()
-        values = {**common, **{name: value for name, value in extra.items() if name in notebook.parameters}}
-        _execute(notebook, copy, values, settings, cell_timeout_s)
+        execute(notebook, copy)
         seconds[copy] = round(time.monotonic() - started, 1)
         note(name, {"key": key, "code": code, "seconds": seconds[copy]})
         say(f"{name}: {seconds[copy]:.0f} s")

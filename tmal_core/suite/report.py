@@ -125,9 +125,9 @@ def _figure(path: Path) -> str:
 
 
 def _settings(settings: Settings) -> str:
-    sections: dict[str, dict[str, object]] = {"general": {}}
-    for name, value in settings.model_dump(mode="json").items():
-        sections.update({name: value}) if isinstance(value, dict) else sections["general"].update({name: value})
+    tree = settings.model_dump(mode="json")
+    loose = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    sections = {"general": loose, **{key: value for key, value in tree.items() if isinstance(value, dict)}}
     blocks = "".join(f"<div><h3>{html.escape(name)}</h3>{_pairs(pairs)}</div>" for name, pairs in sections.items())
     return f"<div class='columns'>{blocks}</div>"
 
