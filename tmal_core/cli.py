@@ -32,7 +32,7 @@ EXAMPLES = """examples:
   tmal train --preset tiny --set training.learning_rate=0.002 --out runs/fast
   tmal runs runs
 """
-METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter, st_adapter_mean, tmal"
+METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter_mean, st_adapter, tmal"
 """For help, which is not to wait for torch; a test holds it against the methods that there are."""
 LONGEST_ERROR = 60
 """Characters of a run's error in the list of runs; all of it stands in its run.json."""
@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log wants a line now and then, not ten a second
     try:
         with full_disk_is_clear(Path.cwd()):
-            return app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
+            code = app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
+            if code == 130:  # which typer makes of Ctrl-C, without a word
+                raise KeyboardInterrupt
+            return code
     except TmalError as error:
         told = error
     except OSError as error:

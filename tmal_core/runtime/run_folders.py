@@ -14,12 +14,11 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tmal_core import __version__
 from tmal_core.config import ComputeSettings, Settings, flatten, settings_hash
 from tmal_core.errors import RunError
 from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("run", "kind", "status", "created", "seconds", "preset", "seed", "settings_hash", "commit", "dirty", "error")
+
+DISTRIBUTIONS = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
 
 
 class Run:
@@ -243,14 +244,17 @@ def environment(compute: ComputeSettings) -> dict[str, Any]:
     device = compute.device
     return {
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "open_clip": version("open_clip_torch"),
-        "numpy": version("numpy"),
-        "tmal_core": __version__,
+        **{name: _version(distribution) for name, distribution in DISTRIBUTIONS.items()},
         "platform": platform.platform(),
         "num_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
     }
+
+
+def _version(distribution: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(distribution)
+    return None
 
 
 def commit() -> dict[str, Any]:
