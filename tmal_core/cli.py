@@ -128,6 +128,7 @@ Beside = Annotated[Path | None, _opt("folder of the data set, in place of data.r
 Kept = Annotated[Path | None, _opt("keep computed flow here for the next time (default: nowhere)", "FOLDER")]
 Method = Annotated[str | None, _opt(f"one of {METHODS}", "NAME", show_default=False)]
 Methods = Annotated[list[str], _opt(_AGAIN, "NAME", "--method", show_default=False)]
+Seconds = Annotated[int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
 Cluster = Literal["slurm", "local"]
 
 
@@ -146,9 +147,7 @@ def suite(
     out: Out = Path("runs/suite"),
     fresh: Annotated[bool, _flag("--fresh", "empty the run folder first instead of going on in it")] = False,
     parameter: Annotated[list[str], _many("a further parameter of the notebooks that know it", "NAME=VALUE")] = NONE,
-    cell_timeout: Annotated[
-        int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")
-    ] = None,
+    cell_timeout: Seconds = None,
 ) -> None:
     """Run all notebooks in order and write a report."""
     _settings(preset, sets)  # a wrong setting is told before the notebook libraries are loaded
@@ -180,8 +179,8 @@ def pretrain_tiny(
     """Train the small CLIP that the project ships."""
     from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny_clip
 
-    given = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
-    facts = pretrain_tiny_clip(out, Recipe(**given))
+    given = {"steps": steps, "seed": seed}
+    facts = pretrain_tiny_clip(out, Recipe(**{key: value for key, value in given.items() if value is not None}))
     print(f"{out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
 
 
@@ -239,15 +238,13 @@ def flow(
     job: Annotated[list[str], _many("a parameter of submitit, as in slurm_partition=gpu", "NAME=VALUE")] = NONE,
 ) -> None:
     """Optical flow for every video, where it is missing."""
-    parameters = parse_overrides(job)
     if (job or num_shards > 1) and cluster is None:
         remedy = "Add --cluster slurm, or leave out --num-shards and --job."
         raise SettingsError("--cluster with --num-shards and --job", "none", remedy)
-    more = [f"flow.estimator={estimator}"] if estimator else []
-    experiment = _experiment(preset, [*sets, *more], data=out)
+    experiment = _experiment(preset, [*sets, *([f"flow.estimator={estimator}"] if estimator else [])], data=out)
     from tmal_core.tasks.flow import extract_flow
 
-    print(extract_flow(experiment, cluster, num_shards, parameters or None))
+    print(extract_flow(experiment, cluster, num_shards, parse_overrides(job) or None))
 
 
 @weights.callback(invoke_without_command=True)
