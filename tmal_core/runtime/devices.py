@@ -96,16 +96,15 @@ def _raise_errors(items: Iterator[Any]) -> Iterator[Any]:
             if isinstance(item, TmalError):
                 raise item
             yield item
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except BaseException as error:  # also when who reads them wants no more: training that stops early
+        # Workers end now. The iterator stands in a cycle: the collector takes its semaphores away before it calls it,
+        # and a worker that is still starting meets that with a traceback.
+        getattr(items, "_shutdown_workers", lambda: None)()  # without workers there is none
+        if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
             raise
         remedy = "Run the same command again: it goes on where it stopped. "
         remedy += "If memory ran out, use fewer workers (compute.num_workers)."
         raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
-    finally:
-        # Workers end now, also when who reads them wants no more. The iterator stands in a cycle: the collector takes
-        # its semaphores away before it calls it, and a worker that is still starting meets that with a traceback.
-        getattr(items, "_shutdown_workers", lambda: None)()  # without workers there is none
 
 
 def _start_worker(parent: int, index: int) -> None:
