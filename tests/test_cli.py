@@ -8,20 +8,22 @@ import sys
 
 import pytest
 
-from tmal_core import cli
+from tmal_core import __version__, cli
 from tmal_core.config import load_settings
 from tmal_core.errors import DataError, SettingsError
+from tmal_core.models.methods import METHODS
+from tmal_core.runtime import run_folders
 from tmal_core.runtime.run_folders import Run
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys\nfrom tmal_core import cli\ntry:\n cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys\nfrom tmal_core import cli\ncli.main(['--help'])\n"
     code += "print([name for name in ('torch', 'pydantic', 'pandas', 'papermill', 'numpy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
     commands += ("adopt", "classify", "runs")
-    assert [name for name in commands if f"\n    {name}" not in done.stdout] == []
+    assert [name for name in commands if f"\n  {name} " not in done.stdout] == []
 
 
 def test_overrides_are_yaml():
@@ -72,10 +74,10 @@ def test_errors_of_the_user_are_one_line(argv, line, capsys):
     ],
 )
 def test_exit_codes(monkeypatch, capsys, error, code, line):
-    def fail(arguments):
+    def fail(root):
         raise error
 
-    monkeypatch.setattr(cli, "_runs", fail)
+    monkeypatch.setattr(run_folders, "runs", fail)
     assert cli.main(["runs"]) == code
     err = capsys.readouterr().err.strip()
     assert err.startswith(line)
@@ -84,10 +86,10 @@ def test_exit_codes(monkeypatch, capsys, error, code, line):
 
 @pytest.mark.parametrize("defect", [ZeroDivisionError(), FileNotFoundError(errno.ENOENT, "No such file", "x")])
 def test_our_own_defects_keep_their_traceback(monkeypatch, defect):
-    def fail(arguments):
+    def fail(root):
         raise defect
 
-    monkeypatch.setattr(cli, "_runs", fail)
+    monkeypatch.setattr(run_folders, "runs", fail)
     with pytest.raises(type(defect)):
         cli.main(["runs"])
 
@@ -106,25 +108,51 @@ def test_a_file_where_a_folder_should_be(tmp_path, capsys):
     ["suite --cell-timeout", "pretrain-tiny --steps", "flow --num-shards", "study --seeds", "study --processes"],
 )
 def test_numbers_that_are_none(option, number, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main([*option.split(), number])
-    assert caught.value.code == 2
-    assert f"expected a whole number from 1 on, got {number}" in capsys.readouterr().err
+    assert cli.main([*option.split(), number]) == 2
+    err = capsys.readouterr().err
+    reason = "should be a valid integer" if number == "x" else "should be greater than or equal to 1"
+    assert f"Error: Invalid value for '{option.split()[1]}': Input {reason}" in err and "Traceback" not in err
 
 
 @pytest.mark.parametrize("name", ["prepare", "evaluate", "classify", "train"])
 def test_help_names_what_a_preset_is_by_default(name, capsys):
-    with pytest.raises(SystemExit):
-        cli.main([name, "--help"])
+    assert cli.main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert "a preset's name or a YAML file (default:" in " ".join(text.split()) and "None" not in text
 
 
-def test_a_wrong_command_exits_with_2(capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["sweet"])
-    assert caught.value.code == 2
-    assert "invalid choice: 'sweet'" in capsys.readouterr().err
+@pytest.mark.parametrize("name", ["train", "evaluate", "classify"])
+def test_help_of_method_lists_the_methods_that_there_are(name, capsys):
+    assert cli.METHODS.split(", ") == list(METHODS)
+    assert cli.main([name, "--help"]) == 0
+    assert cli.METHODS in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["sweet"], "No such command 'sweet'"),
+        (["weights", "sing"], "No such command 'sing'"),
+        (["train", "--sets", "seed=1"], "No such option: --sets"),
+        (["runs", "a", "b"], "unexpected extra argument(s) (b)"),
+        (["adopt"], "Missing option '--from'"),
+        (["evaluate", "--split", "train"], "'train' is not one of 'val', 'test'."),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_one_message(argv, line, capsys):
+    assert cli.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and line in err and err.count("Error: ") == 1 and "Traceback" not in err
+
+
+def test_without_a_command_it_helps_and_it_knows_its_version(capsys):
+    assert cli.main([]) == 0
+    bare = capsys.readouterr().out
+    assert cli.main(["--help"]) == 0
+    assert bare.rstrip() == capsys.readouterr().out.rstrip() and bare.startswith("Usage: tmal ")
+    assert "--install-completion" in bare
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tmal {__version__}\n"
 
 
 def test_evaluate_and_flow_say_what_is_missing(tmp_path, capsys):

@@ -35,7 +35,7 @@ def test_smoke_is_tiny_with_less_of_everything():
     tiny, smoke = (load_settings(name).to_flat() for name in ("tiny", "smoke"))
     different = {key for key in tiny if tiny[key] != smoke.get(key) and not key.startswith("methods.")}
     assert different == less and load_settings("smoke").methods == {}
-    require_episodes(Experiment(load_settings("smoke")))
+    require_episodes(Experiment.of("smoke"))
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -32,16 +32,16 @@ EXAMPLES = """examples:
   tmal train --preset tiny --set training.learning_rate=0.002 --out runs/fast
   tmal runs runs
 """
-METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter, st_adapter_mean, tmal"
+METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter_mean, st_adapter, tmal"
 """For help, which is not to wait for torch; a test holds it against the methods that there are."""
 LONGEST_ERROR = 60
 """Characters of a run's error in the list of runs; all of it stands in its run.json."""
 _PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 """What the system says of a path that a user chose badly. That a file is missing is told where it is looked for."""
 
-_WIDE = {"context_settings": {"max_content_width": 120}, "rich_markup_mode": None, "pretty_exceptions_enable": False}
-app = typer.Typer(name="tmal", epilog=EXAMPLES, **_WIDE)
-splits = typer.Typer(no_args_is_help=True, **_WIDE)
+_WIDE: dict[str, Any] = {"context_settings": {"max_content_width": 120}, "rich_markup_mode": None}
+app = typer.Typer(name="tmal", epilog=EXAMPLES, pretty_exceptions_enable=False, **_WIDE)
+splits = typer.Typer(no_args_is_help=True, help="Lists of a real data set.", **_WIDE)
 weights = typer.Typer(**_WIDE)
 app.add_typer(splits, name="splits")
 app.add_typer(weights, name="weights")
@@ -53,38 +53,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # a log wants a line now and then, not ten a second
     try:
         with full_disk_is_clear(Path.cwd()):
-            return app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
+            code = app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
+            if code == 130:  # which typer makes of Ctrl-C, without a word
+                raise KeyboardInterrupt
+            return code
     except TmalError as error:
-        return _refused(error)
+        told = error
     except OSError as error:
         if error.errno not in _PLACES or error.filename is None:
             raise
         got, remedy = f"{error.filename} ({error.strerror})", "Choose another place, or make it readable and writable."
-        return _refused(DataError("a place that can be read and written", got, remedy))
+        told = DataError("a place that can be read and written", got, remedy)
     except (KeyboardInterrupt, typer.Abort):
         print("\ntmal: interrupted. The same command goes on where it can.", file=sys.stderr)
         return 130
     except typer.TyperException as error:
-        error.show()
+        error.show()  # type: ignore[attr-defined] # what is raised is a ClickException, which has it
         return error.exit_code
-
-
-def _refused(error: TmalError) -> int:
-    """Say the error in one line; the exit code."""
-    print(f"tmal: error: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"tmal: error: {' '.join(str(told).split())}", file=sys.stderr)
     return 1
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["training.episodes=500"]` -> `{"training.episodes": 500}`; values are read as YAML, the last of a key wins."""
+    """What `--set` and its like give; values are read as YAML, the last of a key wins.
+
+    >>> parse_overrides(["training.episodes=500", "model.text=false", "data.root=my/clips"])
+    {'training.episodes': 500, 'model.text': False, 'data.root': 'my/clips'}
+    """
     import yaml
 
     overrides = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not (sign and key.strip()):
-            remedy = "Write for example --set training.episodes=500."
-            raise SettingsError("key=value", repr(pair), remedy)
+            raise SettingsError("key=value", repr(pair), "Write for example --set training.episodes=500.")
         try:
             overrides[key.strip()] = yaml.safe_load(text)
         except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: a date that is none
@@ -92,29 +94,46 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _preset(default: str) -> Any:
-    return Option("--preset", help=f"a preset's name or a YAML file (default: {default})", show_default=False)
+def _opt(help_: str, of: str | None = None, *names: str, **more: Any) -> Any:
+    """An option: its help, what its value is called there, and its names where they are not its parameter's."""
+    return Option(*names, help=help_, metavar=of, **more)
 
+
+def _many(help_: str, of: str, *names: str, **more: Any) -> Any:
+    return _opt(f"{help_}; may be given again", of, *names, **more)
+
+
+def _flag(name: str, help_: str) -> Any:
+    return _opt(help_, None, name)  # named, or there would be a --no-... too
+
+
+def _preset(default: str) -> Any:
+    return _opt(f"a preset's name or a YAML file (default: {default})", None, "--preset", show_default=False)
+
+
+NONE: list[str] = []
+_LISTS = "a checkout of CLIP-FSAR, a folder with its lists, or a single list"
+_DEAL = "the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages"
+_TABLES = "run folder: its settings and trained methods are used, tables are written to it "
+_TABLES += "(default: runs/train; with --checkpoint runs/evaluate)"
+_READ = "a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read"
+_TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
+_UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
+_AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
-Sets = Annotated[
-    list[str],
-    Option("--set", metavar="KEY=VALUE", help="change one setting, as in training.episodes=500; may be given again"),
-]
-Out = Annotated[Path, Option("--out", help="run folder")]
-Count = Annotated[int, Option(min=1)]
-Method = Annotated[str | None, Option("--method", metavar="NAME", help=f"one of {METHODS}", show_default=False)]
-Methods = Annotated[
-    list[str],
-    Option("--method", metavar="NAME", help=f"{METHODS}; may be given again (default: the run's)", show_default=False),
-]
-NONE: list[str] = []
+Sets = Annotated[list[str], _many("change one setting, as in training.episodes=500", "KEY=VALUE", "--set")]
+Out = Annotated[Path, _opt("run folder")]
+Beside = Annotated[Path | None, _opt("folder of the data set, in place of data.root; flow is kept beside it")]
+Kept = Annotated[Path | None, _opt("keep computed flow here for the next time (default: nowhere)", "FOLDER")]
+Method = Annotated[str | None, _opt(f"one of {METHODS}", "NAME", show_default=False)]
+Methods = Annotated[list[str], _opt(_AGAIN, "NAME", "--method", show_default=False)]
+Seconds = Annotated[int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
+Cluster = Literal["slurm", "local"]
 
 
 @app.callback(invoke_without_command=True)
-def _about(
-    context: typer.Context, version: Annotated[bool, Option("--version", help="show the version and leave")] = False
-) -> None:
+def _about(context: typer.Context, version: Annotated[bool, _flag("--version", "show the version and leave")] = False):
     """Few-shot action recognition: data, training, evaluation and the suite of notebooks."""
     if version or context.invoked_subcommand is None:
         print(f"tmal {__version__}" if version else context.get_help())
@@ -126,40 +145,25 @@ def suite(
     preset: Preset = "tiny",
     sets: Sets = NONE,
     out: Out = Path("runs/suite"),
-    fresh: Annotated[bool, Option("--fresh", help="empty the run folder first instead of going on in it")] = False,
-    parameter: Annotated[
-        list[str],
-        Option(metavar="NAME=VALUE", help="a further parameter of the notebooks that know it; may be given again"),
-    ] = NONE,
-    cell_timeout: Annotated[
-        int | None, Option(min=1, metavar="SECONDS", help="longest time for one cell", show_default="none")
-    ] = None,
+    fresh: Annotated[bool, _flag("--fresh", "empty the run folder first instead of going on in it")] = False,
+    parameter: Annotated[list[str], _many("a further parameter of the notebooks that know it", "NAME=VALUE")] = NONE,
+    cell_timeout: Seconds = None,
 ) -> None:
     """Run all notebooks in order and write a report."""
     _settings(preset, sets)  # a wrong setting is told before the notebook libraries are loaded
-
     from tmal_core.suite.notebook_runs import run_suite
 
-    run_suite(
-        out,
-        preset,
-        parse_overrides(sets),
-        parse_overrides(parameter),
-        fresh=fresh,
-        cell_timeout_s=cell_timeout,
-        say=lambda line: print(line, flush=True),
-    )
+    run_suite(out, preset, parse_overrides(sets), parse_overrides(parameter), fresh=fresh, cell_timeout_s=cell_timeout)
 
 
 @app.command()
 def synthesise(
     preset: Preset = "tiny",
     sets: Sets = NONE,
-    out: Annotated[Path | None, Option(help="its folder, in place of data.root")] = None,
+    out: Annotated[Path | None, _opt("its folder, in place of data.root")] = None,
 ) -> None:
     """Make the diagnostic data set, where it is missing."""
-    settings = _settings(preset, sets, **_root(out))
-
+    settings = _settings(preset, sets, out)
     from tmal_core.tasks.synthesise import make_diagnostic
 
     catalog = make_diagnostic(settings.data, settings.compute.num_threads)
@@ -168,43 +172,28 @@ def synthesise(
 
 @app.command("pretrain-tiny")
 def pretrain_tiny(
-    out: Annotated[Path, Option(help="folder")] = Path("runs/tiny_clip"),
-    steps: Annotated[int | None, Option(min=1, help="training steps", show_default="the recipe's")] = None,
-    seed: Annotated[int | None, Option(help="seed", show_default="the recipe's")] = None,
+    out: Annotated[Path, _opt("folder")] = Path("runs/tiny_clip"),
+    steps: Annotated[int | None, _opt("training steps", min=1, show_default="the recipe's")] = None,
+    seed: Annotated[int | None, _opt("seed", show_default="the recipe's")] = None,
 ) -> None:
     """Train the small CLIP that the project ships."""
     from tmal_core.tasks.pretrain_tiny import Recipe, pretrain_tiny_clip
 
-    given = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
-    facts = pretrain_tiny_clip(out, Recipe(**given))
+    given = {"steps": steps, "seed": seed}
+    facts = pretrain_tiny_clip(out, Recipe(**{key: value for key, value in given.items() if value is not None}))
     print(f"{out}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
-
-
-@splits.callback()
-def _splits() -> None:
-    """Lists of a real data set."""
 
 
 @splits.command("import")
 def import_lists(
-    sources: Annotated[
-        list[Path],
-        Option(
-            "--from",
-            metavar="PATH",
-            help="a checkout of CLIP-FSAR, a folder with its lists, or a single list; may be given again",
-        ),
-    ],
-    preset: Annotated[str, Option(help="of the data set: a preset's name or a YAML file")],
-    out: Annotated[Path | None, Option(help="data folder, in place of the preset's data.root")] = None,
-    labels: Annotated[Path | None, Option(metavar="FOLDER", help="of Something-Something's label files")] = None,
-    any_counts: Annotated[
-        bool, Option("--any-counts", help="accept lists with more or fewer videos than published")
-    ] = False,
+    sources: Annotated[list[Path], _many(_LISTS, "PATH", "--from")],
+    preset: Annotated[str, _opt("of the data set: a preset's name or a YAML file")],
+    out: Annotated[Path | None, _opt("data folder, in place of the preset's data.root")] = None,
+    labels: Annotated[Path | None, _opt("of Something-Something's label files", "FOLDER")] = None,
+    any_counts: Annotated[bool, _flag("--any-counts", "accept lists with more or fewer videos than published")] = False,
 ) -> None:
     """Read lists in CLIP-FSAR's format, check them, and write splits.csv into the data folder."""
     data = _settings(preset, []).data
-
     from tmal_core.tasks.splits import import_splits
 
     print(import_splits(sources, data.name, out or data.folder, labels, any_counts))
@@ -214,18 +203,10 @@ def import_lists(
 def prepare(
     preset: Annotated[str | None, _preset("none; own videos take kinetics100")] = None,
     sets: Sets = NONE,
-    videos: Annotated[
-        Path | None, Option(help="folder of the videos (default: that of the last pass, data.root)")
-    ] = None,
-    out: Annotated[Path | None, Option(help="data folder of catalogue and reports, in place of data.root")] = None,
-    split_by_class: Annotated[
-        str | None,
-        Option(
-            metavar="TRAIN/VAL/TEST",
-            help="the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages",
-        ),
-    ] = None,
-    check: Annotated[bool, Option("--check", help="only compare lists and folder; no video is opened")] = False,
+    videos: Annotated[Path | None, _opt("folder of the videos (default: that of the last pass, data.root)")] = None,
+    out: Annotated[Path | None, _opt("data folder of catalogue and reports, in place of data.root")] = None,
+    split_by_class: Annotated[str | None, _opt(_DEAL, "TRAIN/VAL/TEST")] = None,
+    check: Annotated[bool, _flag("--check", "only compare lists and folder; no video is opened")] = False,
 ) -> None:
     """Examine the videos of a data set and write its catalogue; goes on."""
     if split_by_class and videos is None:
@@ -235,11 +216,10 @@ def prepare(
         raise SettingsError("--preset or --split-by-class", "neither", remedy)
     # Your own clips are nearest to Kinetics, but their classes may speak of left and right.
     near = ["sampling.flip=false", "prepare.max_lost=0.02"] if preset is None else []
-    settings = _settings(preset or "kinetics100", [*near, *sets], **({} if split_by_class else _root(out)))
-
+    settings = _settings(preset or "kinetics100", [*near, *sets], None if split_by_class else out)
     from tmal_core.tasks.prepare import own_settings, prepare_data_set, prepare_own
 
-    if split_by_class:
+    if split_by_class and videos:
         settings = own_settings(settings, videos, out)
         prepared, written = prepare_own(settings, videos, split_by_class, decode=not check)
         print(f"{prepared}\nfor all later commands: --preset {written}")
@@ -251,29 +231,20 @@ def prepare(
 def flow(
     preset: Preset = "tiny",
     sets: Sets = NONE,
-    out: Annotated[
-        Path | None, Option(help="folder of the data set, in place of data.root; flow is kept beside it")
-    ] = None,
-    estimator: Annotated[str | None, Option(metavar="NAME", help="in place of flow.estimator")] = None,
-    cluster: Annotated[
-        Literal["slurm", "local"] | None, Option(help="run as jobs by submitit", show_default="this process")
-    ] = None,
-    num_shards: Annotated[int, Option(min=1, metavar="N", help="jobs on the cluster")] = 1,
-    job: Annotated[
-        list[str],
-        Option(metavar="NAME=VALUE", help="a parameter of submitit, as in slurm_partition=gpu; may be given again"),
-    ] = NONE,
+    out: Beside = None,
+    estimator: Annotated[str | None, _opt("in place of flow.estimator", "NAME")] = None,
+    cluster: Annotated[Cluster | None, _opt("run as jobs by submitit", show_default="this process")] = None,
+    num_shards: Annotated[int, _opt("jobs on the cluster", "N", min=1)] = 1,
+    job: Annotated[list[str], _many("a parameter of submitit, as in slurm_partition=gpu", "NAME=VALUE")] = NONE,
 ) -> None:
     """Optical flow for every video, where it is missing."""
-    parameters = parse_overrides(job)
     if (job or num_shards > 1) and cluster is None:
         remedy = "Add --cluster slurm, or leave out --num-shards and --job."
         raise SettingsError("--cluster with --num-shards and --job", "none", remedy)
-    experiment = _experiment(preset, sets, **_root(out), **({"flow.estimator": estimator} if estimator else {}))
-
+    experiment = _experiment(preset, [*sets, *([f"flow.estimator={estimator}"] if estimator else [])], data=out)
     from tmal_core.tasks.flow import extract_flow
 
-    print(extract_flow(experiment, cluster, num_shards, parameters or None))
+    print(extract_flow(experiment, cluster, num_shards, parse_overrides(job) or None))
 
 
 @weights.callback(invoke_without_command=True)
@@ -294,7 +265,7 @@ def list_all() -> None:
 @weights.command()
 def fetch(
     name: Annotated[str, Argument(help="from the list, or <model>:<weights> as open_clip calls them")],
-    url: Annotated[str | None, Option(help="where from, in place of the official address")] = None,
+    url: Annotated[str | None, _opt("where from, in place of the official address")] = None,
 ) -> None:
     """Download one, check it, and move it into its place."""
     from tmal_core.tasks.weights import fetch_weights
@@ -314,7 +285,6 @@ def record(name: Annotated[str, Argument(help="from the list")]) -> None:
 def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
     """Train one method, --method or model.method; goes on where it was stopped."""
     experiment = _experiment(preset, sets, out, method)
-
     from tmal_core.models.summary import parameter_table
     from tmal_core.runtime.run_folders import Run
     from tmal_core.tasks.train import train_method
@@ -329,20 +299,16 @@ def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out
 def study(
     preset: Preset = "tiny",
     sets: Sets = NONE,
-    out: Annotated[Path, Option(help="folder of the study")] = Path("runs/study"),
-    variant: Annotated[
-        list[str], Option(metavar="NAME", help="may be given again (default: all)", show_default=False)
-    ] = NONE,
-    seeds: Annotated[int, Option(min=1, metavar="N", help="seeds of training, 0..N-1")] = 3,
-    processes: Annotated[int, Option(min=1, metavar="N", help="trainings at once")] = 1,
+    out: Annotated[Path, _opt("folder of the study")] = Path("runs/study"),
+    variant: Annotated[list[str], _opt("may be given again (default: all)", "NAME", show_default=False)] = NONE,
+    seeds: Annotated[int, _opt("seeds of training, 0..N-1", "N", min=1)] = 3,
+    processes: Annotated[int, _opt("trainings at once", "N", min=1)] = 1,
 ) -> None:
     """Train every variant with several seeds and compare them; goes on where it stopped."""
     experiment = _experiment(preset, sets, method="tmal")
-
     from tmal_core.tasks.study import run_study, save_study
 
-    answers = run_study(experiment, out.resolve(), variant or None, range(seeds), processes)
-    tables = save_study(experiment, answers, out)
+    tables = save_study(experiment, run_study(experiment, out.resolve(), variant or None, range(seeds), processes), out)
     mean = tables.accuracy.pivot(index="title", columns="protocol", values="accuracy_pct")
     print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
     if tables.goals is not None:
@@ -352,14 +318,13 @@ def study(
 
 @app.command()
 def adopt(
-    source: Annotated[str, Option("--from", metavar="FILE", help="checkpoint, or its name in weights")],
+    source: Annotated[str, _opt("checkpoint, or its name in weights", "FILE", "--from")],
     preset: Preset = "tiny",
     sets: Sets = NONE,
     out: Out = Path("runs/adopted"),
 ) -> None:
     """Make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it."""
     experiment = _experiment(preset, sets, out)
-
     from tmal_core.tasks.adopt import adopt_checkpoint
 
     run, adopted = adopt_checkpoint(experiment, source)
@@ -370,31 +335,17 @@ def adopt(
 def evaluate(
     preset: Annotated[str | None, _preset("the run's, or tiny")] = None,
     sets: Sets = NONE,
-    out: Annotated[
-        Path | None,
-        Option(
-            help="run folder: its settings and trained methods are used, tables are written to it "
-            "(default: runs/train; with --checkpoint runs/evaluate)"
-        ),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        Option(
-            metavar="PATH",
-            help="a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read",
-        ),
-    ] = None,
+    out: Annotated[Path | None, _opt(_TABLES)] = None,
+    checkpoint: Annotated[Path | None, _opt(_READ, "PATH")] = None,
     method: Methods = NONE,
-    split: Annotated[Literal["val", "test"], Option(help="split")] = "test",
+    split: Annotated[Literal["val", "test"], _opt("split")] = "test",
 ) -> None:
     """Accuracy of methods on the test split, by protocol, with intervals."""
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
-
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
     experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
-    outcomes = evaluate_methods(experiments, split)
-    table = result_table(experiments, outcomes, split)
+    table = result_table(experiments, evaluate_methods(experiments, split), split)
     path = save_table(table, run.path, f"evaluate-{split}")
     shown = table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
@@ -402,8 +353,7 @@ def evaluate(
         if one.trained_with:
             print(f"{name}: {one.trained_in_words}")
     print(f"every digit: {path}")
-    lost = int(table["lost_videos"].iloc[0])
-    if lost:
+    if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
 
 
@@ -415,57 +365,39 @@ def _evaluated(
     from tmal_core.runtime.run_folders import Run
 
     out = (out or Path("runs/evaluate" if read else "runs/train")).resolve()
-    found = (out / "run.json").exists()
+    found = not read and (out / "run.json").exists()
     # Of several methods all are asked later, each with its own switches: TMAL fixes none.
     first = methods[0] if len(methods) == 1 else "tmal" if methods else None
-    if read:
-        if out == read.resolve() or out in read.resolve().parents:
-            remedy = "Name another folder for the tables: --out."
-            raise SettingsError("a folder other than the run that is read", str(out), remedy)
-        if len(methods) > 1:
-            raise SettingsError("one method with --checkpoint", ", ".join(methods), "Evaluate one after the other.")
-        experiment = of_checkpoint(read, preset, overrides, first, out)
-    elif found and preset is None:
+    if read and len(methods) > 1:
+        raise SettingsError("one method with --checkpoint", ", ".join(methods), "Evaluate one after the other.")
+    if found and preset is None:
         return Experiment.of_run(out, overrides, first), Run.open(out)
+    if read:
+        experiment = of_checkpoint(read, preset, overrides, first, out)
     else:
         experiment = Experiment.of(preset or "tiny", overrides, first, out)
-        if found:
-            return experiment, Run.open(out)
+    if found:
+        return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
 
 
 @app.command()
 def classify(
-    support: Annotated[Path, Option(metavar="FOLDER", help="of examples, one subfolder per class")],
-    queries: Annotated[Path, Option(metavar="PATH", help="of the new clips: a folder, or one video")],
+    support: Annotated[Path, _opt("of examples, one subfolder per class", "FOLDER")],
+    queries: Annotated[Path, _opt("of the new clips: a folder, or one video", "PATH")],
     preset: Annotated[str | None, _preset("kinetics100")] = None,
     sets: Sets = NONE,
-    checkpoint: Annotated[
-        Path | None,
-        Option(
-            metavar="PATH",
-            help="a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)",
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help=f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)",
-        ),
-    ] = None,
-    unsure_below: Annotated[float, Option(metavar="P", help="answers less probable than this are 'unsure'")] = 0.6,
-    flow_folder: Annotated[
-        Path | None, Option(metavar="FOLDER", help="keep computed flow here for the next time (default: nowhere)")
-    ] = None,
-    force: Annotated[bool, Option("--force", help="accept a backbone that never saw a photograph")] = False,
-    out: Annotated[Path, Option(help="table")] = Path("answers.csv"),
+    checkpoint: Annotated[Path | None, _opt(_TRAINED, "PATH")] = None,
+    method: Annotated[str | None, _opt(_UNTRAINED, "NAME")] = None,
+    unsure_below: Annotated[float, _opt("answers less probable than this are 'unsure'", "P")] = 0.6,
+    flow_folder: Kept = None,
+    force: Annotated[bool, _flag("--force", "accept a backbone that never saw a photograph")] = False,
+    out: Annotated[Path, _opt("table")] = Path("answers.csv"),
 ) -> None:
     """Name new clips from a few examples per class, as CSV."""
     if checkpoint and preset:
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
     overrides = parse_overrides(sets)
-
     from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.tasks.classify import classify_clips, save_classified
 
@@ -485,29 +417,28 @@ def runs(root: Annotated[Path, Argument(help="folder of runs")] = Path("runs")) 
 
     table = all_runs(root)
     table["commit"] = table["commit"].str[:12]
-    table["error"] = table["error"].str.slice(0, LONGEST_ERROR)
+    table["error"] = table["error"].str[:LONGEST_ERROR]
     print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
 
 
-def _root(out: Path | None) -> dict[str, str]:
-    return {"data.root": str(out.resolve())} if out else {}
-
-
-def _settings(preset: str, sets: Sequence[str], **more: Any) -> Settings:
-    """What preset and --set say, with what further options of the command say."""
+def _settings(preset: str, sets: Sequence[str], data: Path | None = None) -> Settings:
+    """What preset and --set say, with the data in another folder."""
     from tmal_core.config import load_settings
 
-    return load_settings(preset, parse_overrides(sets) | more)
+    return load_settings(preset, _overrides(sets, data))
 
 
 def _experiment(
-    preset: str, sets: Sequence[str], run_dir: Path | None = None, method: str | None = None, **more: Any
+    preset: str, sets: Sequence[str], out: Path | None = None, method: str | None = None, data: Path | None = None
 ) -> Experiment:
-    _settings(preset, sets, **more)  # a wrong setting is told before anything heavy is loaded
-
+    _settings(preset, sets, data)  # a wrong setting is told before anything heavy is loaded
     from tmal_core.experiment import Experiment
 
-    return Experiment.of(preset, parse_overrides(sets) | more, method, run_dir and run_dir.resolve())
+    return Experiment.of(preset, _overrides(sets, data), method, out and out.resolve())
+
+
+def _overrides(sets: Sequence[str], data: Path | None) -> dict[str, Any]:
+    return parse_overrides(sets) | ({"data.root": str(data.resolve())} if data else {})
 
 
 if __name__ == "__main__":

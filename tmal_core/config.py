@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -19,36 +20,37 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from tmal_core.errors import SettingsError
 
 PRESETS = Path(__file__).parent / "presets"
-_SOURCE = Path(__file__).resolve().parent.parent
-
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-def _takes_a_name(prompt: str) -> str:
-    try:
-        fits = "{}" in prompt and "\0" in prompt.format("\0")
-    except (ValueError, LookupError, AttributeError):
-        fits = False
-    if not fits:
-        raise ValueError("a sentence with {} for the class name, and no other braces")
-    return prompt
-
 
 MATCHERS = ["otam", "bimhm", "mean"]
 """Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
 
 
-def _is_a_matcher(name: str) -> str:
+def _prompt(prompt: str) -> str:
+    with suppress(ValueError, LookupError, AttributeError):
+        if "{}" in prompt and "\0" in prompt.format("\0"):
+            return prompt
+    raise ValueError("a sentence with {} for the class name, and no other braces")
+
+
+def _matcher(name: str) -> str:
     if name not in MATCHERS:
         raise ValueError(f"a matcher among {', '.join(MATCHERS)}")
     return name
 
 
-def _without_zero(path: Path) -> Path:
+def _path(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("a path without a zero byte")
     return path
+
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Precision = Literal["float32", "bfloat16"]
+Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
 
 class Section(BaseModel):
@@ -60,13 +62,13 @@ class Section(BaseModel):
 class DataSettings(Section):
     name: str = "diagnostic"
     """Name of the data set, shown in tables."""
-    root: Annotated[Path, AfterValidator(_without_zero)] = Path("data/diagnostic")
+    root: Annotated[Path, AfterValidator(_path)] = Path("data/diagnostic")
     """Folder of the videos; `catalog.parquet` lies in it. Relative to the project's root."""
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video: `auto` and `pyav` read every file exactly, `decord` mp4, webm and mkv only."""
     cache: bool = False
     """Keep decoded training clips in memory (grid x height x width x 3 bytes a video): for small videos."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     clips_train: Count = 24
     """Generated clips per class in training (diagnostic data set only)."""
@@ -100,7 +102,7 @@ class SamplingSettings(Section):
     """T, frames per clip."""
     grid: Count | Literal["all"] = 32
     """G, positions per video that sampling may choose."""
-    min_gap: Annotated[int, Field(ge=0)] = 0
+    min_gap: Natural = 0
     """Least distance in native frames between two sampled frames, in training."""
     resize: Count = 256
     """Short side in pixels before cropping."""
@@ -137,7 +139,7 @@ class ModelSettings(Section):
     pretrained: str = "openai"
     """Weights of the backbone: `openai` or another of open_clip's names for them, a file, the folder's own (`folder`),
     or `random` (only when meant). `tmal weights` tells where files belong."""
-    prompt: Annotated[str, AfterValidator(_takes_a_name)] = "a photo of {}"
+    prompt: Annotated[str, AfterValidator(_prompt)] = "a photo of {}"
     """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
     adapters: Literal["none", "ffn", "attention", "both"] = "ffn"
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
@@ -150,9 +152,9 @@ class ModelSettings(Section):
     """Whether the class names of support clips are read."""
     fusion: Literal["none", "token", "prototype", "both"] = "both"
     """Where flow and text join: CLIP's tokens, the prototypes, or both."""
-    fusion_levels: Literal["none", "last", "all"] | tuple[int, ...] = "all"
+    fusion_levels: Levels = "all"
     """Blocks (1, 2, ...) before whose attention flow joins the tokens; all: every quarter of the depth."""
-    text_levels: Literal["none", "last", "all"] | tuple[int, ...] = "all"
+    text_levels: Levels = "all"
     """The same for text."""
     fusion_width: Count = 64
     """Width of motion tokens, and inside a fusion adapter."""
@@ -160,13 +162,13 @@ class ModelSettings(Section):
     """Width of the FFN of the prototypes' temporal transformer."""
     tune_backbone: bool = False
     """Fine-tune the whole image tower (CLIP-FSAR) instead of keeping it frozen."""
-    matching: Annotated[str, AfterValidator(_is_a_matcher)] = "otam"
+    matching: Annotated[str, AfterValidator(_matcher)] = "otam"
     """Distance between clips: otam, bimhm or mean, or one of your own (`tmal_core.matching.register_matcher`)."""
     text_score: Fraction = 0.0
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
-    logit_scale: Annotated[float, Field(gt=0)] = 1.0
+    logit_scale: Positive = 1.0
     """Start of the learnable factor on minus the distance."""
-    smoothing: Annotated[float, Field(gt=0)] = 0.5
+    smoothing: Positive = 0.5
     """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
 
     @property
@@ -185,18 +187,18 @@ class TrainingSettings(Section):
     """Training episodes."""
     rotate: bool = False
     """Let all clips of an episode take turns as support: more to learn from each encoded clip."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Positive = 1e-3
     """Of what is added to a frozen CLIP: adapters, fusion, prototypes."""
-    backbone_learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+    backbone_learning_rate: Positive = 1e-5
     """Of everything where the backbone itself is fine-tuned (CLIP-FSAR's base learning rate)."""
-    text_weight: Annotated[float, Field(ge=0)] = 0.0
+    text_weight: NotNegative = 0.0
     """Weight of the video-text cross-entropy over all training classes (methods that read text)."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-5
-    warmup: Annotated[int, Field(ge=0)] = 50
+    weight_decay: NotNegative = 5e-5
+    warmup: Natural = 50
     """Optimiser steps of linear warm-up before the cosine schedule."""
     accumulation: Count = 1
     """Episodes per optimiser step."""
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: Positive = 1.0
     """Largest norm of the gradient."""
     validate_every: Count = 500
     """Episodes between two validations on `val`."""
@@ -204,7 +206,7 @@ class TrainingSettings(Section):
     """Episodes per family and validation."""
     patience: Count = 5
     """Validations without a new best before training stops early."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """bfloat16 runs the forward pass under autocast."""
     memory: Literal["normal", "low"] = "normal"
     """low computes each block anew in the backward pass, some clips at a time: slower, with less memory. The numbers
@@ -214,9 +216,9 @@ class TrainingSettings(Section):
 class EvaluationSettings(Section):
     episodes: Count = 10_000
     """Test episodes per family."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Which episodes, and which random views: the same for every seed of training, so that differences are paired."""
-    resampling_seed: Annotated[int, Field(ge=0)] = 0
+    resampling_seed: Natural = 0
     """Of the resamples behind an interval."""
     bootstrap: Count = 1000
     """Resamples behind an interval."""
@@ -224,7 +226,7 @@ class EvaluationSettings(Section):
     """Confidence level of the intervals."""
     batch_videos: Count = 32
     """Videos encoded at once."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """bfloat16 encodes under autocast; episodes are matched in float32 in any case."""
     views: Count = 1
     """1 reads the middle of each segment. k encodes k random samples of each video (CLIP-FSAR's random frames, made
@@ -243,7 +245,7 @@ class ComputeSettings(Section):
     """Where tensors live; a missing GPU that was asked for is an error."""
     num_threads: Count = 2
     """Threads of torch in the main process."""
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Natural = 0
     """Processes that decode and transform clips ahead of the model."""
 
 
@@ -251,7 +253,7 @@ class Settings(Section):
     """Everything that decides a result, in one tree."""
 
     preset: str
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Of training: first weights, episodes of training and validation, dropout."""
     data: DataSettings = DataSettings()
     prepare: PrepareSettings = PrepareSettings()
@@ -278,7 +280,11 @@ class Settings(Section):
         return flatten(self.model_dump(mode="json"))
 
     def replace(self, overrides: Mapping[str, Any]) -> Settings:
-        """A copy with dotted keys changed: `settings.replace({"training.episodes": 100})`."""
+        """A copy with dotted keys changed.
+
+        >>> load_settings("tiny").replace({"training.episodes": 100}).training.episodes
+        100
+        """
         return _validate(_override(self.model_dump(mode="json"), overrides), source="overrides")
 
 
@@ -287,12 +293,16 @@ def in_project(path: str | Path) -> Path:
 
     Where the package is installed without its source tree, relative paths start at the working directory.
     """
-    root = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path.cwd()
-    return root / path
+    source = Path(__file__).resolve().parents[1]
+    return (source if (source / "pyproject.toml").is_file() else Path.cwd()) / path
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that come with the package."""
+    """Names of the presets that come with the package.
+
+    >>> preset_names()
+    ['hmdb51', 'kinetics100', 'smoke', 'ssv2_full', 'ssv2_small', 'tiny', 'ucf101']
+    """
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
@@ -305,6 +315,12 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
     Raises:
         SettingsError: unknown preset, unreadable file, unknown key, wrong type or range (all of them at once).
+
+    >>> load_settings("hmdb51", {"episodes.shot": 5}).episodes
+    EpisodeSettings(way=5, shot=5, queries_train=5, queries_eval=1)
+    >>> load_settings("hmdb51", {"episodes.shots": 5})
+    Traceback (most recent call last):
+    tmal_core.errors.SettingsError: expected valid settings in ... (got 5; did you mean episodes.shot?). ...
     """
     path = Path(preset)
     if path.suffix not in {".yaml", ".yml"}:
@@ -324,7 +340,12 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 def settings_hash(settings: Settings, *sections: str) -> str:
     """12 hex digits that name the settings, or only the named sections of them; without what changes no number: how
-    much memory training takes, and where the data lie."""
+    much memory training takes, and where the data lie.
+
+    >>> tiny, moved = load_settings("tiny"), load_settings("tiny", {"data.root": "elsewhere"})
+    >>> settings_hash(tiny) == settings_hash(moved) != settings_hash(tiny.replace({"seed": 1}))
+    True
+    """
     without = {"training": {"memory"}, "data": {"root", "cache"}}
     tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=without)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
@@ -334,29 +355,19 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        faults = "; ".join(map(_told, error.errors()))
+        faults = "; ".join(_in_words(fault) for fault in error.errors())
         raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
     for name in settings.methods:
         settings.for_method(name)
     return settings
 
 
-def _told(fault: Mapping[str, Any]) -> str:
-    """One fault in words; a key that nobody knows with the one that it is nearest to."""
+def _in_words(fault: Mapping[str, Any]) -> str:
+    """One fault; a key that nobody knows with the one that it is nearest to."""
     key = ".".join(map(str, fault["loc"]))
-    near = get_close_matches(key, _keys(Settings), 1) if fault["type"] == "extra_forbidden" else []
+    near = get_close_matches(key, list(Settings(preset="").to_flat()), 1) if fault["type"] == "extra_forbidden" else []
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"{key}: {fault['msg'].lower()} (got {fault['input']!r}{hint})"
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    """All dotted keys."""
-    keys = []
-    for name, found in section.model_fields.items():
-        inner = found.annotation
-        is_section = isinstance(inner, type) and issubclass(inner, Section)
-        keys += _keys(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
-    return keys
 
 
 def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,8 +380,7 @@ def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
     for key in overrides.keys() - for_all.keys():
         _, name, rest = [*key.split(".", 2), ""][:3]
         if not rest:
-            remedy = "Write for example methods.tmal.model.adapters=ffn."
-            raise SettingsError("methods.<name>.<key>", repr(key), remedy)
+            raise SettingsError("methods.<name>.<key>", repr(key), "Write for example methods.tmal.model.adapters=ffn.")
         methods.setdefault(name, {})[rest] = overrides[key]
     return _apply(tree, for_all)
 
@@ -391,8 +401,5 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys and their values: a section that was set as a whole is its keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

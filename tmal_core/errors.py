@@ -14,13 +14,17 @@ class TmalError(ValueError):
         expected: what was expected, as a noun phrase ("a folder of videos").
         got: what came instead.
         remedy: the next step, as a sentence.
+
+    >>> raise DataError("a folder of videos", "clips.zip", "Unpack it first.")
+    Traceback (most recent call last):
+    tmal_core.errors.DataError: expected a folder of videos, got clips.zip. Unpack it first.
     """
 
     def __init__(self, expected: str, got: str, remedy: str) -> None:
         self.expected, self.got, self.remedy = expected, got, remedy
         super().__init__(f"expected {expected}, got {got}. {remedy}")
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         # Workers send errors across processes: pickle must call the constructor with its three parts.
         return type(self), (self.expected, self.got, self.remedy)
 

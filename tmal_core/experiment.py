@@ -34,24 +34,33 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.training.checkpoint import Origin, load_checkpoint, read_checkpoint_file
 from tmal_core.training.loop import BEST
 
+Overrides = Mapping[str, Any] | None
+Place = str | Path | None
 DIAGNOSTIC = "diagnostic"
 """`data.name` of the data set that is generated."""
 
 
-class ResolvedSettings:
-    """Settings of one method, resolved once, and which of them a user set.
+class Experiment:
+    """One method under one set of settings, resolved once: its data, episodes, model and features.
 
     Args:
         common: settings of every method, as `load_settings` gives them.
         set_by_user: dotted settings in them that a user set.
         method_name: of the method; by default the settings' `model.method`.
+        run_dir: the run folder, where trained weights and features are kept.
+        checkpoint: trained weights elsewhere than in the run folder.
 
     Raises:
         SettingsError: there is no such method, or a switch was set that the method fixes to another value.
     """
 
     def __init__(
-        self, common: Settings, set_by_user: Mapping[str, Any] | None = None, method_name: str | None = None
+        self,
+        common: Settings,
+        set_by_user: Overrides = None,
+        method_name: str | None = None,
+        run_dir: Place = None,
+        checkpoint: Path | None = None,
     ) -> None:
         self.common, self.set_by_user = common, flatten(set_by_user or {})
         self.name = method_name or common.model.method
@@ -59,37 +68,6 @@ class ResolvedSettings:
         require_consistent(common, self.set_by_user, [self.name])
         fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
         self.settings = common.for_method(self.name, fixed)
-
-    @property
-    def hash(self) -> str:
-        """Names the resolved settings."""
-        return settings_hash(self.settings)
-
-    @property
-    def origin(self) -> Origin:
-        """What weights that are trained under these settings come from."""
-        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
-        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
-
-
-class Experiment(ResolvedSettings):
-    """One method under one set of settings: its data, episodes, model and features.
-
-    Args:
-        common, set_by_user, method_name: as for `ResolvedSettings`.
-        run_dir: the run folder, where trained weights and features are kept.
-        checkpoint: trained weights elsewhere than in the run folder.
-    """
-
-    def __init__(
-        self,
-        common: Settings,
-        set_by_user: Mapping[str, Any] | None = None,
-        method_name: str | None = None,
-        run_dir: str | Path | None = None,
-        checkpoint: Path | None = None,
-    ) -> None:
-        super().__init__(common, set_by_user, method_name)
         self.run_dir = None if run_dir is None else in_project(run_dir)
         self._checkpoint = checkpoint
         self._banks: dict[str, Bank] = {}
@@ -100,19 +78,18 @@ class Experiment(ResolvedSettings):
 
     @classmethod
     def of(
-        cls,
-        preset: str | Path = "tiny",
-        overrides: Mapping[str, Any] | None = None,
-        method: str | None = None,
-        run_dir: str | Path | None = None,
+        cls, preset: str | Path = "tiny", overrides: Overrides = None, method: str | None = None, run_dir: Place = None
     ) -> Experiment:
-        """From a preset and what a user sets: `Experiment.of("tiny", {"training.episodes": 100}, "tmal", "runs/x")`."""
+        """From a preset and what a user sets.
+
+        >>> experiment = Experiment.of("tiny", {"training.episodes": 100}, method="otam")
+        >>> experiment.settings.training.episodes, experiment.settings.model.matching
+        (100, 'otam')
+        """
         return cls(load_settings(preset, overrides), overrides, method, run_dir)
 
     @classmethod
-    def of_run(
-        cls, run_dir: str | Path, overrides: Mapping[str, Any] | None = None, method: str | None = None
-    ) -> Experiment:
+    def of_run(cls, run_dir: str | Path, overrides: Overrides = None, method: str | None = None) -> Experiment:
         """That of a run folder, with further settings."""
         run, more = Run.open(in_project(run_dir)), dict(overrides or {})
         return cls(run.settings.replace(more), {**run.set_by_user, **more}, method, run.path)
@@ -131,7 +108,7 @@ class Experiment(ResolvedSettings):
         return {one.name: one for one in made}
 
     def changed(
-        self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: str | Path | None = None
+        self, overrides: Mapping[str, Any], method_name: str | None = None, run_dir: Place = None
     ) -> Experiment:
         """One with further settings, as if the user had set them too."""
         common = self.common.replace(overrides)
@@ -143,7 +120,16 @@ class Experiment(ResolvedSettings):
         """Where to compute; torch has the threads that the settings say."""
         return set_up(self.settings.compute)
 
-    # data
+    @property
+    def hash(self) -> str:
+        """Names the resolved settings."""
+        return settings_hash(self.settings)
+
+    @property
+    def origin(self) -> Origin:
+        """What weights that are trained under these settings come from."""
+        sections = ("seed", "data", "sampling", "episodes", "model", "training", "flow")
+        return Origin(settings_hash(self.settings, *sections), self.settings.to_flat())
 
     @property
     def catalog(self) -> Catalog:
@@ -162,13 +148,10 @@ class Experiment(ResolvedSettings):
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
         """Reads clips of a catalogue as the settings say; with flow where the method reads it, or as asked."""
         s = self.settings
-        flow = None
-        if s.model.reads_flow if with_flow is None else with_flow:
-            flow = FlowReader(catalog, self.flow_store, s.flow.estimator)
+        with_flow = s.model.reads_flow if with_flow is None else with_flow
+        flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
         views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
         return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, **views)
-
-    # episodes
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
@@ -187,21 +170,15 @@ class Experiment(ResolvedSettings):
         count = self.settings.evaluation.episodes if count is None else count
         return {name: Episodes.draw(sampler, count) for name, sampler in self.samplers(split, seed).items()}
 
-    # model
-
     def build(self) -> FewShotModel:
-        """The method untrained, for clips of the size that the settings crop.
-
-        Raises:
-            SettingsError: the backbone takes pictures of another size.
-        """
+        """The method untrained; SettingsError if the backbone takes pictures of another size than the settings crop."""
         model = build(self.settings.model, self.device)
-        height, width = model.encoder.clip.visual.image_size
-        crop = self.settings.sampling.crop
-        if (height, width) != (crop, crop):
+        clip: Any = model.encoder.clip
+        height, crop = clip.visual.image_size[0], self.settings.sampling.crop
+        if tuple(clip.visual.image_size) != (crop, crop):
             remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
-            backbone = self.settings.model.backbone
-            raise SettingsError(f"crops of {height} pixels, as {backbone} takes", f"sampling.crop {crop}", remedy)
+            expected = f"crops of {height} pixels, as {self.settings.model.backbone} takes"
+            raise SettingsError(expected, f"sampling.crop {crop}", remedy)
         return model
 
     @property
@@ -223,11 +200,7 @@ class Experiment(ResolvedSettings):
 
     @cached_property
     def model(self) -> FewShotModel:
-        """The method in eval mode, with its best trained weights where it is trained.
-
-        Raises:
-            WeightsError: it was not trained in this run, or stands on other weights or parts.
-        """
+        """The method in eval mode, with its best trained weights if it is trained; WeightsError without such."""
         model = self.build().eval()
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, model)
@@ -250,8 +223,7 @@ class Experiment(ResolvedSettings):
     def text(self, catalog: Catalog, model: FewShotModel | None = None) -> SplitText | None:
         """Text features of a catalogue's classes, on the CPU; None for a method that asks for no class names.
 
-        Raises:
-            DataError: classes without names, which this method cannot do without.
+        A method that does refuses classes without names by a DataError.
         """
         if not needs_names(self.settings.model):
             return None
@@ -263,20 +235,18 @@ class Experiment(ResolvedSettings):
     def bank(self, split: str, progress: bool = True) -> Bank:
         """The clip tokens of a split by the model, kept in the run folder."""
         if split not in self._banks:
-            s, catalog = self.settings, self.split(split)
-            folder = self.checkpoints.parents[1] / "features"
+            s, folder, catalog = self.settings, self.checkpoints.parents[1] / "features", self.split(split)
             reader, text = self.reader(catalog), self.text(catalog)
-            bank = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
-            self._banks[split] = bank
+            self._banks[split] = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
         return self._banks[split]
 
 
 def of_checkpoint(
     checkpoint: Path,
-    preset: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    preset: Place = None,
+    overrides: Overrides = None,
     method_name: str | None = None,
-    run_dir: str | Path | None = None,
+    run_dir: Place = None,
 ) -> Experiment:
     """A trained method, used under the settings of its run or of another preset: its `model` section stays.
 
@@ -284,7 +254,7 @@ def of_checkpoint(
         checkpoint: a run folder, or a file in its `checkpoints/<method>/`.
         preset: of another data set, way, shot ...
         method_name: where the run trained several.
-        run_dir: where features are kept; nothing is written into the run that is read.
+        run_dir: where features are kept, outside the run that is read.
 
     Raises:
         WeightsError: no such file or folder, a file of another method, or one that no run made.
@@ -313,7 +283,6 @@ def require_episodes(experiment: Experiment) -> None:
 
     Raises:
         EpisodeError: too few classes, or too few clips in a class.
-        DataError: a catalogue that cannot be read, or lacks a split.
     """
     data, e = experiment.settings.data, experiment.settings.episodes
     if data.name == DIAGNOSTIC:
@@ -329,12 +298,8 @@ def require_episodes(experiment: Experiment) -> None:
             evaluation_sampler(part, found, e, experiment.settings.evaluation.seed)
 
 
-def require_used(experiments: Iterable[ResolvedSettings]) -> None:
-    """Refuse a switch of the model that a user set and that changes nothing for any of these methods.
-
-    Raises:
-        SettingsError: there is one; every method says why it has no use for it.
-    """
+def require_used(experiments: Iterable[Experiment]) -> None:
+    """Refuse a switch of the model that a user set and no method here uses: a SettingsError that says why for each."""
     experiments = list(experiments)
     for key, value in experiments[0].set_by_user.items():
         owner, switch = key.split(".")[1] if key.startswith("methods.") else None, key.split("model.")[-1]

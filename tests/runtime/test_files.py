@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tmal_core.errors import RunError
-from tmal_core.runtime.files import PARTIAL, atomic_folder, atomic_path, full_disk_is_clear
+from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
 
 
 def test_atomic_path_appears_at_the_end_under_its_own_name(tmp_path):
@@ -37,28 +37,11 @@ def test_atomic_path_that_got_nothing_is_a_defect(tmp_path):
         pass
 
 
-def test_atomic_folder(tmp_path):
-    target = tmp_path / "set"
-    with atomic_folder(target) as folder:
-        (folder / "a").write_text("1")
-        assert not target.exists()
-    with pytest.raises(RunError, match="expected an empty or new folder"), atomic_folder(target) as folder:
-        pytest.fail("the block must not start")
-    with pytest.raises(KeyboardInterrupt), atomic_folder(target, replace=True) as folder:
-        (folder / "a").write_text("2")
-        raise KeyboardInterrupt
-    assert (target / "a").read_text() == "1"
-    with atomic_folder(target, replace=True) as folder:
-        (folder / "b").write_text("2")
-    assert [path.name for path in target.iterdir()] == ["b"]
-    assert list(tmp_path.iterdir()) == [target]
-
-
 def test_what_a_killed_process_left_is_no_content(tmp_path):
     (tmp_path / "set" / f"{PARTIAL}x").mkdir(parents=True)
-    with atomic_folder(tmp_path / "set") as folder:
-        (folder / "a").write_text("1")
-    assert (tmp_path / "set" / "a").exists()
+    assert not is_occupied(tmp_path / "set") and not is_occupied(tmp_path / "none")
+    (tmp_path / "set" / "a").touch()
+    assert is_occupied(tmp_path / "set") and is_occupied(tmp_path / "set" / "a")
 
 
 @pytest.mark.parametrize(

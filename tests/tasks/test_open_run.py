@@ -18,10 +18,9 @@ def by_hand(tmp_path, monkeypatch):
 
 
 def trained(path, settings, kind):
-    run = Run.create(path, settings, kind)
-    (run.path / "checkpoints" / "tmal").mkdir()
-    (run.path / "checkpoints" / "tmal" / "best.safetensors").touch()
-    run.finish("done")
+    with Run.create(path, settings, kind) as run:
+        (run.path / "checkpoints" / "tmal").mkdir()
+        (run.path / "checkpoints" / "tmal" / "best.safetensors").touch()
     return run
 
 

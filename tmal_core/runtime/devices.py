@@ -25,17 +25,12 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHO
 
 
 def set_up(compute: ComputeSettings) -> torch.device:
-    """Set torch's threads as asked and return the device.
-
-    Raises:
-        SettingsError: a GPU was asked for and there is none.
-    """
+    """Set torch's threads as asked and return the device; SettingsError if it is a GPU and there is none."""
     torch.set_num_threads(compute.num_threads)
     keep_freed_memory()
     if compute.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(
-            "a CUDA GPU (compute.device: cuda)", "none that torch can use", "Set compute.device to cpu."
-        )
+        got, remedy = "none that torch can use", "Set compute.device to cpu."
+        raise SettingsError("a CUDA GPU (compute.device: cuda)", got, remedy)
     return torch.device(compute.device)
 
 
@@ -44,10 +39,7 @@ def keep_freed_memory() -> bool:
 
     Left alone, glibc returns every freed block of some megabytes to the system and asks for it again a moment later,
     and each of its pages is then cleared and mapped anew when it is first written: about a tenth of a training step of
-    the tiny preset.
-
-    Returns:
-        Whether the C library could be told (glibc can).
+    the tiny preset. Whether the C library could be told (glibc can).
     """
     try:
         tell = ctypes.CDLL(None).mallopt
@@ -76,7 +68,7 @@ class Loader(DataLoader):
             options |= {"multiprocessing_context": "spawn", "worker_init_fn": partial(_start_worker, os.getpid())}
         super().__init__(_ErrorsAsValues(dataset), num_workers=num_workers, **options)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         with interrupts_held():
             return _raise_errors(super().__iter__())
 
@@ -84,7 +76,7 @@ class Loader(DataLoader):
 class _ErrorsAsValues(Dataset):
     """A dataset that returns errors of ours as values."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -102,67 +94,41 @@ def _raise_errors(items: Iterator[Any]) -> Iterator[Any]:
     try:
         for item in items:
             if isinstance(item, TmalError):
-                _end(items)
                 raise item
             yield item
-    except GeneratorExit:  # who read them wants no more: training that stops early
-        _end(items)
-        raise
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except BaseException as error:  # also when who reads them wants no more: training that stops early
+        # Workers end now. The iterator stands in a cycle: the collector takes its semaphores away before it calls it,
+        # and a worker that is still starting meets that with a traceback.
+        getattr(items, "_shutdown_workers", lambda: None)()  # without workers there is none
+        if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
             raise
         remedy = "Run the same command again: it goes on where it stopped. "
         remedy += "If memory ran out, use fewer workers (compute.num_workers)."
         raise RunError("workers that live", str(error).splitlines()[0], remedy) from error
 
 
-def _end(items: Iterator[Any]) -> None:
-    """End the workers of a DataLoader's iterator now, not when it is collected.
-
-    It stands in a cycle: the collector takes its semaphores away before it calls it, and a worker that is still
-    starting meets that with a traceback.
-    """
-    end = getattr(items, "_shutdown_workers", None)  # without workers there is none
-    if end is not None:
-        end()
-
-
 def _start_worker(parent: int, index: int) -> None:
     """What every worker of a Loader begins with.
 
-    Args:
-        parent: process id of the process that made the loader. The loader's own watch over it begins when a worker is
-            up: for a parent that was killed before, the worker would wait forever, so it ends here.
-        index: of the worker, as the loader passes it.
+    The loader's own watch over `parent` begins when a worker is up: for a parent that was killed before, the worker
+    would wait forever, so it ends here.
     """
     if os.getppid() != parent:
         raise SystemExit(1)
     if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_SOCKET_FOLDER:
         # Tensors are handed over through a socket in this folder. Where its name has no room the worker says nothing
         # at all, and the loader waits for ever.
-        tempfile.tempdir = _short_temporary_folder()
+        system = ("/tmp", "/var/tmp", "/dev/shm")
+        tempfile.tempdir = next((name for name in system if os.access(name, os.W_OK | os.X_OK)), "/tmp")
     cv2.setNumThreads(1)  # the workers are the parallelism
     torch.set_num_threads(1)
 
 
-def _short_temporary_folder() -> str:
-    """The first folder of the system for temporary files that can be written."""
-    return next((name for name in ("/tmp", "/var/tmp", "/dev/shm") if os.access(name, os.W_OK | os.X_OK)), "/tmp")
-
-
 def machine_name(*devices: str) -> str:
-    """What measures time here, in words: the processor, torch's threads, and the GPU if it is among the devices.
-
-    Args:
-        devices: those that are used, as torch writes them.
-    """
-    words = [_processor(), f"{torch.get_num_threads()} threads"]
-    words += [torch.cuda.get_device_name(device) for device in devices if torch.device(device).type == "cuda"]
-    return ", ".join(words)
-
-
-def _processor() -> str:
+    """What measures time here, in words: the processor, torch's threads, and of the devices that are used the GPUs."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    words = [next(names, platform.processor() or platform.machine()), f"{torch.get_num_threads()} threads"]
+    words += [torch.cuda.get_device_name(device) for device in devices if torch.device(device).type == "cuda"]
+    return ", ".join(words)

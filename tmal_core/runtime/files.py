@@ -1,8 +1,8 @@
 """Files that are either whole or absent, and one clear error for a full disk.
 
-Whatever a later run trusts is written through `atomic_path` or `atomic_folder`: into a hidden folder beside its place,
-and moved there in one step when it is complete. An exception, Ctrl-C included, leaves nothing behind; a killed process
-leaves a hidden folder that nobody reads.
+Whatever a later run trusts is written through `atomic_path`: into a hidden folder beside its place, and moved there in
+one step when it is complete. An exception, Ctrl-C included, leaves nothing behind; a killed process leaves a hidden
+folder that nobody reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,31 +27,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The temporary path has the file's own name (libraries read the format from it) in a hidden folder beside it, so
     that neither a glob over the folder nor a later run ever meets it.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder, "table.csv")) as part:
+    ...         print(part.name, part.write_text("a,b"), Path(folder, "table.csv").exists())
+    ...     print(Path(folder, "table.csv").read_text())
+    table.csv 3 False
+    a,b
     """
     path = Path(path)
-    with _partial(path.parent) as hidden:
-        yield hidden / path.name
-        if not (hidden / path.name).is_file():
-            raise FileNotFoundError(f"nothing was written for {path}")
-        (hidden / path.name).replace(path)
-
-
-@contextmanager
-def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
-    """A new folder to fill; it appears as `path` when the block ends, and never if it raises.
-
-    Raises:
-        RunError: `path` holds something already, unless `replace`.
-    """
-    path = Path(path)
-    if is_occupied(path) and not replace:
-        raise RunError("an empty or new folder", f"{path}, which holds something", "Remove it or choose another.")
-    with _partial(path.parent) as hidden:
-        (hidden / "new").mkdir()
-        yield hidden / "new"
-        if path.exists():
-            path.replace(hidden / "old")
-        (hidden / "new").replace(path)
+    with full_disk_is_clear(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=path.parent, ignore_cleanup_errors=True) as hidden:
+            part = Path(hidden, path.name)
+            yield part
+            if not part.is_file():
+                raise FileNotFoundError(f"nothing was written for {path}")
+            part.replace(path)
 
 
 def is_occupied(path: Path) -> bool:
@@ -74,24 +65,13 @@ def full_disk_is_clear(path: str | Path) -> Iterator[None]:
 
 def file_sha256(path: Path, advance: Callable[[int], object] = lambda size: None) -> str:
     """sha256 of a file, hexadecimal; `advance` is told how many bytes were read, again and again."""
-    digest = hashlib.sha256()  # hashlib.file_digest came with Python 3.11
+    digest = hashlib.sha256()
     # Opened without waiting: what looks like a file may have become a pipe.
     with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
             advance(len(block))
     return digest.hexdigest()
-
-
-@contextmanager
-def _partial(parent: Path) -> Iterator[Path]:
-    with full_disk_is_clear(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        hidden = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
-        try:
-            yield hidden
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _is_full_disk(error: Exception) -> bool:

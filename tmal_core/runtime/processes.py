@@ -35,10 +35,7 @@ def interrupts_held() -> Iterator[None]:
 class Pool(ProcessPoolExecutor):
     """A pool of spawned processes: not forked, since the caller may hold threads. They end with the caller.
 
-    Args:
-        num_workers: processes.
-        initializer: called in each process before anything else.
-        options: further arguments of ProcessPoolExecutor.
+    Its arguments are those of ProcessPoolExecutor.
     """
 
     def __init__(self, num_workers: int, initializer: Callable[..., None] | None = None, **options: Any) -> None:
@@ -50,7 +47,7 @@ class Pool(ProcessPoolExecutor):
         with interrupts_held():
             return super().submit(function, *arguments, **named)
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         """Wait for what runs; after an error what waits is not begun."""
         self.shutdown(wait=True, cancel_futures=kind is not None)
 
@@ -62,12 +59,12 @@ class Pool(ProcessPoolExecutor):
 
 def _begin(initializer: Callable[..., None] | None, *arguments: Any) -> None:
     """What every process of a pool begins with."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
     if initializer is not None:
         initializer(*arguments)
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: Any) -> None:
     """A pool's process waits for work at a pipe that it holds open itself: after a kill it would wait for ever."""
-    parent_process().join()
+    parent.join()
     os._exit(1)

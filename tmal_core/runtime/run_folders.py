@@ -1,16 +1,12 @@
-"""Runs: one folder per run, readable with any JSON tool, and files that are either whole or absent.
+"""Runs: one folder per run, readable with any JSON tool.
 
 A run folder holds `run.json` (settings, their hash, commit, environment, status, summary), `metrics.jsonl` (one JSON
 object per line) and `checkpoints/`. `runs(root)` turns any number of them into one table.
-
-`atomic_path` and `atomic_folder` of `runtime.files` are offered here too: they write what a later run trusts.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 import time
@@ -18,22 +14,21 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tmal_core.config import ComputeSettings, Settings, settings_hash
+from tmal_core.config import ComputeSettings, Settings, flatten, settings_hash
 from tmal_core.errors import RunError
-from tmal_core.runtime.files import PARTIAL, atomic_folder, atomic_path, full_disk_is_clear, is_occupied
+from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "atomic_folder", "atomic_path", "environment", "full_disk_is_clear", "read_metrics", "runs"]
-
-STATUSES = ("running", "done", "failed", "interrupted")
 COLUMNS = ("run", "kind", "status", "created", "seconds", "preset", "seed", "settings_hash", "commit", "dirty", "error")
-_reported: set[Path] = set()
+
+DISTRIBUTIONS = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
 
 
 class Run:
@@ -58,8 +53,6 @@ class Run:
         makes room for the next one.
 
         Args:
-            out: the run folder.
-            settings: what the run depends on.
             kind: what is run, one word ("train", "evaluate", "suite").
             set_by_user: dotted settings that are not the preset's, for the record.
 
@@ -67,30 +60,25 @@ class Run:
             RunError: the folder holds something else, or a run of other settings.
         """
         path = Path(out)
-        if (path / "run.json").exists() and not _left_nothing(path):
+        begun = {"status": "running", "error": None, "settings_hash": settings_hash(settings), **commit()}
+        begun |= {"settings": settings.model_dump(mode="json"), "set_by_user": dict(set_by_user)}
+        begun |= {"environment": environment(settings.compute)}
+        there = (path / "run.json").exists()
+        if there and not _left_nothing(path):
             run = cls(path)
-            remedy = "Choose another folder, or the same settings"
-            remedy += "; --fresh empties this one first." if kind == run.record["kind"] == "suite" else "."
-            run._require_same(settings, remedy)
-            if run.record["kind"] != kind:
-                got = f"{path}, a run of kind {run.record['kind']!r}"
-                raise RunError(f"a run of kind {kind!r}", got, "Choose another folder.")
-            run._change(status="running", error=None, **_begun_with(settings, set_by_user))
+            found = run.record["kind"]
+            fresh = "; --fresh empties this one first" if kind == found == "suite" else ""
+            run._require_same(settings, f"Choose another folder, or the same settings{fresh}.")
+            if found != kind:
+                raise RunError(f"a run of kind {kind!r}", f"{path}, a run of kind {found!r}", "Choose another folder.")
+            run._change(**begun)
             return run
-        if is_occupied(path) and not (path / "run.json").exists():
+        if is_occupied(path) and not there:
             got = f"{path}, which holds something else"
             raise RunError("an empty or new folder, or a run of the same settings", got, "Choose another folder.")
-        record = {
-            "kind": kind,
-            "status": "running",
-            "created": _now(),
-            "updated": _now(),
-            "seconds": 0.0,
-            **_begun_with(settings, set_by_user),
-            "summary": {},
-            "error": None,
-        }
-        _write_record(path, record)
+        _write_record(
+            path, {"kind": kind, "created": _now(), "updated": _now(), "seconds": 0.0, **begun, "summary": {}}
+        )
         (path / "checkpoints").mkdir(exist_ok=True)
         return cls(path)
 
@@ -104,13 +92,12 @@ class Run:
         Raises:
             RunError: the folder holds something else, or a run of other settings.
         """
-        path = Path(out)
-        if (path / "run.json").exists():
-            run = cls(path)
+        if (Path(out) / "run.json").exists():
+            run = cls(Path(out))
             run._require_same(settings, "Choose another run_dir, or the same settings.")
-            return run
-        run = cls.create(path, settings, "notebooks", set_by_user)
-        run.finish("done")
+        else:
+            run = cls.create(out, settings, "notebooks", set_by_user)
+            run._change(status="done")
         return run
 
     @classmethod
@@ -143,6 +130,7 @@ class Run:
 
     @property
     def status(self) -> str:
+        """running, done, failed or interrupted."""
         return self.record["status"]
 
     @property
@@ -153,28 +141,37 @@ class Run:
         """Append one line to `metrics.jsonl`; numpy and torch scalars are welcome."""
         line = json.dumps({"time": _now(), **values}, default=_plain) + "\n"
         path = self.path / "metrics.jsonl"
-        with full_disk_is_clear(path):
-            _drop_partial_line(path)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line)
+        with full_disk_is_clear(path), path.open("ab+") as file:
+            # What a killed process left after the last line end would be glued to the line.
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(line.encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of `metrics.jsonl`, oldest first."""
-        return read_metrics(self.path / "metrics.jsonl")
+        """All lines of `metrics.jsonl`, oldest first.
+
+        A last line without its end is what a killed process leaves: it is left out, with a warning. A broken line
+        elsewhere is a RunError.
+        """
+        path = self.path / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        *whole, partial = text.split("\n")
+        if partial:
+            warnings.warn(f"{path}: the last line is cut off (a killed run) and left out", stacklevel=2)
+        records = []
+        for number, line in enumerate(whole, start=1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise RunError("one JSON object per line", f"{path}, line {number}", "Remove that line.") from error
+        return records
 
     def update_summary(self, **values: Any) -> None:
         """Set keys of the summary, which becomes the run's row in `runs()`; nested dicts are flattened there."""
-        taken = set(values) & set(COLUMNS)
-        if taken:
-            remedy = "Rename these keys of the summary."
-            raise RunError("keys that are no columns of every run", ", ".join(sorted(taken)), remedy)
+        if taken := set(values) & set(COLUMNS):
+            got = ", ".join(sorted(taken))
+            raise RunError("keys that are no columns of every run", got, "Rename these keys of the summary.")
         self._change(summary={**self.summary, **values})
-
-    def finish(self, status: str = "done", error: str | None = None) -> None:
-        """Set the final status: done, failed or interrupted."""
-        if status not in STATUSES:
-            raise RunError(f"one of {', '.join(STATUSES)}", repr(status), "Correct the status.")
-        self._change(status=status, error=error)
 
     def __enter__(self) -> Run:
         self._started = time.monotonic()
@@ -182,16 +179,13 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         took = time.monotonic() - self._started
-        if kind is None:
-            # A run that has set its own final status keeps it.
-            status = "done" if self.status == "running" else self.status
-            self._change(status=status, seconds=round(self.record["seconds"] + took, 1))
-            return
-        status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+        values: dict[str, Any] = {"status": "done"}
+        if kind is not None:
+            values["status"] = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+            values["error"] = f"{kind.__name__}: {error}".rstrip(": ")
         # On a full disk, or where somebody removed the record, the status cannot be written; the first error is shown.
-        with suppress(OSError, RunError):
-            seconds = round(self.record["seconds"] + took, 1)
-            self._change(status=status, seconds=seconds, error=f"{kind.__name__}: {error}".rstrip(": "))
+        with suppress(*((OSError, RunError) if kind else ())):
+            self._change(**values, seconds=round(self.record["seconds"] + took, 1))
 
     def _require_same(self, settings: Settings, remedy: str) -> None:
         """Refuse settings that lead to other results than the run's."""
@@ -224,11 +218,9 @@ def runs(root: str | Path) -> pd.DataFrame:
         except RunError as error:
             rows.append({"run": str(name), "status": "unreadable", "error": error.got})
             continue
-        settings = record["settings"]
-        row = {"run": str(name), **{key: record.get(key) for key in COLUMNS if key in record}}
-        rows.append(
-            {**row, "preset": settings.get("preset"), "seed": settings.get("seed"), **_flatten(record["summary"])}
-        )
+        of_settings = {key: record["settings"].get(key) for key in ("preset", "seed")}
+        known = {key: record[key] for key in COLUMNS if key in record}
+        rows.append({"run": str(name), **known, **of_settings, **flatten(record["summary"])})
     table = pd.DataFrame(rows, columns=[*COLUMNS, *sorted({key for row in rows for key in row} - set(COLUMNS))])
     return table.sort_values(["created", "run"], ignore_index=True)
 
@@ -239,73 +231,63 @@ def last_trained(root: str | Path, settings: Settings) -> Path | None:
     for file in Path(root).glob("*/run.json"):
         with suppress(RunError):  # of another version, or broken
             run = Run.open(file.parent)
-            trained = run.record["kind"] in ("suite", "notebooks") and any((run.path / "checkpoints").glob("*/*"))
+            trained = run.record["kind"] in ("suite", "notebooks") and any(run.path.glob("checkpoints/*/*"))
             if trained and _decisive(run.settings) == _decisive(settings):
                 found.append((run.record["updated"], run.path))
     return max(found)[1] if found else None
-
-
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """Lines of a `metrics.jsonl`, oldest first; none if there is no file.
-
-    A last line without its end is what a killed process leaves: it is left out, with one warning per file. A broken
-    line elsewhere is a RunError.
-    """
-    path = Path(path)
-    if not path.exists():
-        return []
-    whole, _, partial = path.read_text(encoding="utf-8", errors="replace").rpartition("\n")
-    if partial and path not in _reported:
-        _reported.add(path)
-        warnings.warn(f"{path}: the last line is cut off (a killed run) and left out", stacklevel=2)
-    records = []
-    for number, line in enumerate(whole.split("\n") if whole else [], start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise RunError("one JSON object per line", f"{path}, line {number}", "Remove that line.") from error
-    return records
 
 
 def environment(compute: ComputeSettings) -> dict[str, Any]:
     """Versions, machine, threads and device: what a result depends on beside settings and code."""
     import torch  # a second that `tmal runs` need not spend
 
-    distributions = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
     device = compute.device
     return {
         "python": platform.python_version(),
-        **{name: _version(distribution) for name, distribution in distributions.items()},
+        **{name: _version(distribution) for name, distribution in DISTRIBUTIONS.items()},
         "platform": platform.platform(),
         "num_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else device,
     }
 
 
-def _begun_with(settings: Settings, set_by_user: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a record says with which settings and code, and where, the run computes."""
-    tree = {"settings_hash": settings_hash(settings), "settings": settings.model_dump(mode="json")}
-    return {**tree, "set_by_user": dict(set_by_user), **commit(), "environment": environment(settings.compute)}
+def _version(distribution: str) -> str | None:
+    with suppress(PackageNotFoundError):
+        return version(distribution)
+    return None
+
+
+def commit() -> dict[str, Any]:
+    """Commit and state of the checkout the package runs from; both null outside one."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    with suppress(OSError, subprocess.SubprocessError):
+        # A package installed below somebody else's checkout must not borrow its commit.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() == root:
+            return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    return {"commit": None, "dirty": None}
 
 
 def _decisive(settings: Settings) -> str:
     """Names what decides the result: all but the devices, threads and workers that compute it."""
-    return settings_hash(settings, *(set(type(settings).model_fields) - {"compute"}))
+    return settings_hash(settings, *(set(Settings.model_fields) - {"compute"}))
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    file = path / "run.json"
+    file, again = path / "run.json", "Remove the run folder and run again."
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError("a run folder with run.json", str(path), "Correct the path, or start the run.") from error
     except (OSError, ValueError) as error:
-        got = f"{file}: {' '.join(str(error).split())}"
-        raise RunError("a readable run.json", got, "Remove the run folder and run again.") from error
+        raise RunError("a readable run.json", f"{file}: {' '.join(str(error).split())}", again) from error
     needed = {"kind", "status", "settings", "settings_hash", "summary"}
-    if not isinstance(record, dict) or not needed <= set(record):
-        got = f"{file} without {', '.join(sorted(needed - set(record if isinstance(record, dict) else ())))}"
-        raise RunError("a run.json of this package", got, "Remove the run folder and run again.")
+    if missing := needed - set(record if isinstance(record, dict) else ()):
+        raise RunError("a run.json of this package", f"{file} without {', '.join(sorted(missing))}", again)
     return record
 
 
@@ -320,54 +302,12 @@ def _write_record(path: Path, record: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(record, indent=2, default=_plain) + "\n", encoding="utf-8")
 
 
-def _drop_partial_line(path: Path) -> None:
-    """Cut off what a killed process left after the last line end, or the next line would be glued to it."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        whole = file.read(1) == b"\n"
-    if not whole:
-        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-
-
-def commit() -> dict[str, Any]:
-    """Commit and state of the checkout the package runs from; both null outside one."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-
-    try:
-        # A package installed below somebody else's checkout must not borrow its commit.
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
-            return {"commit": None, "dirty": None}
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "tolist"):  # numpy and torch, scalars and arrays
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not a value for JSON")
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _now() -> str:

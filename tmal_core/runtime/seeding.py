@@ -1,6 +1,6 @@
 """Random streams: one seed, any number of independent generators named by a path.
 
-`generator(seed, "episodes", 17)` is the same on every machine and in every worker, whatever was drawn before it.
+Each is the same on every machine and in every worker, whatever was drawn before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ def _entropy(seed: int, path: tuple[int | str, ...]) -> np.random.SeedSequence:
 
 
 def generator(seed: int, *path: int | str) -> np.random.Generator:
-    """A numpy generator that depends on `seed` and `path` alone."""
+    """A numpy generator that depends on `seed` and `path` alone.
+
+    >>> [int(generator(0, "episodes", i).integers(1000)) for i in (0, 1, 0)]
+    [165, 573, 165]
+    """
     return np.random.Generator(np.random.PCG64(_entropy(seed, path)))
 
 

@@ -22,20 +22,14 @@ from tmal_core.runtime.weights_files import WEIGHTS, sha256_of
 
 EXPECTED = "a weights file of tensors and plain values"
 REMEDY = "Replace the file, or save its tensors alone again with torch.save."
-
-# Values that OpenAI keeps among the tensors of its archives.
-_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
-# safetensors allows no longer header.
-_MAX_HEADER = 100_000_000
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # which OpenAI keeps among its tensors
+_MAX_HEADER = 100_000_000  # bytes; safetensors allows no longer one
 _PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^]]*\][ .]*")
 _FOREIGN = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 
 
 def read_archive(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> object:
     """What a weights file holds, on the CPU; a dict of tensors for safetensors and TorchScript archives.
-
-    Args:
-        expected, remedy: for the message.
 
     Raises:
         WeightsError: the file is missing, damaged, asks to run code, or is a TorchScript archive that nobody knows.
@@ -45,7 +39,10 @@ def read_archive(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> 
     try:
         if is_torchscript(path):
             return _read_torchscript(path)
-        if _is_safetensors(path):
+        with path.open("rb") as file:
+            start = file.read(9)
+        # safetensors begins with eight bytes of the length of its JSON header.
+        if start[8:] == b"{" and int.from_bytes(start[:8], "little") < _MAX_HEADER:
             return load_file(path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # rare, and read all the same
@@ -73,13 +70,6 @@ def describe_content(content: object) -> str:
     """What an archive holds instead of what was expected, in a few words."""
     keys = list(content)[:3] if isinstance(content, dict) else []
     return f"an archive of {', '.join(map(str, keys)) or type(content).__name__}"
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Eight bytes with the length of a JSON header, then the header."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < _MAX_HEADER
 
 
 def _read_torchscript(path: Path) -> Mapping[str, Tensor]:

@@ -34,29 +34,17 @@ _CLIP_FSAR = "a training run of alibaba-mmai-research/CLIP-FSAR, whose authors p
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file that the project can use.
-
-    Attributes:
-        name: how it is asked for.
-        purpose: what it is for, for tables.
-        file: its name in the folder of weights.
-        source: where a person finds it.
-        url: where `tmal weights fetch` finds it; none where a person has to click.
-        sha256: hexadecimal, as published: whole, its beginning, or empty.
-        megabytes: about how large it is, 0 where nobody says; only for people.
-        home: folder of the project where it lies instead, for what comes with the project.
-        torchscript: whether it is an archive with code in it, which is opened only once its whole checksum matched.
-    """
+    """One file that the project can use."""
 
     name: str
     purpose: str
-    file: str
-    source: str
-    url: str | None = None
-    sha256: str = ""
-    megabytes: int = 0
-    home: str | None = None
-    torchscript: bool = False
+    file: str  # its name in the folder of weights
+    source: str  # where a person finds it
+    url: str | None = None  # where `tmal weights fetch` finds it; none where a person has to click
+    sha256: str = ""  # hexadecimal, as published: whole, its beginning, or empty
+    megabytes: int = 0  # about how large it is, 0 where nobody says; only for people
+    home: str | None = None  # folder of the project where it lies instead, for what comes with the project
+    torchscript: bool = False  # an archive with code in it, which is opened only once its whole checksum matched
 
     @property
     def stated(self) -> str:
@@ -80,34 +68,18 @@ def _flownet2(variant: str, megabytes: int) -> WeightsFile:
     return WeightsFile(name, "optical flow, FlowNet 2.0", file, _FLOWNET2, megabytes=megabytes)
 
 
-def _st_adapter(data: str, size: str) -> WeightsFile:
-    name = f"st_adapter_{data}"
-    return WeightsFile(name, f"ST-Adapter {size}, {data}", f"{name}_vitb16_{size}.pth", _ST_ADAPTER)
-
-
+_TINY = "open_clip_model.safetensors"
 _ALL = (
-    WeightsFile(
-        "tiny_clip",
-        "the tiny preset's CLIP",
-        "open_clip_model.safetensors",
-        "the project itself",
-        home="data/tiny_clip",
-        megabytes=8,
-    ),
+    WeightsFile("tiny_clip", "the tiny preset's CLIP", _TINY, "the project itself", megabytes=8, home="data/tiny_clip"),
     _clip("ViT-B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", 354),
     _clip("ViT-B-16", "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", 351),
     _clip("ViT-L-14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", 933),
     _clip("ViT-L-14-336", "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02", 934, "ViT-L-14-336px.pt"),
     _raft("raft_small", "raft_small_C_T_V2-01064c6d.pth", 4),
     _raft("raft_large", "raft_large_C_T_SKHT_V2-ff5fadd5.pth", 21),
-    _flownet2("", 620),
-    _flownet2("C", 149),
-    _flownet2("S", 148),
-    _flownet2("SD", 173),
-    _flownet2("CS", 297),
-    _flownet2("CSS", 445),
-    _st_adapter("ssv2", "24x384"),
-    _st_adapter("k400", "12x384"),
+    *(_flownet2(*it) for it in (("", 620), ("C", 149), ("S", 148), ("SD", 173), ("CS", 297), ("CSS", 445))),
+    WeightsFile("st_adapter_ssv2", "ST-Adapter 24x384, ssv2", "st_adapter_ssv2_vitb16_24x384.pth", _ST_ADAPTER),
+    WeightsFile("st_adapter_k400", "ST-Adapter 12x384, k400", "st_adapter_k400_vitb16_12x384.pth", _ST_ADAPTER),
     WeightsFile("clip_fsar", "CLIP-FSAR, trained", "clip_fsar_checkpoint.pyth", _CLIP_FSAR),
 )
 WEIGHTS = {entry.name: entry for entry in _ALL}
@@ -122,10 +94,8 @@ class Found(NamedTuple):
     """What was found of a file."""
 
     path: Path
-    state: str
-    """One of ABSENT, RIGHT, RECORDED, UNCHECKED, SHIPPED, WRONG, UNREADABLE."""
-    digest: str
-    """sha256 of the file; empty where it was not read."""
+    state: str  # one of ABSENT, RIGHT, RECORDED, UNCHECKED, SHIPPED, WRONG, UNREADABLE
+    digest: str  # sha256 of the file; empty where it was not read
 
 
 def weights_folder() -> Path:
@@ -134,11 +104,7 @@ def weights_folder() -> Path:
 
 
 def entry_of(name: str) -> WeightsFile:
-    """The file of that name.
-
-    Raises:
-        SettingsError: there is none.
-    """
+    """The file of that name; SettingsError if there is none."""
     if name not in WEIGHTS:
         raise SettingsError(f"weights among {', '.join(WEIGHTS)}", repr(name), "See `tmal weights`.")
     return WEIGHTS[name]
@@ -168,9 +134,8 @@ def require(entry: WeightsFile, folder: Path | None = None) -> tuple[Path, str]:
         WeightsError: it is missing, cannot be read, or has another checksum than was published or recorded.
     """
     path = weights_path(entry, folder)
-    wanted = f"{path} ({entry.stated})"
     if not path.is_file():
-        raise WeightsError(wanted, "no such file", how_to_get(entry, path.parent))
+        raise WeightsError(f"{path} ({entry.stated})", "no such file", how_to_get(entry, path.parent))
     digest = sha256_of(path)
     check_digest(entry, path, digest)
     return path, digest
@@ -178,39 +143,32 @@ def require(entry: WeightsFile, folder: Path | None = None) -> tuple[Path, str]:
 
 def check_digest(entry: WeightsFile, path: Path, digest: str) -> None:
     """Raise WeightsError unless a file's sha256 is the published one, or else the one recorded in its folder."""
+    got = f"sha256 {digest[:12]}..."
     if not digest.startswith(entry.sha256):
-        wanted = f"{path} ({entry.stated})"
-        raise WeightsError(wanted, f"sha256 {digest[:12]}...", f"Replace it by {entry.file} from {entry.source}.")
+        raise WeightsError(f"{path} ({entry.stated})", got, f"Replace it by {entry.file} from {entry.source}.")
     recorded = "" if entry.sha256 else read_record(path.parent).get(path.name, "")
     if recorded not in ("", digest):
         remedy = f"Put back the file it was, or record this one by `tmal weights record {entry.name}`."
-        raise WeightsError(f"{path} (recorded sha256 {recorded[:12]}...)", f"sha256 {digest[:12]}...", remedy)
+        raise WeightsError(f"{path} (recorded sha256 {recorded[:12]}...)", got, remedy)
 
 
-def look(entry: WeightsFile, folder: Path | None = None, progress: bool = False) -> Found:
-    """What of a file is there.
-
-    Args:
-        progress: show a bar while a large file is read.
+def look(entry: WeightsFile, progress: bool = False) -> Found:
+    """What of a file is there; with a bar, if wanted, while a large file is read.
 
     Raises:
         WeightsError: the record in the folder is damaged; all else is a state.
     """
-    path = weights_path(entry, folder)
+    path, digest = weights_path(entry), ""
     recorded = path.name in read_record(path.parent)
     if not path.is_file():
         return Found(path, ABSENT, "")
     try:
         digest = sha256_of(path, progress)
-    except WeightsError:
-        return Found(path, UNREADABLE, "")
-    try:
         check_digest(entry, path, digest)
     except WeightsError:
-        return Found(path, WRONG, digest)
-    if entry.home:
-        return Found(path, SHIPPED, digest)
-    return Found(path, RIGHT if entry.sha256 else RECORDED if recorded else UNCHECKED, digest)
+        return Found(path, WRONG if digest else UNREADABLE, digest)
+    right = SHIPPED if entry.home else RIGHT if entry.sha256 else RECORDED if recorded else UNCHECKED
+    return Found(path, right, digest)
 
 
 def how_to_get(entry: WeightsFile, folder: Path) -> str:
@@ -219,15 +177,15 @@ def how_to_get(entry: WeightsFile, folder: Path) -> str:
     return f"Run `tmal weights fetch {entry.name}`, or t{hand}" if entry.url else f"T{hand}"
 
 
-def record(entry: WeightsFile, folder: Path | None = None) -> str:
+def record(entry: WeightsFile) -> str:
     """Write down the sha256 of a file whose publisher states none; gives it.
 
     Raises:
         WeightsError: the file is missing or cannot be read, or has a published checksum already.
     """
-    path = weights_path(entry, folder)
     if entry.sha256:
         raise WeightsError("weights without a published checksum", f"{entry.name} ({entry.stated})", "Nothing to do.")
+    path = weights_path(entry)
     if not path.is_file():
         raise WeightsError(str(path), "no such file", how_to_get(entry, path.parent))
     digest = sha256_of(path)
@@ -238,15 +196,10 @@ def record(entry: WeightsFile, folder: Path | None = None) -> str:
 
 
 def read_record(folder: Path) -> dict[str, str]:
-    """Recorded sha256 by file name.
-
-    Raises:
-        WeightsError: a line of the record is not `<sha256>  <file>`.
-    """
+    """Recorded sha256 by file name; WeightsError for a line of the record that is not `<sha256>  <file>`."""
     path, digests = folder / RECORD, {}
-    if not path.is_file():
-        return digests
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or set(digest) - set("0123456789abcdef") or not name:
             got = f"{line[:80]!r} in line {number} of {path}"
@@ -256,16 +209,11 @@ def read_record(folder: Path) -> dict[str, str]:
 
 
 def sha256_of(path: Path, progress: bool = False) -> str:
-    """sha256 of a file, hexadecimal.
-
-    Raises:
-        WeightsError: the file cannot be read.
-    """
+    """sha256 of a file, hexadecimal; WeightsError if it cannot be read."""
     try:
-        size = path.stat().st_size
-        name = f"checking {path.name}"
+        size, name = path.stat().st_size, f"checking {path.name}"
         with tqdm(total=size, desc=name, unit="B", unit_scale=True, leave=False, delay=1, disable=not progress) as bar:
             return file_sha256(path, bar.update)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise WeightsError(f"a readable file {path}", reason, "Make the file readable.") from error
+        got = error.strerror or str(error)
+        raise WeightsError(f"a readable file {path}", got, "Make the file readable.") from error

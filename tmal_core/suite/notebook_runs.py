@@ -15,14 +15,15 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import papermill
 from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
@@ -47,19 +48,21 @@ NAMES = (
 """The suite, in order. Copies that lie beside these are not run."""
 COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+SAY = partial(print, flush=True)
+Say = Callable[[str], object]
+LEDGER = "executed.json"
+"""Beside the executed copies: what they were executed with."""
 METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
 """Methods that the notebooks train and compare."""
 
 
-@dataclass(frozen=True)
-class Notebook:
+class Notebook(NamedTuple):
     """A source notebook that passed the checks."""
 
     path: Path
-    parameters: tuple[str, ...]
-    """Names its parameters cell assigns."""
-    digest: str
-    """Hash of the file."""
+    parameters: tuple[str, ...]  # names that its parameters cell assigns
+    digest: str  # hash of the file
 
 
 def run_suite(
@@ -71,7 +74,7 @@ def run_suite(
     names: Sequence[str] = NAMES,
     fresh: bool = False,
     cell_timeout_s: int | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = SAY,
 ) -> Path:
     """Run the notebooks in order into one run folder.
 
@@ -79,8 +82,7 @@ def run_suite(
         out: the run folder; notebooks executed there under the same settings, sources and package code are kept.
         preset, overrides: the settings, as for `load_settings`.
         parameters: further notebook parameters; each goes to the notebooks that know it.
-        notebooks: folder of the source notebooks, which is also the kernels' working directory.
-        names: which of them, in order.
+        notebooks, names: folder of the source notebooks, also the kernels' working directory; which of them, in order.
         fresh: empty the run folder first, if it is one of the suite's.
         cell_timeout_s: longest time for one cell; None waits for as long as its kernel lives.
         say: takes a line before and after each notebook.
@@ -89,9 +91,10 @@ def run_suite(
         The path of `report.html`.
 
     Raises:
-        SettingsError: a wrong preset or override, before anything runs.
-        EpisodeError: episodes that the data set cannot give, before anything runs.
-        RunError: notebooks that fail the checks, before anything runs; a folder of something else; a failed notebook.
+        SettingsError: a wrong preset or override.
+        EpisodeError: episodes that the data set cannot give.
+        RunError: notebooks that fail the checks, a folder of something else (all before anything runs), or a notebook
+            that fails.
     """
     experiment = Experiment.of(preset, overrides, "tmal")  # which fixes nothing: all that do are named
     experiment.of_methods(METHODS)
@@ -99,7 +102,8 @@ def run_suite(
     extra = dict(parameters or {})
     plan = check_notebooks(notebooks, names, extra)
     require_episodes(experiment)
-    if others := _left_out(notebooks, names):
+    others = sorted(path.name for path in Path(notebooks).glob("[0-9][0-9]_*.ipynb") if path.stem not in names)
+    if others:  # often copies that JupyterLab has made
         say(f"left out, since the suite runs notebooks by name: {', '.join(others)}")
     out = Path(out).resolve()
     if fresh:
@@ -107,10 +111,16 @@ def run_suite(
     run = Run.create(out, settings, "suite", experiment.set_by_user)
     preset_value = str(Path(preset).resolve()) if str(preset).endswith((".yaml", ".yml")) else str(preset)
     common = {"preset": preset_value, "overrides": dict(overrides or {}), "run_dir": str(out), "seed": settings.seed}
+
+    def execute(notebook: Notebook, copy: Path) -> None:
+        own = {name: value for name, value in extra.items() if name in notebook.parameters}
+        _execute(notebook, copy, {**common, **own}, settings, cell_timeout_s)
+
     with run, full_disk_is_clear(out):
         (out / "report.html").unlink(missing_ok=True)  # the report of an earlier try must not outlive this one
         started = time.monotonic()
-        kept, seconds = _run_all(plan, out, settings, common, extra, cell_timeout_s, say)
+        key = f"{settings_hash(settings)} {json.dumps(extra, sort_keys=True, default=str)}"
+        kept, seconds = _run_all(plan, out / "notebooks", key, execute, say)
         report = write_report(out, settings, seconds)
         run.update_summary(notebooks=len(plan), kept=kept)
     say(f"report: {report} ({report.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s)")
@@ -118,7 +128,7 @@ def run_suite(
 
 
 def check_notebooks(folder: Path, names: Sequence[str] = NAMES, extra: Collection[str] = ()) -> list[Notebook]:
-    """Read the named notebooks of a folder and check their parameters cells; nothing is executed.
+    """Read the named notebooks and check their parameters cells; nothing is executed.
 
     Raises:
         RunError: a notebook that is missing or unreadable, one without exactly one `parameters` cell or without the
@@ -130,19 +140,12 @@ def check_notebooks(folder: Path, names: Sequence[str] = NAMES, extra: Collectio
         raise RunError(f"{len(names)} notebooks in {folder}", f"none named {', '.join(missing)}", remedy)
     plan = [_read_notebook(path) for path in paths]
     known = sorted({name for notebook in plan for name in notebook.parameters})
-    unknown = sorted(set(extra) - set(known))
-    if unknown:
+    if unknown := sorted(set(extra) - set(known)):
         raise RunError(f"parameters among {', '.join(known)}", ", ".join(unknown), "Correct the names.")
-    reserved = sorted(set(extra) & set(COMMON))
-    if reserved:
+    if reserved := sorted(set(extra) & set(COMMON)):
         remedy = "Use --preset, --set and --out for these."
         raise RunError("parameters that the suite does not set itself", ", ".join(reserved), remedy)
     return plan
-
-
-def _left_out(folder: Path, names: Sequence[str]) -> list[str]:
-    """Numbered notebooks that lie beside the named ones, often copies that JupyterLab has made."""
-    return sorted(path.name for path in Path(folder).glob("[0-9][0-9]_*.ipynb") if path.stem not in names)
 
 
 def _read_notebook(path: Path) -> Notebook:
@@ -150,50 +153,49 @@ def _read_notebook(path: Path) -> Notebook:
     try:
         notebook = nbformat.reads(content.decode(), as_version=4)
     except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
-        what = str(error).split("\n")[0]
+        what = str(error).partition("\n")[0]
         raise RunError("a readable notebook", f"{path}: {what}", "Repair or remove the file.") from error
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1 or cells[0].cell_type != "code":
         got = f"{len(cells)} in {path}"
         raise RunError("exactly one code cell tagged 'parameters'", got, "Tag the cell in the notebook.")
-    names = _assigned(cells[0].source, path)
-    missing = [name for name in COMMON if name not in names]
-    if missing:
-        got = f"{path} without {', '.join(missing)}"
-        raise RunError(f"a parameters cell with {', '.join(COMMON)}", got, "Add them to the cell.")
-    return Notebook(path, names, hashlib.sha256(content).hexdigest())
-
-
-def _assigned(source: str, path: Path) -> tuple[str, ...]:
     try:
-        body = ast.parse(source).body
+        body = ast.parse(cells[0].source).body
     except SyntaxError as error:
         got = f"{path}: {error.msg} in line {error.lineno}"
         raise RunError("a parameters cell of plain Python", got, "Correct the cell.") from error
     targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
     targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
-    return tuple(target.id for target in targets if isinstance(target, ast.Name))
+    names = tuple(target.id for target in targets if isinstance(target, ast.Name))
+    if missing := [name for name in COMMON if name not in names]:
+        got = f"{path} without {', '.join(missing)}"
+        raise RunError(f"a parameters cell with {', '.join(COMMON)}", got, "Add them to the cell.")
+    return Notebook(path, names, hashlib.sha256(content).hexdigest())
 
 
 def _run_all(
-    plan: list[Notebook],
-    out: Path,
-    settings: Settings,
-    common: Mapping[str, Any],
-    extra: Mapping[str, Any],
-    cell_timeout_s: int | None,
-    say: Callable[[str], None],
+    plan: list[Notebook], copies: Path, key: str, execute: Callable[[Notebook, Path], None], say: Say
 ) -> tuple[int, dict[Path, float]]:
-    """Execute what is not done yet; the number kept, and the seconds of each executed copy."""
-    copies = out / "notebooks"
-    ledger_path = copies / "executed.json"
-    ledger = _read_ledger(ledger_path)
-    kept, seconds = 0, {}
-    code = package_hash()
+    """Execute what is not done yet; the number kept, and the seconds of each executed copy.
+
+    Args:
+        key: names what all of them depend on, beside the package.
+    """
+    ledger: dict[str, dict[str, Any]] = {}
+    with suppress(OSError, ValueError):  # without it every notebook runs again, which is always right
+        ledger = json.loads((copies / LEDGER).read_text())
+
+    def note(name: str, entry: dict[str, Any] | None) -> None:
+        ledger.pop(name, None)
+        ledger.update({name: entry} if entry else {})
+        with atomic_path(copies / LEDGER) as temporary:
+            temporary.write_text(json.dumps(ledger, indent=2) + "\n")
+
+    kept, seconds, code = 0, {}, package_hash()
     if ledger and all(entry["code"] != code for entry in ledger.values()):
         say("the package changed since this folder was written: notebooks run again, models in it stay (or --fresh)")
     # Each key contains the one before: a notebook that runs again makes all later ones run again.
-    key = f"{settings_hash(settings)} {json.dumps(dict(extra), sort_keys=True, default=str)} {code}"
+    key = f"{key} {code}"
     for notebook in plan:
         key = hashlib.sha256(f"{key} {notebook.digest}".encode()).hexdigest()
         name, copy = notebook.path.stem, copies / notebook.path.name
@@ -202,15 +204,12 @@ def _run_all(
             kept, seconds[copy] = kept + 1, entry["seconds"]
             say(f"{name}: kept")
             continue
-        ledger.pop(name, None)
-        _write_ledger(ledger_path, ledger)
-        values = {**common, **{name: value for name, value in extra.items() if name in notebook.parameters}}
+        note(name, None)
         say(f"{name}: running ...")
         started = time.monotonic()
-        _execute(notebook, copy, values, settings, cell_timeout_s)
+        execute(notebook, copy)
         seconds[copy] = round(time.monotonic() - started, 1)
-        ledger[name] = {"key": key, "code": code, "seconds": seconds[copy]}
-        _write_ledger(ledger_path, ledger)
+        note(name, {"key": key, "code": code, "seconds": seconds[copy]})
         say(f"{name}: {seconds[copy]:.0f} s")
     return kept, seconds
 
@@ -241,37 +240,23 @@ def _execute(
         raise RunError(f"cells of {name} within {cell_timeout_s} s", "one that takes longer", remedy) from error
     except (DeadKernelError, RuntimeError) as error:
         # A kernel that dies while it starts is reported as a bare RuntimeError.
-        if isinstance(error, RuntimeError) and not isinstance(error, DeadKernelError) and "ernel" not in str(error):
+        if not isinstance(error, DeadKernelError) and "ernel" not in str(error):
             raise
-        got = "a kernel that died (often: out of memory)"
-        raise RunError(f"{name} to run", got, remedy) from error
+        raise RunError(f"{name} to run", "a kernel that died (often: out of memory)", remedy) from error
 
 
 def _kernel_manager(settings: Settings) -> type[AsyncKernelManager]:
     """A manager that starts the running interpreter, whatever kernel the user has installed as `python3`."""
-    threads = str(settings.compute.num_threads)
-    spec = KernelSpec(
-        # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.
-        **get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]),
-        env={
-            "PYTHONHASHSEED": "0",
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "TQDM_DISABLE": "1",  # bars of worker processes; the report leaves out those of notebooks
-        },
-    )
+    env = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    env |= dict.fromkeys(THREADS, str(settings.compute.num_threads))
+    env |= {"TQDM_DISABLE": "1"}  # bars of worker processes; the report leaves out those of notebooks
+    # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.
+    spec = KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]), env=env)
 
-    class ThisInterpreter(KernelSpecManager):
-        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-            return spec
+    class ThisInterpreter(AsyncKernelManager):
+        kernel_spec = spec
 
-    class Manager(AsyncKernelManager):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**{**options, "kernel_spec_manager": ThisInterpreter()})
-
-    return Manager
+    return ThisInterpreter
 
 
 def package_hash() -> str:
@@ -284,26 +269,13 @@ def package_hash() -> str:
 
 def _empty(out: Path) -> None:
     """Remove the suite's own run folder; a folder of anything else is an error."""
-    if not is_occupied(out):
-        return
-    if not (out / "run.json").exists() or Run.open(out).record["kind"] != "suite":
-        remedy = "Choose another folder, or remove it yourself."
-        raise RunError("a run folder of the suite to start afresh", str(out), remedy)
-    shutil.rmtree(out)
+    if is_occupied(out):
+        if not (out / "run.json").exists() or Run.open(out).record["kind"] != "suite":
+            remedy = "Choose another folder, or remove it yourself."
+            raise RunError("a run folder of the suite to start afresh", str(out), remedy)
+        shutil.rmtree(out)
 
 
 def _last_line(error: papermill.PapermillExecutionError) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", f"{error.ename}: {error.evalue}".strip())
     return text.splitlines()[-1].rstrip(".")
-
-
-def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}  # without it every notebook runs again, which is always right
-
-
-def _write_ledger(path: Path, ledger: Mapping[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(ledger, indent=2) + "\n")

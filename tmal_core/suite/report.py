@@ -29,15 +29,11 @@ RESULT = "results"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
 
-_TEMPLATE = Path(__file__).with_name("report_template.html")
-
 
 def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -> Path:
-    """Write `<out>/report.html` from what the run folder holds.
+    """Write `<out>/report.html` from what the suite's run folder holds.
 
     Args:
-        out: the suite's run folder.
-        settings: the settings of the suite.
         seconds: the executed copies in order, with the time each took.
 
     Raises:
@@ -55,7 +51,8 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
         f"settings <code>{settings_hash(settings)}</code> · commit <code>{commit}</code> · "
         f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks"
     )
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    template = Path(__file__).with_name("report_template.html").read_text(encoding="utf-8")
+    page = Template(template).substitute(
         title=f"Suite report, {html.escape(settings.preset)}, seed {settings.seed}",
         highlight=HtmlFormatter(style="default").get_style_defs(".highlight").replace("background: #f8f8f8;", ""),
         lead=lead,
@@ -76,14 +73,14 @@ def _notebook(path: Path, seconds: float) -> str:
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        cell.outputs = [output for output in cell.outputs if not _is_progress_bar(output)]
-        for output in cell.outputs:
+        for output in list(cell.outputs):
             data = output.get("data", {})
             data.pop("application/javascript", None)
             if data.pop(WIDGET, None):
-                data["text/html"] = data.get("text/html", WIDGET_NOTE)
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    page, _ = exporter.from_notebook_node(notebook)
+                data.setdefault("text/html", WIDGET_NOTE)
+                if re.search(r"\d+%\||\d+it \[", data.get("text/plain", "")):
+                    cell.outputs.remove(output)  # a copy holds a bar as it appeared, at zero: worse than none
+    page, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_notebook_node(notebook)
     # Headings of seven notebooks share one page: their ids would clash with each other and with the page's own.
     page = re.sub(r'(<h[1-6]) id="[^"]*"', r"\1", page)
     title = html.escape(f"{path.stem[:2]} · {path.stem[3:].replace('_', ' ').capitalize()}")
@@ -91,12 +88,6 @@ def _notebook(path: Path, seconds: float) -> str:
         f"<details class='notebook' id='{path.stem}'><summary>{title}"
         f"<span class='seconds'>{_duration(seconds)}</span></summary><div class='pages'>{page}</div></details>\n"
     )
-
-
-def _is_progress_bar(output: Mapping) -> bool:
-    """An executed copy holds a bar as it was when it appeared, at zero: worse than none."""
-    data = output.get("data", {})
-    return WIDGET in data and re.search(r"\d+%\||\d+it \[", data.get("text/plain", "")) is not None
 
 
 def _table_section(path: Path) -> str:
@@ -129,8 +120,7 @@ def _shortened(texts: list[str], largest: float) -> list[str]:
 
 
 def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = html.escape(path.name)
+    name, data = html.escape(path.name), base64.b64encode(path.read_bytes()).decode()
     return f"<figure><img alt='{name}' src='data:image/png;base64,{data}'><figcaption>{name}</figcaption></figure>\n"
 
 
