@@ -205,11 +205,16 @@ class Experiment(ResolvedSettings):
         return model
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the method's checkpoints in the run folder."""
+    def folder(self) -> Path:
+        """The run folder, where it has one."""
         if self.run_dir is None:
             raise SettingsError("an experiment with a run folder", "none", "Pass run_dir.")
-        return self.run_dir / "checkpoints" / self.name
+        return self.run_dir
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the method's checkpoints in the run folder."""
+        return self.folder / "checkpoints" / self.name
 
     @property
     def has_checkpoint(self) -> bool:
@@ -264,9 +269,8 @@ class Experiment(ResolvedSettings):
         """The clip tokens of a split by the model, kept in the run folder."""
         if split not in self._banks:
             s, catalog = self.settings, self.split(split)
-            folder = self.checkpoints.parents[1] / "features"
             reader, text = self.reader(catalog), self.text(catalog)
-            bank = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
+            bank = load_or_encode(self.folder / "features", self.model, reader, text, s.evaluation, s.compute, progress)
             self._banks[split] = bank
         return self._banks[split]
 

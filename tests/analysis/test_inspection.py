@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.analysis.inspection import answer_episode, matched_features
+from tmal_core.analysis.inspection import evaluate_episode, matched_features
 from tmal_core.data.episodes import evaluation_sampler, protocols
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
@@ -50,14 +50,15 @@ def sampler(small_settings, val):
 def test_answers_as_evaluation_does(model, bank, sampler):
     outcome = evaluate(model, bank, Episodes.draw(sampler, 4))
     for number in range(4):
-        assert np.array_equal(answer_episode(model, bank, sampler[number]).predicted, outcome.predicted[number].ravel())
+        alone = evaluate_episode(model, bank, sampler[number])
+        assert np.array_equal(alone.predicted, outcome.predicted[number].ravel())
 
 
 def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model, bank, small_settings, val):
     way, shot = 3, 2
     several = small_settings.replace({"episodes.shot": shot, "episodes.way": way})
     sampler = evaluation_sampler(val, protocols(val)[0], several.episodes, seed=0)
-    answer, episode = answer_episode(model, bank, sampler[0]), sampler[0]
+    answer, episode = evaluate_episode(model, bank, sampler[0]), sampler[0]
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))
     query = model.head.modulate(bank.query[episode.query.ravel()])
@@ -73,7 +74,7 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
 
 
 def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
-    answer = answer_episode(model, bank, sampler[0])
+    answer = evaluate_episode(model, bank, sampler[0])
     queries, supports = answer.episode.query.ravel(), answer.episode.support.ravel()
     for i, query in enumerate(queries):
         for j, support in enumerate(supports):

@@ -23,7 +23,7 @@ from tmal_core.models.few_shot import FewShotModel
 
 
 @dataclass(frozen=True)
-class Answer:
+class EpisodeResult:
     """What a method answered to one episode; clips in the order of the labels, class by class.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answer:
 
 
 @torch.no_grad()
-def answer_episode(model: FewShotModel, bank: Bank, episode: Episode) -> Answer:
+def evaluate_episode(model: FewShotModel, bank: Bank, episode: Episode) -> EpisodeResult:
     """Answer one episode from the bank."""
     device = model.device
     query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
@@ -73,7 +73,7 @@ def answer_episode(model: FewShotModel, bank: Bank, episode: Episode) -> Answer:
     distances = model.head.distances(model.head.modulate(query), prototypes)
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
-    return Answer(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
+    return EpisodeResult(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()

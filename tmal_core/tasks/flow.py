@@ -34,20 +34,12 @@ def extract_flow(
     # Jobs run on other machines: the one that queues them need not have their GPU.
     settings, catalog, store = experiment.settings, experiment.catalog, experiment.flow_store
     device = torch.device(settings.compute.device) if cluster == "slurm" else experiment.device
-    arguments = {
-        "catalog_table": catalog.table,
-        "root": catalog.root,
-        "store": store,
-        "estimator_name": settings.flow.estimator,
-        "grid": settings.sampling.grid,
-        # Torch has nothing to do meanwhile: its threads' cores are free for workers.
-        "num_workers": settings.compute.num_workers or settings.compute.num_threads,
-        "decoder": settings.data.decoder,
-        "device": device,
-    }
+    what = catalog.table, catalog.root, store, settings.flow.estimator
+    # Torch has nothing to do meanwhile: its threads' cores are free for workers.
+    num_workers = settings.compute.num_workers or settings.compute.num_threads
+    how: dict[str, Any] = {"grid": settings.sampling.grid, "num_workers": num_workers, "device": device}
+    how |= {"decoder": settings.data.decoder, "progress": progress}
     if cluster is None:
-        return extract(**arguments, progress=progress)
-    log_dir = store.root / "jobs"
-    return extract_on_cluster(
-        **arguments, cluster=cluster, num_shards=num_shards, log_dir=log_dir, parameters=parameters, progress=progress
-    )
+        return extract(*what, **how)
+    jobs: dict[str, Any] = {"cluster": cluster, "num_shards": num_shards, "parameters": parameters}
+    return extract_on_cluster(*what, log_dir=store.root / "jobs", **jobs, **how)

@@ -49,19 +49,9 @@ def train_method(
         run.log_metrics(kind="train", method=name, **values)
         on_validation()
 
-    state = train_model(
-        model,
-        episodes,
-        _Validation(experiment, model),
-        s.training,
-        s.seed,
-        experiment.checkpoints,
-        experiment.origin,
-        class_text=text,
-        compute=s.compute,
-        log=log,
-        progress=progress,
-    )
+    what = model, episodes, _Validation(experiment, model), s.training, s.seed
+    where = experiment.checkpoints, experiment.origin
+    state = train_model(*what, *where, class_text=text, compute=s.compute, log=log, progress=progress)
     run.update_summary(**{f"{name}.val_pct": state.best_pct, f"{name}.train_seconds": round(state.seconds, 1)})
     return model, state
 
@@ -75,8 +65,8 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame(columns=["method", "episode"])
     table = pd.DataFrame(lines).drop(columns=["time", "kind"]).drop_duplicates(["method", "episode"], keep="last")
-    order = table["method"].map(methods.index)
-    return table.assign(order=order).sort_values(["order", "episode"], ignore_index=True).drop(columns="order")
+    places = {"method": methods.index, "episode": int}
+    return table.sort_values(["method", "episode"], key=lambda c: c.map(places[c.name]), ignore_index=True)
 
 
 class _Validation:
