@@ -22,7 +22,7 @@ from tmal_core.data.diagnostic.generation import planned
 from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.evaluation.feature_bank import Bank, load_or_encode
+from tmal_core.evaluation.feature_bank import Bank, encode
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
@@ -269,9 +269,8 @@ class Experiment(ResolvedSettings):
         """The clip tokens of a split by the model, kept in the run folder."""
         if split not in self._banks:
             s, catalog = self.settings, self.split(split)
-            reader, text = self.reader(catalog), self.text(catalog)
-            bank = load_or_encode(self.folder / "features", self.model, reader, text, s.evaluation, s.compute, progress)
-            self._banks[split] = bank
+            parts = self.model, self.reader(catalog), self.text(catalog), s.evaluation, s.compute
+            self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
 
 

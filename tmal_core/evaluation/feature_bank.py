@@ -52,7 +52,6 @@ class Bank:
         return len(self.query) // self.views
 
 
-@torch.no_grad()
 def encode(
     model: FewShotModel,
     reader: ClipReader,
@@ -60,15 +59,47 @@ def encode(
     evaluation: EvaluationSettings = EvaluationSettings(),
     compute: ComputeSettings = ComputeSettings(),
     progress: bool = True,
+    folder: Path | None = None,
 ) -> Bank:
     """Encode every view of every video of the reader's catalogue once, in both roles where they differ.
 
     Args:
         text: of the catalogue's classes; without it all clips are queries.
+        folder: where banks are kept: one of these weights, settings, videos and code is read, not made. Methods that
+            share their tokens (frozen CLIP under different matchers) share one file.
+
+    Raises:
+        RunError: the kept file is damaged.
     """
+    key = bank_key(model, reader, text, evaluation.precision)
+    path = None if folder is None else folder / f"{key}.safetensors"
+    if path is not None and path.is_file():
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            got = f"{path} ({error})"
+            raise RunError("a whole file of clip tokens", got, "Remove it: it is made again.") from error
+    else:
+        tensors = _encoded(model, reader, text, evaluation, compute, progress)
+        if path is not None:
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary)
+    support = tensors.get("support", tensors["query"])
+    return Bank(tensors["query"], support, key, text, reader.views, positions_hash(reader))
+
+
+@torch.no_grad()
+def _encoded(
+    model: FewShotModel,
+    reader: ClipReader,
+    text: SplitText | None,
+    evaluation: EvaluationSettings,
+    compute: ComputeSettings,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """Clip tokens by role; support alone where it differs."""
     rows = np.arange(len(reader.catalog))
     loader = evaluation_loader(reader, rows, evaluation.batch_videos, compute.num_workers, compute.device)
-    half = evaluation.precision == "bfloat16"
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
     done = 0
@@ -76,11 +107,9 @@ def encode(
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
         words = text.of_videos(chosen) if text is not None and model.encoder.separate_roles else None
-        parts += encode_clips(model, clips, words, half)
-    query, support = (torch.cat(side) for side in zip(*parts, strict=True))
-    support = support if model.encoder.separate_roles else query
-    key = bank_key(model, reader, text, evaluation.precision)
-    return Bank(query, support, key, text, reader.views, positions_hash(reader))
+        parts += encode_clips(model, clips, words, evaluation.precision == "bfloat16")
+    roles = ("query", "support") if model.encoder.separate_roles else ("query",)
+    return {role: torch.cat(side) for role, side in zip(roles, zip(*parts, strict=True), strict=False)}
 
 
 def encode_clips(
@@ -99,41 +128,6 @@ def encode_clips(
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             query, support = model.encoder.encode_roles(*part)
         yield query.float().cpu(), support.float().cpu()
-
-
-def load_or_encode(
-    folder: Path,
-    model: FewShotModel,
-    reader: ClipReader,
-    text: SplitText | None = None,
-    evaluation: EvaluationSettings = EvaluationSettings(),
-    compute: ComputeSettings = ComputeSettings(),
-    progress: bool = True,
-) -> Bank:
-    """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
-
-    Methods that share their tokens (frozen CLIP under different matchers) share one file.
-
-    Raises:
-        RunError: the kept file is damaged.
-    """
-    key = bank_key(model, reader, text, evaluation.precision)
-    path = folder / f"{key}.safetensors"
-    if path.is_file():
-        try:
-            kept = load_file(path)
-        except (SafetensorError, OSError) as error:
-            got = f"{path} ({error})"
-            raise RunError("a whole file of clip tokens", got, "Remove it: it is made again.") from error
-        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, reader.views, positions_hash(reader))
-    bank = encode(model, reader, text, evaluation, compute, progress)
-    tensors = {"query": bank.query.contiguous()}
-    if model.encoder.separate_roles:
-        tensors["support"] = bank.support.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
-    return bank
 
 
 def positions_hash(reader: ClipReader) -> str:

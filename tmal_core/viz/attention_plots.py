@@ -1,7 +1,5 @@
 """Pictures of attention over the frames of a clip, and of the alignment of two clips.
 
-All functions take arrays (`analysis.attention_maps`, `matching.alignment`) and return a matplotlib Figure.
-
 Letters: T query frames, U support frames, H, W pixels, R, C rows and columns of patches, L blocks.
 """
 
@@ -32,9 +30,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @styled
-def attention_strip(
-    frames: np.ndarray, maps: Mapping[str, np.ndarray], title: str = "", top: float | None = None
-) -> Figure:
+def attention_strip(frames: np.ndarray, maps: Mapping[str, np.ndarray], title: str = "") -> Figure:
     """A clip over time, and below it the same frames under each attention map.
 
     Attention is shown as a multiple of what a patch would get if all got the same; one colour scale for all rows.
@@ -43,7 +39,6 @@ def attention_strip(
         frames: (T, H, W, 3) uint8, what the model read.
         maps: title of a row -> (T, R, C) shares of the patches, summing to one per frame.
         title: above everything.
-        top: multiple of the brightest colour; the largest value shown by default.
 
     Raises:
         DataError: no maps, or one for another number of frames.
@@ -52,7 +47,7 @@ def attention_strip(
         got = ", ".join(f"{len(picture)} of '{name}'" for name, picture in maps.items()) or "none"
         raise DataError(f"maps of {len(frames)} frames", got, "Pass one map per frame and row.")
     relative = {name: np.asarray(picture) * picture[0].size for name, picture in maps.items()}
-    top = top if top is not None else max(float(picture.max()) for picture in relative.values())
+    top = max(float(picture.max()) for picture in relative.values())
     size = (_CELL * len(frames) + 1.9, (_CELL + 0.06) * (1 + len(maps)) + 0.4)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
     cells = figure.subplots(1 + len(maps), len(frames), squeeze=False)

@@ -1,6 +1,4 @@
-"""Pictures of clips: film strips, the temporal grid, hidden motion, episodes, flow.
-
-All functions take arrays as the readers give them and return a matplotlib Figure; nothing is saved or shown here.
+"""Pictures of clips, as the readers give them: film strips, the temporal grid, hidden motion, episodes, flow.
 
 Letters: T frames, H, W pixels of a frame, h, w samples of a flow field, N way, K shot, Q queries per class.
 """

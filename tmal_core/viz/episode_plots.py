@@ -38,8 +38,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
 
     Args:
         result: of `evaluate_episode`.
-        support: (N * K, T, H, W, 3) uint8, in the order of the labels.
-        query: (N * Q, T, H, W, 3) uint8, in the order of the labels.
+        support, query: (N * K, T, H, W, 3) and (N * Q, T, H, W, 3) uint8, in the order of the labels.
         title: above everything.
 
     Raises:

@@ -1,7 +1,4 @@
-"""Flow estimators as pictures: their fields side by side, and error against time.
-
-All functions take arrays or tables and return a matplotlib Figure; nothing is saved or shown here.
-"""
+"""Flow estimators as pictures: their fields side by side, and error against time."""
 
 from __future__ import annotations
 
@@ -31,10 +28,7 @@ class FlowRow(NamedTuple):
 
 @styled
 def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
-    """A row per clip: its frame, each field in Middlebury colours, and the wheel with the scale of that row.
-
-    Args:
-        rows: title -> frame and fields.
+    """A row per clip, by title: its frame, each field in Middlebury colours, and the wheel with the scale of that row.
 
     Raises:
         DataError: no rows, or rows that do not hold the same fields.

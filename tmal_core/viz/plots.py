@@ -1,7 +1,7 @@
 """Plots of numbers: results with their intervals, differences, training curves, confusions.
 
-The tables are those of `tmal_core.tasks.evaluate` and the lines of a run's `metrics.jsonl`; every function returns a
-matplotlib Figure. Accuracies are in percent, differences in points.
+The tables are those of `tmal_core.tasks.evaluate`: accuracies in percent, differences in points. A table without a
+column that is needed, or without rows, is a DataError.
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 
     Args:
         table: of `result_table`, or a study's accuracies: their spread over seeds is a thin line through the point.
-        notes: protocol -> a few words below the panel's title; protocols without any have none.
-
-    Raises:
-        DataError: a column is missing or there is no row.
+        notes: protocol -> a few words below the panel's title.
     """
     require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
@@ -167,22 +164,19 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
     figures = ("chance_pct", "accuracy_pct", "low_pct", "high_pct")
     require_columns(table, "method", "title", "protocol", "way", "shot", *figures)
     methods, protocols = _unique(table, "method"), _unique(table, "protocol")
-    titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
     figure = Figure(figsize=(2.0 * len(protocols) + 0.6, 4.9), layout="constrained")
     cells = figure.subplots(2, len(protocols), sharey=True, squeeze=False)
     for column, protocol in zip(cells.T, protocols, strict=True):
         rows = table[table["protocol"] == protocol]
         own_way = way if (rows["way"] == way).any() else int(rows["way"].iloc[0])
-        parts = (("way", rows[rows["shot"] == shot], f"{shot}-shot"), ("shot", rows[rows["way"] == own_way], ""))
-        for cell, (axis, part, note) in zip(column, parts, strict=True):
+        by_way, by_shot = rows[rows["shot"] == shot], rows[rows["way"] == own_way]
+        parts = (("way", by_way, f"{shot}-shot"), ("shot", by_shot, f"{own_way}-way"))
+        for cell, (axis, part, kept) in zip(column, parts, strict=True):
             steps = sorted(part[axis].unique())
-            chance = part.drop_duplicates(axis).set_index(axis)["chance_pct"][steps]
+            chance = part.drop_duplicates(axis).set_index(axis)["chance_pct"][steps].tolist()
             at = range(len(steps))
-            if len(steps) > 1:
-                cell.plot(at, chance, **_CHANCE_LINE)
-            else:
-                cell.axhline(chance.iloc[0], **_CHANCE_LINE)
+            cell.plot([*at], chance, **_CHANCE_LINE) if len(at) > 1 else cell.axhline(chance[0], **_CHANCE_LINE)
             for number, name in enumerate(methods):
                 line = part[part["method"] == name].set_index(axis).reindex(steps)
                 places = [x + 0.07 * (number - (len(methods) - 1) / 2) for x in at]
@@ -192,10 +186,11 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
             cell.set(xlim=(-0.45, len(steps) - 0.55), ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
             cell.set_xlabel("classes" if axis == "way" else "examples per class", fontsize=8)
             cell.grid(axis="y")
-            cell.set_title(f"{protocol}, {note}" if note else f"{protocol}, {own_way}-way", fontsize=9)
+            cell.set_title(f"{protocol}, {kept}", fontsize=9)
     for row in cells:
         row[0].set_ylabel("accuracy, %", fontsize=8)
     handles = [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in methods]
+    titles = table.drop_duplicates("method")["title"].tolist()
     figure.legend(handles, titles, loc="outside upper left", ncols=min(len(methods), 5), fontsize=8)
     return figure
 
@@ -214,11 +209,10 @@ def confusion(matrix: pd.DataFrame, groups: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(matrix.to_numpy(float), cmap="BuPu", vmin=0, vmax=100)
-    edges = [i for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
-    for edge in edges:
+    bounds = [0, *(i for i in range(1, len(groups)) if groups[i] != groups[i - 1]), len(groups)]
+    for edge in bounds[1:-1]:
         axes.axhline(edge - 0.5, color=INK, linewidth=0.8)
         axes.axvline(edge - 0.5, color=INK, linewidth=0.8)
-    bounds = [0, *edges, len(groups)]
     middles = [(a + b - 1) / 2 for a, b in pairwise(bounds)]
     axes.set_xticks(middles, [groups[a] for a in bounds[:-1]], fontweight="bold")
     axes.set_yticks(range(len(groups)), matrix.index, fontsize=6.5)
