@@ -17,7 +17,7 @@ import torch
 from tmal_core.config import Settings
 from tmal_core.data.clips import ClipReader
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.data.sets.folder import walk
+from tmal_core.data.sets.folder import Folder, walk
 from tmal_core.data.sets.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import Bank, encode
@@ -30,7 +30,6 @@ from tmal_core.models.methods import needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks.loose_clips import few_workers, flow_place, readable
-from tmal_core.tasks.prepare import save_csv
 
 UNSURE = "unsure"
 UNSURE_BELOW = 0.6
@@ -97,12 +96,19 @@ def classify_clips(
     if not 0 <= unsure_below <= 1:
         raise SettingsError("a probability from 0 to 1 below which a clip is unsure", f"{unsure_below}", "Change it.")
     require_used([experiment])
-    settings = experiment.settings
-    listed = _listed_examples(Path(support))
-    root, paths, refused = _new_clips(Path(queries))
+    settings, folder, place = experiment.settings, walk(Path(support)), Path(queries).resolve()
+    by_name = by_class(folder)
+    listed = {path: name for name, paths in sorted(by_name.items()) for path in paths}
+    if len(by_name) < 2:
+        remedy = "Add a folder of examples for each class that new clips may show."
+        raise DataError(f"two classes or more in {support}", f"one, {next(iter(by_name))!r}", remedy)
+    root, paths, refused = place.parent, [place.name], {}
+    if not place.is_file():
+        found = walk(Path(queries))
+        root, paths, refused = found.root, found.paths(), found.refused
     model = _model(experiment, force)
     with flow_place(model.reads_flow, flow_folder, settings.flow) as store:
-        examples, broken = readable(Path(support).resolve(), list(listed), experiment, store, progress)
+        examples, broken = readable(folder.root, list(listed), experiment, store, progress)
         names = _class_names(listed, examples, broken)
         clips, lost = readable(root, paths, experiment, store, progress)
         class_of = np.array([names.index(listed[path]) for path in examples.table["path"]])
@@ -120,41 +126,17 @@ def classify_clips(
     same = set(examples.table["sha256"])
     twins = {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
     table = _table(names, clips, probabilities, {**refused, **lost}, twins, unsure_below)
-    return Classified(table, len(examples), checked, [*notes, *_left_out(Path(support))])
+    return Classified(table, len(examples), checked, [*notes, *_left_out(folder)])
 
 
-def save_classified(found: Classified, path: Path) -> None:
-    """Write the table as CSV."""
-    save_csv(found.table, path)
-
-
-def _listed_examples(folder: Path) -> dict[str, str]:
-    """Path of each example and its class."""
-    listed = {path: name for name, paths in sorted(by_class(walk(folder)).items()) for path in paths}
-    names = set(listed.values())
-    if len(names) < 2:
-        remedy = "Add a folder of examples for each class that new clips may show."
-        raise DataError(f"two classes or more in {folder}", f"one, {names.pop()!r}", remedy)
-    return listed
-
-
-def _left_out(folder: Path) -> list[str]:
+def _left_out(found: Folder) -> list[str]:
     """What in the folder of examples is none, in words."""
-    found = walk(folder)
     beside = [path for path in found.paths() if "/" not in path]
     notes = [f"left out: {path} ({reason})" for path, reason in sorted(found.refused.items())]
     if beside:
         notes.append(f"left out: {len(beside)} videos beside the class folders, as {beside[0]}")
     notes += [f"left out: {name}, a folder without videos" for name in folders_without_videos(found)]
     return notes
-
-
-def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
-    """The folder of the new clips, their paths in it, and what is refused with its reason."""
-    if place.is_file():
-        return place.resolve().parent, [place.resolve().name], {}
-    found = walk(place)
-    return found.root, found.paths(), found.refused
 
 
 def _model(experiment: Experiment, force: bool) -> FewShotModel:

@@ -112,7 +112,8 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
         origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
         for protocol, outcome in by_protocol.items():
             way, e = outcome.episodes.way, s.evaluation
-            row = {"method": name, "title": experiment.method.title, "split": split, "protocol": protocol}
+            row: dict[str, object] = {"method": name, "title": experiment.method.title}
+            row |= {"split": split, "protocol": protocol}
             row |= {"way": way, "shot": s.episodes.shot, "chance_pct": 100.0 / way, **_percent(outcome, catalog, e)}
             row |= {"episode_half_width": episode_interval(outcome, e.confidence).half_width}
             row |= {"episodes": len(outcome.correct), "lost_videos": catalog.lost(split), "seed": e.seed}
@@ -136,19 +137,16 @@ def difference_table(
     return with_correction(pd.DataFrame(rows), e.confidence)
 
 
-def class_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
-    """Accuracy in percent by class of the query, hardest first."""
-    names = catalog.table["class_name"].to_numpy()[outcome.episodes.query]
-    queries = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
-    table = queries.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
-    return table.sort_values("accuracy_pct").reset_index()
-
-
 def hardest_and_easiest(
     by_protocol: Mapping[str, Outcome], catalog: Catalog, count: int = 3
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy in percent of every class by protocol, hardest first; and of these the ends, with a column `end`."""
-    tables = {protocol: class_table(outcome, catalog) for protocol, outcome in by_protocol.items()}
+    """Accuracy in percent by protocol and class of the query, hardest first; and the ends, with a column `end`."""
+    tables = {}
+    for protocol, outcome in by_protocol.items():
+        names = catalog.table["class_name"].to_numpy()[outcome.episodes.query]
+        queries = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
+        found = queries.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
+        tables[protocol] = found.sort_values("accuracy_pct").reset_index()
     whole = pd.concat(tables, names=["protocol"]).reset_index("protocol").reset_index(drop=True)
     groups = whole.groupby("protocol", sort=False)
     place, size = groups.cumcount(), groups["class_name"].transform("size")

@@ -41,5 +41,5 @@ def extract_flow(
     how |= {"decoder": settings.data.decoder, "progress": progress}
     if cluster is None:
         return extract(*what, **how)
-    jobs: dict[str, Any] = {"cluster": cluster, "num_shards": num_shards, "parameters": parameters}
-    return extract_on_cluster(*what, log_dir=store.root / "jobs", **jobs, **how)
+    how |= {"num_shards": num_shards, "parameters": parameters, "log_dir": store.root / "jobs"}
+    return extract_on_cluster(*what, cluster=cluster, **how)

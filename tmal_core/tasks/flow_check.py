@@ -83,8 +83,12 @@ def storage_table(catalog: Catalog, store: FlowStore, estimator: FlowEstimator, 
             path = other.write(video, exact, stored.positions, stored.meta)
             flow = other.read(video).flow_px
             full = resize_flow(flow, exact.shape[2:], exact.shape[2:]).numpy()
-            errors = _distance(flow, _halved(exact)), _distance(full, exact)
-            measured.append((kind, path.stat().st_size, *errors, _reading_ms(other, video, stored.positions)))
+            halved = exact.reshape(*flow.shape[:3], 2, flow.shape[3], 2).mean((3, 5))
+            chosen = stored.positions[np.linspace(0, len(exact) - 1, 8).round().astype(int)]
+            start = time.perf_counter()
+            other.read(video, chosen)
+            read_ms = 1e3 * (time.perf_counter() - start)
+            measured.append((kind, path.stat().st_size, _distance(flow, halved), _distance(full, exact), read_ms))
     found = pd.DataFrame(measured, columns=["kind", "size", "error_px", "full_error_px", "read_ms"])
     how = {"size": "sum", "error_px": "mean", "full_error_px": "mean", "read_ms": "median"}
     table = found.groupby("kind", sort=False).agg(how)
@@ -98,23 +102,10 @@ def _distance(flow: np.ndarray, other: np.ndarray) -> float:
     return float(np.hypot(*(flow - other).swapaxes(0, 1)).mean())
 
 
-def _reading_ms(store: FlowStore, video: str, positions: np.ndarray) -> float:
-    chosen = positions[np.linspace(0, len(positions) - 1, 8).round().astype(int)]
-    start = time.perf_counter()
-    store.read(video, chosen)
-    return 1e3 * (time.perf_counter() - start)
-
-
 def _core(samples: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: samples whose centre lies within CORE_PX of the middle of the frame."""
     y, x = ((np.arange(n) + 0.5) * size / n - size / 2 for n, size in zip(samples, frame, strict=True))
     return np.hypot(*np.meshgrid(x, y)) <= CORE_PX
-
-
-def _halved(flow_px: np.ndarray) -> np.ndarray:
-    """(N, 2, H, W) with even H and W to means over 2 x 2 pixels."""
-    num, two, height, width = flow_px.shape
-    return flow_px.reshape(num, two, height // 2, 2, width // 2, 2).mean((3, 5))
 
 
 def spread(catalog: Catalog, count: int) -> Catalog:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import ComputeSettings, FlowSettings, Settings
+from tmal_core.config import ComputeSettings, FlowSettings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog
 from tmal_core.data.video.examination import examine_all
 from tmal_core.errors import DataError
@@ -59,7 +59,10 @@ def readable(
     table["video"] = table["sha256"]
     if store is not None and len(table):
         _borrow(set(table["sha256"]), experiment, store)
-        without = _computed_flow(Catalog(root, table), settings, store, progress)
+        once, compute = table.drop_duplicates("video"), few_workers(settings.compute, len(table))
+        how = settings.flow.estimator, settings.sampling.grid, compute.num_workers
+        more: dict[str, Any] = {"device": compute.device, "decoder": settings.data.decoder, "progress": progress}
+        without = {one.video: one.reason for one in extract(once, root, store, *how, **more).broken}
         lost |= {path: without[sha] for path, sha in zip(table["path"], table["sha256"], strict=True) if sha in without}
         table = table[~table["sha256"].isin(without)].reset_index(drop=True)
     return Catalog(root, table), lost
@@ -68,15 +71,6 @@ def readable(
 def few_workers(compute: ComputeSettings, num_clips: int) -> ComputeSettings:
     """No processes beside this one where clips are few."""
     return compute if num_clips >= _WORKERS_PAY_FROM else compute.model_copy(update={"num_workers": 0})
-
-
-def _computed_flow(catalog: Catalog, settings: Settings, store: FlowStore, progress: bool) -> dict[str, str]:
-    """Bring flow of every clip into the store; hash -> reason of those that have none."""
-    once, compute = catalog.table.drop_duplicates("video"), few_workers(settings.compute, len(catalog))
-    how = settings.flow.estimator, settings.sampling.grid, compute.num_workers
-    more: dict[str, Any] = {"device": compute.device, "decoder": settings.data.decoder, "progress": progress}
-    report = extract(once, catalog.root, store, *how, **more)
-    return {outcome.video: outcome.reason for outcome in report.broken}
 
 
 def _borrow(digests: set[str], experiment: Experiment, store: FlowStore) -> None:

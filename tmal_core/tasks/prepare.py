@@ -90,7 +90,8 @@ def prepare_data_set(
     listed = table.join(found)
     if decode:
         examined = _examine(root, folder.root, found["file"], data.decoder, settings.compute.num_workers, progress)
-        listed = listed.join(pd.DataFrame([_figures(examined.get(file)) for file in found["file"]], index=table.index))
+        figures = [_figures(examined.get(file, Examined(""))) for file in found["file"]]
+        listed = listed.join(pd.DataFrame(figures, index=table.index))
         listed["status"], listed["reason"] = _judge(listed, settings.prepare.min_frames)
     else:
         listed["status"] = np.where(found["file"] != "", _UNCHECKED, "missing")
@@ -178,20 +179,12 @@ def _class_report(listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def load_report(folder: Path) -> pd.DataFrame:
-    """`prepare_report.csv` of the data set in a folder: one row per class.
-
-    Raises:
-        DataError: the file is gone or damaged.
-    """
+    """`prepare_report.csv` of the data set in a folder: one row per class. DataError where it is gone or damaged."""
     return _read(folder / REPORT)
 
 
 def lost_videos(folder: Path, split: str) -> pd.DataFrame:
-    """The rows of `prepare_problems.csv` for listed videos of a split that are not used.
-
-    Raises:
-        DataError: the file is gone or damaged.
-    """
+    """Rows of `prepare_problems.csv`: a split's listed videos that are not used. DataError as for `load_report`."""
     table = _read(folder / PROBLEMS)
     return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
 
@@ -222,8 +215,7 @@ def _examine(
     return found
 
 
-def _figures(examined: Examined | None) -> dict[str, object]:
-    found = examined or Examined("")
+def _figures(found: Examined) -> dict[str, object]:
     names = ("size", "num_frames", "lost_frames", "fps", "height", "width", "codec", "sha256")
     return {**{name: getattr(found, name) for name in names}, "failure": found.reason}
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,14 +42,12 @@ FULL = "tmal"
 _FACTS, _TABLES = "study.json", ("accuracy", "differences", "goals")
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One way to put the parts together."""
 
     title: str
     method: str
-    overrides: dict[str, Any] = field(hash=False, default_factory=dict)
-    """Dotted settings; what is not named is as the preset says."""
+    overrides: Mapping[str, Any] = {}  # dotted settings; what is not named is as the preset says
 
 
 def _tmal(title: str, **parts: Any) -> Variant:
@@ -269,13 +268,12 @@ def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]
     """Seed by seed; what learns nothing has the first seed alone."""
     units = []
     sections = ("data", "sampling", "episodes", "model", "training", "flow", "evaluation")
-    for seed in seeds:
-        for name in names:
-            own = {"model.method": VARIANTS[name].method, **VARIANTS[name].overrides, "seed": seed}
-            varied = experiment.changed(own, VARIANTS[name].method, out / name / f"seed{seed}")
-            if seed == seeds[0] or varied.method.trained:
-                digest = settings_hash(varied.settings, *sections)
-                units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
+    for seed, name in product(seeds, names):
+        own = {"model.method": VARIANTS[name].method, **VARIANTS[name].overrides, "seed": seed}
+        varied = experiment.changed(own, VARIANTS[name].method, out / name / f"seed{seed}")
+        if seed == seeds[0] or varied.method.trained:
+            digest = settings_hash(varied.settings, *sections)
+            units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
     return units
 
 

@@ -75,11 +75,7 @@ def attention_strip(frames: np.ndarray, maps: Mapping[str, np.ndarray], title: s
 def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """How far attention moved, by block: a panel per model, a line per clip or family.
 
-    Args:
-        shifts: model -> name -> (L,) shares in 0..1; the same names for every model.
-
-    Raises:
-        DataError: no models.
+    Shifts are model -> name -> (L,) shares in 0..1, with the same names for every model.
     """
     if not shifts:
         raise DataError("at least one model", "none", "Pass a model and its shifts.")
@@ -110,11 +106,7 @@ class AlignedPair:
 
     @classmethod
     def of(
-        cls,
-        title: str,
-        pictures: tuple[np.ndarray, np.ndarray],
-        features: tuple[Tensor, Tensor],
-        smoothing: float = 0.5,
+        cls, title: str, pictures: Sequence[np.ndarray], features: tuple[Tensor, Tensor], smoothing: float = 0.5
     ) -> AlignedPair:
         """Align two clips by OTAM, in both directions: their pictures (T, H, W, 3), their frames' features (T, d)."""
         query, support = (part[None].detach().cpu() for part in features)
@@ -125,17 +117,10 @@ class AlignedPair:
 
 @styled
 def alignments(pairs: Sequence[Sequence[AlignedPair]], row_titles: Sequence[str] = ()) -> Figure:
-    """Alignments as heat maps with the two film strips at their axes: a grid of panels, one colour scale.
+    """Alignments as heat maps with the two film strips at their axes: rows of panels, one colour scale.
 
     Colour is the soft alignment; the solid line is the best path that takes every support frame, the dashed one the
     best path that takes every query frame (the two directions of the distance).
-
-    Args:
-        pairs: rows of panels, all of one length.
-        row_titles: one per row.
-
-    Raises:
-        DataError: no panels.
     """
     if not pairs or not pairs[0]:
         raise DataError("at least one pair of clips", "none", "Pass rows of aligned pairs.")

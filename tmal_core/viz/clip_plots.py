@@ -33,9 +33,6 @@ def film_strips(clips: Mapping[str, np.ndarray], positions: Mapping[str, Sequenc
     Args:
         clips: title -> (T, H, W, 3) uint8; clips may differ in T.
         positions: title -> (T,) native frame numbers, written below the frames.
-
-    Raises:
-        DataError: no clips.
     """
     if not clips:
         raise DataError("at least one clip to show", "none", "Pass a title and its frames.")
@@ -140,9 +137,6 @@ def flow_strips(clips: Mapping[str, tuple[np.ndarray, np.ndarray]], max_px: floa
     Args:
         clips: title -> (frames (T, H, W, 3) uint8, flow (T, 2, h, w) in pixels).
         max_px: speed of full colour; the 99th percentile of all flow shown by default.
-
-    Raises:
-        DataError: no clips.
     """
     if not clips:
         raise DataError("at least one clip to show", "none", "Pass a title, its frames and its flow.")
@@ -168,12 +162,7 @@ def show_wheel(axes: Axes, size: int, title: str, fontsize: float) -> None:
 
 @styled
 def direction_cloud(wanted: np.ndarray, measured_px: np.ndarray) -> Figure:
-    """Measured motion of many clips as points, coloured by the direction that their class names.
-
-    Args:
-        wanted: (n, 2) unit vectors of the true direction, y down.
-        measured_px: (n, 2) measured motion in pixels per frame, y down.
-    """
+    """Measured motion (n, 2) of clips as points, in pixels per frame, coloured by their class's direction (n, 2)."""
     reach = 1.15 * max(float(np.hypot(*measured_px.T).max(initial=0.0)), 0.1)
     colours = flow_to_rgb(wanted.T[:, :, None], max_px=1.0)[:, 0] / 255
     figure = Figure(figsize=(4.6, 4.6), layout="constrained")

@@ -14,21 +14,12 @@ from tmal_core.viz.style import ACCENT, INK, SOFT, styled
 
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#6a4c93"}
 LOST = "#c8553d"
-_SIZES = 6
-"""The commonest frame sizes get a bar each, the others one together."""
+_SIZES = 6  # the commonest frame sizes get a bar each, the others one together
 
 
 @styled
 def preparation(report: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """What `tmal prepare` found.
-
-    Args:
-        report: of `tmal_core.tasks.prepare`: split, class_name, listed, used.
-        table: of the catalogue: split, num_frames, fps, height, width.
-
-    Raises:
-        DataError: a column is missing or there is no row.
-    """
+    """What `tmal prepare` found: its report, and the table of the catalogue. DataError where a column is missing."""
     require_columns(report, "split", "class_name", "listed", "used")
     require_columns(table, "split", "num_frames", "fps", "height", "width")
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")

@@ -11,8 +11,11 @@ import numpy as np
 from tmal_core.errors import DataError
 
 # Steps from red to yellow, to green, to cyan, to blue, to magenta, and back to red.
-RAMPS = (15, 6, 4, 11, 13, 6)
-CORNERS = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255))
+_STEPS = (15, 6, 4, 11, 13, 6)
+_CORNERS = np.array([(255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255)])
+_RAMPS = zip(_CORNERS, np.roll(_CORNERS, -1, axis=0), _STEPS, strict=True)
+# (55, 3) colours in 0..1; a ramp reaches its second colour where the next one starts.
+_WHEEL = np.floor([a + (b - a) * (step / steps) for a, b, steps in _RAMPS for step in range(steps)]) / 255
 
 
 def flow_to_rgb(flow: np.ndarray, max_px: float | None = None) -> np.ndarray:
@@ -59,13 +62,3 @@ def color_wheel(size: int = 128) -> np.ndarray:
     wheel = flow_to_rgb(np.stack([dx, dy]), max_px=1.0)
     wheel[np.hypot(dx, dy) > 1] = 255
     return wheel
-
-
-def _make_wheel() -> np.ndarray:
-    """(55, 3) colours in 0..1; a ramp reaches its second colour where the next one starts."""
-    starts, ends = np.array(CORNERS), np.roll(CORNERS, -1, axis=0)
-    ramps = zip(starts, ends, RAMPS, strict=True)
-    return np.floor([a + (b - a) * (step / length) for a, b, length in ramps for step in range(length)]) / 255
-
-
-_WHEEL = _make_wheel()

@@ -35,12 +35,10 @@ NOTES = {
 def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
 
-    Args:
-        table: of `result_table`, or a study's accuracies: their spread over seeds is a thin line through the point.
-        notes: protocol -> a few words below the panel's title.
+    The table is one of `result_table`, or a study's, whose spread over seeds is a thin line; notes stand below titles.
     """
     require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
-    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
+    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
     figure, panels = _panels(len(protocols), len(methods))
@@ -54,7 +52,10 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
                 row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
                 spread = row.get("seed_spread", math.nan)
                 _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, colours[name], f"{pct:.1f}")
-        _head(panel, f"{protocol} · {way}-way", notes.get(protocol, ""))
+        note = notes.get(protocol, "")
+        panel.set_title(f"{protocol} · {way}-way", pad=19 if note else 8)
+        above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+        panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
         panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
     panels[0].set_yticks(range(len(methods)), titles)
     return figure
@@ -64,13 +65,11 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
     """One panel per protocol: first method minus second in points, with its interval; grey where it is not clear.
 
-    Args:
-        table: of `difference_table`, or a study's differences: their spread over seeds is a thin line.
-        titles: method -> its name in the labels.
+    The table is one of `difference_table`, or a study's, whose spread over seeds is a thin line.
     """
     require_columns(table, "first", "second", "protocol", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
-    protocols, titles = _unique(table, "protocol"), titles or {}
+    protocols, titles = table["protocol"].unique().tolist(), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
     margin = 0.12 * (high - low)
     figure, panels = _panels(len(protocols), len(pairs), row=0.62)
@@ -83,7 +82,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
                 spread, colour = row.get("seed_spread", math.nan), ACCENT if row["clear"] else SOFT
                 text = "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
                 _point(panel, height, (row["low"], points, row["high"]), spread, colour, text)
-        _head(panel, protocol, "")
+        panel.set_title(protocol, pad=8)
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
     panels[0].set_yticks(range(len(pairs)), labels)
@@ -92,10 +91,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
 
 @styled
 def training_curves(
-    history: pd.DataFrame,
-    titles: Mapping[str, str],
-    chance_pct: Mapping[str, float],
-    clip_norm: float | None = None,
+    history: pd.DataFrame, titles: Mapping[str, str], chance_pct: Mapping[str, float], clip_norm: float | None = None
 ) -> Figure:
     """Losses, gradient norm, training and validation accuracy over training episodes, a line per method.
 
@@ -116,7 +112,7 @@ def training_curves(
         panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
     panels = {title: column for title, column in panels.items() if column in history}
-    methods = _unique(history, "method")
+    methods = history["method"].unique().tolist()
     colours = method_colours(methods)
     rows = -(-len(panels) // 4)
     figure = Figure(figsize=(10.4, 2.1 * rows + 0.4), layout="constrained")
@@ -163,7 +159,7 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
     """
     figures = ("chance_pct", "accuracy_pct", "low_pct", "high_pct")
     require_columns(table, "method", "title", "protocol", "way", "shot", *figures)
-    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
+    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
     colours = method_colours(methods)
     figure = Figure(figsize=(2.0 * len(protocols) + 0.6, 4.9), layout="constrained")
     cells = figure.subplots(2, len(protocols), sharey=True, squeeze=False)
@@ -246,17 +242,6 @@ def _point(
     panel.annotate(text, (middle, height), (0, 5.5), fontsize=7.5, color=INK, bbox=box, **place)
     if pd.notna(spread):
         panel.plot([middle - spread, middle + spread], [height, height], color=INK, linewidth=1.3, zorder=5)
-
-
-def _head(panel: Axes, title: str, note: str) -> None:
-    panel.set_title(title, pad=19 if note else 8)
-    if note:
-        above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
-        panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
-
-
-def _unique(table: pd.DataFrame, column: str) -> list[str]:
-    return list(dict.fromkeys(table[column]))
 
 
 def require_columns(table: pd.DataFrame, *columns: str) -> None:
