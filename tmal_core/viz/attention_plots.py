@@ -106,7 +106,11 @@ class AlignedPair:
 
     @classmethod
     def of(
-        cls, title: str, pictures: Sequence[np.ndarray], features: tuple[Tensor, Tensor], smoothing: float = 0.5
+        cls,
+        title: str,
+        pictures: tuple[np.ndarray, np.ndarray],
+        features: tuple[Tensor, Tensor],
+        smoothing: float = 0.5,
     ) -> AlignedPair:
         """Align two clips by OTAM, in both directions: their pictures (T, H, W, 3), their frames' features (T, d)."""
         query, support = (part[None].detach().cpu() for part in features)
