@@ -195,7 +195,8 @@ def _table(
     unsure_below: float,
 ) -> pd.DataFrame:
     columns = ["clip", "answer", "best", "probability", "note", *(f"p({name})" for name in names)]
-    rows: list[tuple[object, ...]] = [(path, "", "", np.nan, reason) for path, reason in lost.items()]
+    unknown = [np.nan] * len(names)
+    rows: list[tuple[object, ...]] = [(path, "", "", np.nan, reason, *unknown) for path, reason in lost.items()]
     for path, row in zip(clips.table["path"], probabilities, strict=True):
         best, sure = names[row.argmax()], float(row.max())
         rows.append((path, best if sure >= unsure_below else UNSURE, best, sure, notes.get(path, ""), *row.tolist()))

@@ -34,12 +34,12 @@ def extract_flow(
     # Jobs run on other machines: the one that queues them need not have their GPU.
     settings, catalog, store = experiment.settings, experiment.catalog, experiment.flow_store
     device = torch.device(settings.compute.device) if cluster == "slurm" else experiment.device
-    what = catalog.table, catalog.root, store, settings.flow.estimator
     # Torch has nothing to do meanwhile: its threads' cores are free for workers.
     num_workers = settings.compute.num_workers or settings.compute.num_threads
-    how: dict[str, Any] = {"grid": settings.sampling.grid, "num_workers": num_workers, "device": device}
-    how |= {"decoder": settings.data.decoder, "progress": progress}
+    how: dict[str, Any] = {"catalog_table": catalog.table, "root": catalog.root, "store": store, "progress": progress}
+    how |= {"estimator_name": settings.flow.estimator, "grid": settings.sampling.grid}
+    how |= {"num_workers": num_workers, "device": device, "decoder": settings.data.decoder}
     if cluster is None:
-        return extract(*what, **how)
+        return extract(**how)
     how |= {"num_shards": num_shards, "parameters": parameters, "log_dir": store.root / "jobs"}
-    return extract_on_cluster(*what, cluster=cluster, **how)
+    return extract_on_cluster(cluster=cluster, **how)
