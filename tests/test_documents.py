@@ -15,7 +15,13 @@ from tmal_core.cli import main
 ROOT = Path(__file__).parent.parent
 FOLDERS = (".github", "data", "notebooks", "tests", "tmal_core")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
-WITH_COMMANDS = ("README.md", "data/README.md", "tmal_core/README.md", "tests/QUARANTINES.md", ".github/CONTRIBUTING.md")
+WITH_COMMANDS = (
+    "README.md",
+    "data/README.md",
+    "tmal_core/README.md",
+    "tests/QUARANTINES.md",
+    ".github/CONTRIBUTING.md",
+)
 
 FENCED = re.compile(r"^```.*?^```", re.M | re.S)
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.M | re.S)

@@ -399,14 +399,15 @@ def classify(
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
     overrides = parse_overrides(sets)
     from tmal_core.experiment import Experiment, of_checkpoint
-    from tmal_core.tasks.classify import classify_clips, save_classified
+    from tmal_core.tasks.classify import classify_clips
+    from tmal_core.tasks.prepare import save_csv
 
     if checkpoint:
         experiment = of_checkpoint(checkpoint, None, overrides, method)
     else:
         experiment = Experiment.of(preset or "kinetics100", overrides, method or "otam")
     found = classify_clips(experiment, support, queries, unsure_below, flow_folder, force)
-    save_classified(found, out)
+    save_csv(found.table, out)
     print(f"{found}\n{out}")
 
 

@@ -22,7 +22,7 @@ from tmal_core.data.diagnostic.generation import planned
 from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.evaluation.feature_bank import Bank, load_or_encode
+from tmal_core.evaluation.feature_bank import Bank, encode
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
@@ -182,11 +182,16 @@ class Experiment:
         return model
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the method's checkpoints in the run folder."""
+    def folder(self) -> Path:
+        """The run folder, where it has one."""
         if self.run_dir is None:
             raise SettingsError("an experiment with a run folder", "none", "Pass run_dir.")
-        return self.run_dir / "checkpoints" / self.name
+        return self.run_dir
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the method's checkpoints in the run folder."""
+        return self.folder / "checkpoints" / self.name
 
     @property
     def has_checkpoint(self) -> bool:
@@ -235,9 +240,9 @@ class Experiment:
     def bank(self, split: str, progress: bool = True) -> Bank:
         """The clip tokens of a split by the model, kept in the run folder."""
         if split not in self._banks:
-            s, folder, catalog = self.settings, self.checkpoints.parents[1] / "features", self.split(split)
-            reader, text = self.reader(catalog), self.text(catalog)
-            self._banks[split] = load_or_encode(folder, self.model, reader, text, s.evaluation, s.compute, progress)
+            s, catalog = self.settings, self.split(split)
+            parts = self.model, self.reader(catalog), self.text(catalog), s.evaluation, s.compute
+            self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
 
 

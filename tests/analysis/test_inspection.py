@@ -50,9 +50,8 @@ def sampler(small_settings, val):
 def test_answers_as_evaluation_does(model, bank, sampler):
     outcome = evaluate(model, bank, Episodes.draw(sampler, 4))
     for number in range(4):
-        assert np.array_equal(
-            evaluate_episode(model, bank, sampler[number]).predicted, outcome.predicted[number].ravel()
-        )
+        alone = evaluate_episode(model, bank, sampler[number])
+        assert np.array_equal(alone.predicted, outcome.predicted[number].ravel())
 
 
 def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model, bank, small_settings, val):

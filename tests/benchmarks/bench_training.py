@@ -24,7 +24,7 @@ from subjects import model_of, noise, settings_for
 from tmal_core.config import Settings
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.training.loop import _groups, _step
+from tmal_core.training.loop import _step, decay_groups
 
 WAY, QUERIES = 5, 1
 LARGE_EPISODE = 5, 5, 5  # way, shot, queries per class
@@ -60,7 +60,9 @@ class Step:
     def __init__(self, settings: Settings, clips: EpisodeClips, model: FewShotModel | None = None) -> None:
         self.recipe, self.seed = settings.replace({"training.accumulation": 1}).training, settings.seed
         self.clips, self.model = clips, model or model_of(settings, device())
-        self.optimiser = torch.optim.AdamW(_groups(self.model, settings.training.weight_decay), lr=1e-9)
+        self.optimiser = torch.optim.AdamW(
+            decay_groups(self.model.tunable().values(), settings.training.weight_decay), lr=1e-9
+        )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda _: 1.0)
 
     def __call__(self) -> float:

@@ -166,16 +166,16 @@ def test_encoding_in_bfloat16_is_near(val, settings, model):
 
 def test_a_kept_bank_has_its_views(tmp_path, model, reader, viewed, monkeypatch):
     monkeypatch.setattr(bank, "encode", lambda *_: viewed)
-    bank.load_or_encode(tmp_path, model, reader)
-    kept = bank.load_or_encode(tmp_path, model, reader)
+    bank.encode(model, reader, folder=tmp_path)
+    kept = bank.encode(model, reader, folder=tmp_path)
     assert (kept.views, kept.positions, kept.key) == (VIEWS, viewed.positions, viewed.key)
     assert torch.equal(kept.query, viewed.query)
 
 
 def test_a_damaged_file_is_named(tmp_path, model, reader, viewed, monkeypatch):
     monkeypatch.setattr(bank, "encode", lambda *_: viewed)
-    bank.load_or_encode(tmp_path, model, reader)
+    bank.encode(model, reader, folder=tmp_path)
     path = tmp_path / f"{viewed.key}.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(RunError, match=rf"expected a whole file of clip tokens, got {path} \(.*Remove it"):
-        bank.load_or_encode(tmp_path, model, reader)
+        bank.encode(model, reader, folder=tmp_path)

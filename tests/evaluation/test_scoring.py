@@ -128,8 +128,8 @@ def test_a_bank_keeps_both_roles_where_text_joins_the_tower(small_settings, smal
     model = _learned(experiment.build())
     reader = experiment.reader(val.select(family="appearance"))
     text = experiment.text(reader.catalog, model)
-    made = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
-    kept = bank.load_or_encode(tmp_path, model, reader, text, progress=False)
+    made = bank.encode(model, reader, text, progress=False, folder=tmp_path)
+    kept = bank.encode(model, reader, text, progress=False, folder=tmp_path)
     assert made.query.shape == (len(reader.catalog), 9, 128)
     assert (made.query - made.support).abs().max() > 1e-3
     assert torch.equal(kept.query, made.query) and torch.equal(kept.support, made.support)
@@ -141,9 +141,9 @@ def test_bank_is_kept_and_shared_by_methods_with_the_same_features(
     tmp_path, small_settings, reader, encoded, monkeypatch
 ):
     monkeypatch.setattr(bank, "encode", lambda *_: encoded)
-    bank.load_or_encode(tmp_path, _model(small_settings, "otam"), reader)
+    bank.encode(_model(small_settings, "otam"), reader, folder=tmp_path)
     monkeypatch.setattr(bank, "encode", lambda *_: pytest.fail("encoded again"))
-    kept = bank.load_or_encode(tmp_path, _model(small_settings, "protonet"), reader)
+    kept = bank.encode(_model(small_settings, "protonet"), reader, folder=tmp_path)
     assert torch.equal(kept.query, encoded.query) and torch.equal(kept.support, encoded.support)
 
 

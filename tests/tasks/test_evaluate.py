@@ -10,7 +10,6 @@ from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import (
-    class_table,
     difference_table,
     evaluate_methods,
     hardest_and_easiest,
@@ -67,7 +66,7 @@ def test_difference_is_the_difference_of_the_means(experiments, outcomes):
 
 def test_classes_add_up(small_data, outcomes):
     outcome = outcomes["otam"]["appearance"]
-    table = class_table(outcome, small_data.select("val"))
+    table, _ = hardest_and_easiest({"appearance": outcome}, small_data.select("val"))
     assert table["queries"].sum() == outcome.correct.size
     assert np.average(table["accuracy_pct"], weights=table["queries"]) == pytest.approx(outcome.accuracy_pct)
     assert table["accuracy_pct"].is_monotonic_increasing

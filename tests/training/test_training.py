@@ -121,7 +121,7 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     model = build(settings.model).train()
     for clips in islice(_episodes(twice), 2):
         (episode_loss(model, clips, None, twice.training.rotate, 0.0).loss / 2).backward()
-    parameters = [p for group in loop._groups(model, 0.0) for p in group["params"]]
+    parameters = [p for group in loop.decay_groups(model.tunable().values(), 0.0) for p in group["params"]]
     gradients = {index: p.grad for index, p in enumerate(parameters) if p.grad is not None}
     assert first_moments.keys() == gradients.keys() and any(gradient.any() for gradient in gradients.values())
     for index, gradient in gradients.items():

@@ -14,7 +14,7 @@ from tmal_core.errors import DataError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.methods.otam import METHOD as OTAM
-from tmal_core.viz.episode_plots import answered_episode
+from tmal_core.viz.episode_plots import episode_result
 
 EPISODE = Episode(("first", "second"), np.array([[0, 1], [2, 3]]), np.array([[4], [5]]))
 
@@ -75,7 +75,7 @@ def test_figure_shows_clips_distances_and_answers(model, features, clips):
     features[4], features[5] = features[1], features[0]  # the first query answers right, the second wrong
     answer = evaluate_episode(model, Bank(features, features, ""), EPISODE)
     assert answer.correct.tolist() == [True, False]
-    figure = answered_episode(answer, clips[:4], clips[4:], "an episode")
+    figure = episode_result(answer, clips[:4], clips[4:], "an episode")
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert [f"{value:.3f}" for value in answer.distances.flat] == [text for text in texts if text[-4:-3] == "."]
     assert "A   first\nB   second" in texts
@@ -90,4 +90,4 @@ def test_figure_shows_clips_distances_and_answers(model, features, clips):
 
 def test_other_clips_than_the_episodes_are_refused(model, features, clips):
     with pytest.raises(DataError, match="expected 2 query and 4 support clips, got 4 and 2"):
-        answered_episode(evaluate_episode(model, Bank(features, features, ""), EPISODE), clips[:2], clips[2:])
+        episode_result(evaluate_episode(model, Bank(features, features, ""), EPISODE), clips[:2], clips[2:])

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,31 +38,20 @@ _ENCODING_CODE = ("models/**/*.py", "data/clips.py", "data/video/*.py", "flow/*.
 
 @dataclass(frozen=True)
 class Bank:
-    """Clip tokens of the rows of a catalogue.
+    """Clip tokens of the rows of a catalogue."""
 
-    Attributes:
-        query: (k * V, T + M, d) float32, each video as a query: view j of video v is row j V + v.
-        support: the same as support clips; the very tensor `query` where the roles do not differ.
-        key: of what made them.
-        text: class names of the catalogue, for models that read them.
-        views: k.
-        positions: hash of the frames that every view shows.
-    """
-
-    query: Tensor
-    support: Tensor
-    key: str
-    text: SplitText | None = None
-    views: int = 1
-    positions: str = ""
+    query: Tensor  # (k * V, T + M, d) float32, each video as a query: view j of video v is row j V + v
+    support: Tensor  # the same as support clips; the very tensor `query` where the roles do not differ
+    key: str  # of what made them
+    text: SplitText | None = None  # class names of the catalogue, for models that read them
+    views: int = 1  # k
+    positions: str = ""  # hash of the frames that every view shows
 
     @property
     def num_videos(self) -> int:
-        """V."""
         return len(self.query) // self.views
 
 
-@torch.no_grad()
 def encode(
     model: FewShotModel,
     reader: ClipReader,
@@ -69,80 +59,75 @@ def encode(
     evaluation: EvaluationSettings = EvaluationSettings(),
     compute: ComputeSettings = ComputeSettings(),
     progress: bool = True,
+    folder: Path | None = None,
 ) -> Bank:
-    """Encode every view of every video of the reader's catalogue once, in both roles where they differ."""
+    """Encode every view of every video of the reader's catalogue once, in both roles where they differ.
+
+    Args:
+        text: of the catalogue's classes; without it all clips are queries.
+        folder: where banks are kept: one of these weights, settings, videos and code is read, not made. Methods that
+            share their tokens (frozen CLIP under different matchers) share one file.
+
+    Raises:
+        RunError: the kept file is damaged.
+    """
+    key = bank_key(model, reader, text, evaluation.precision)
+    path = None if folder is None else folder / f"{key}.safetensors"
+    if path is not None and path.is_file():
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            got = f"{path} ({error})"
+            raise RunError("a whole file of clip tokens", got, "Remove it: it is made again.") from error
+    else:
+        tensors = _encoded(model, reader, text, evaluation, compute, progress)
+        if path is not None:
+            with atomic_path(path) as temporary:
+                save_file(tensors, temporary)
+    support = tensors.get("support", tensors["query"])
+    return Bank(tensors["query"], support, key, text, reader.views, positions_hash(reader))
+
+
+@torch.no_grad()
+def _encoded(
+    model: FewShotModel,
+    reader: ClipReader,
+    text: SplitText | None,
+    evaluation: EvaluationSettings,
+    compute: ComputeSettings,
+    progress: bool,
+) -> dict[str, Tensor]:
+    """Clip tokens by role; support alone where it differs."""
     rows = np.arange(len(reader.catalog))
     loader = evaluation_loader(reader, rows, evaluation.batch_videos, compute.num_workers, compute.device)
-    half = evaluation.precision == "bfloat16"
     model.eval()
     parts: list[tuple[Tensor, Tensor]] = []
     done = 0
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
-        words = text.of_videos(chosen) if model.encoder.separate_roles else None
-        parts += encode_clips(model, clips, words, half)
-    query, support = (torch.cat(side) for side in zip(*parts, strict=True))
-    support = support if model.encoder.separate_roles else query
-    key = bank_key(model, reader, text, evaluation.precision)
-    return Bank(query, support, key, text, reader.views, positions_hash(reader))
+        words = text.of_videos(chosen) if text is not None and model.encoder.separate_roles else None
+        parts += encode_clips(model, clips, words, evaluation.precision == "bfloat16")
+    roles = ("query", "support") if model.encoder.separate_roles else ("query",)
+    return {role: torch.cat(side) for role, side in zip(roles, zip(*parts, strict=True), strict=False)}
 
 
 def encode_clips(
     model: FewShotModel, clips: Clip, words: Tensor | None = None, half: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clip tokens of clips (n, ...) in both roles, float32 on the CPU; some clips at a time.
+    """Clip tokens of clips (n, ...) in both roles, float32 on the CPU, some clips at a time; `half` is bfloat16.
 
-    Args:
-        words: (n, d) of each clip's class, where text joins inside the tower; without it all clips are queries.
-        half: encode in bfloat16.
+    Words (n, d) are of each clip's class, where text joins inside the tower; without them all clips are queries.
     """
     device, num_clips = model.device, len(clips.frames)
     tokens_of_clip = clips.frames.shape[1] * model.encoder.clip.visual.positional_embedding.shape[0]
     size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
     for first in range(0, num_clips, size):
-        part = [None if x is None else x[first : first + size].to(device, non_blocking=True) for x in (*clips, words)]
+        chosen = slice(first, first + size)
+        part: list[Any] = [None if x is None else x[chosen].to(device, non_blocking=True) for x in (*clips, words)]
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            roles = model.encoder.encode_roles(*part)
-        yield tuple(tokens.float().cpu() for tokens in roles)
-
-
-def load_or_encode(
-    folder: Path,
-    model: FewShotModel,
-    reader: ClipReader,
-    text: SplitText | None = None,
-    evaluation: EvaluationSettings = EvaluationSettings(),
-    compute: ComputeSettings = ComputeSettings(),
-    progress: bool = True,
-) -> Bank:
-    """The bank of these weights, settings, videos and code that the folder keeps; a new one where it has none.
-
-    Methods that share their tokens (frozen CLIP under different matchers) share one file.
-
-    Raises:
-        RunError: the kept file is damaged.
-    """
-    key = bank_key(model, reader, text, evaluation.precision)
-    path = folder / f"{key}.safetensors"
-    if path.is_file():
-        kept = _kept(path)
-        return Bank(kept["query"], kept.get("support", kept["query"]), key, text, reader.views, positions_hash(reader))
-    bank = encode(model, reader, text, evaluation, compute, progress)
-    tensors = {"query": bank.query.contiguous()}
-    if model.encoder.separate_roles:
-        tensors["support"] = bank.support.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary)
-    return bank
-
-
-def _kept(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise RunError("a whole file of clip tokens", f"{path} ({error})", "Remove it: it is made again.") from error
+            query, support = model.encoder.encode_roles(*part)
+        yield query.float().cpu(), support.float().cpu()
 
 
 def positions_hash(reader: ClipReader) -> str:
@@ -165,18 +150,13 @@ def code_version() -> str:
 
 
 def bank_key(model: FewShotModel, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
-    """Names what clip tokens depend on: the weights that encode, the code, the precision, the sampling and its views,
-    the videos, and flow and text if read.
-
-    What comes after encoding (matching, prototype modulation, scales) is left out.
-    """
+    """Names all that clip tokens depend on; what comes after encoding (matching, modulation, scales) is left out."""
     drawn = (reader.seed, reader.views) if reader.views > 1 else ()
     facts = [code_version(), precision, reader.sampling.model_dump(), reader.decoder, reader.flow_origin, *drawn]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
-    if model.encoder.separate_roles:
+    if text is not None and model.encoder.separate_roles:
         digest.update(text.features.numpy().tobytes() + text.class_of.tobytes())
     for name, tensor in model.encoder.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -24,34 +24,21 @@ _CLIPS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded examples.
+    """Encoded examples."""
 
-    Attributes:
-        query: (S, T + M, d) clip tokens of each example as a query.
-        support: the same as support clips.
-        labels: (S,) int64 in 0..N-1, each at least once.
-        text: (N, d) of the classes, for models that read names; else None.
-    """
-
-    query: Tensor
-    support: Tensor
-    labels: Tensor
-    text: Tensor | None = None
+    query: Tensor  # (S, T + M, d) clip tokens of each example as a query
+    support: Tensor  # the same as support clips
+    labels: Tensor  # (S,) int64 in 0..N-1, each at least once
+    text: Tensor | None = None  # (N, d) of the classes, for models that read names
 
 
 @dataclass(frozen=True)
 class Check:
-    """The examples' own answers.
+    """How the examples name each other."""
 
-    Attributes:
-        asked: examples that were named from the others.
-        right: those of them that were named right.
-        temperature: at least 1; the logits of new clips are divided by it.
-    """
-
-    asked: int
-    right: int
-    temperature: float
+    asked: int  # examples that were named from the others
+    right: int  # those of them that were named right
+    temperature: float  # at least 1; the logits of new clips are divided by it
 
 
 def use_untrained(model: FewShotModel, num_frames: int) -> None:
@@ -70,10 +57,8 @@ def logits(model: FewShotModel, query: Tensor, examples: Examples) -> Tensor:
     device = model.device
     support, labels = examples.support.to(device), examples.labels.to(device)
     text = None if examples.text is None else examples.text.to(device)
-    parts = []
-    for part in query.split(_CLIPS_AT_ONCE):
-        parts.append(model.head.episode_logits(part.to(device), support, labels, text))
-    return torch.cat(parts).float().cpu()
+    parts = (part.to(device) for part in query.split(_CLIPS_AT_ONCE))
+    return torch.cat([model.head.episode_logits(part, support, labels, text) for part in parts]).float().cpu()
 
 
 def check(model: FewShotModel, examples: Examples) -> Check:
@@ -82,10 +67,10 @@ def check(model: FewShotModel, examples: Examples) -> Check:
     asked = torch.nonzero(counts[examples.labels] > 1).flatten()
     if not len(asked):
         return Check(0, 0, 1.0)
-    answers = torch.cat([logits(model, examples.query[[i]], _without(examples, i)) for i in asked.tolist()])
+    found = torch.cat([logits(model, examples.query[[i]], _without(examples, i)) for i in asked.tolist()])
     truth = examples.labels[asked]
-    losses = [float(cross_entropy(answers / temperature, truth)) for temperature in _TEMPERATURES]
-    right = int((answers.argmax(1) == truth).sum())
+    losses = [float(cross_entropy(found / temperature, truth)) for temperature in _TEMPERATURES]
+    right = int((found.argmax(1) == truth).sum())
     return Check(len(asked), right, _TEMPERATURES[losses.index(min(losses))])
 
 

@@ -25,19 +25,12 @@ _TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the p
 
 @dataclass(frozen=True)
 class Episodes:
-    """E drawn episodes of one protocol as index arrays; all methods are compared on the same ones.
+    """E drawn episodes of one protocol as index arrays; all methods are compared on the same ones."""
 
-    Attributes:
-        name: of the protocol.
-        support: (E, N, K) rows of the split.
-        query: (E, N, Q) rows of the split.
-        seed: of the stream that they are the first E of.
-    """
-
-    name: str
-    support: np.ndarray
-    query: np.ndarray
-    seed: int = 0
+    name: str  # of the protocol
+    support: np.ndarray  # (E, N, K) rows of the split
+    query: np.ndarray  # (E, N, Q) rows of the split
+    seed: int = 0  # of the stream that they are the first E of
 
     @classmethod
     def draw(cls, sampler: EpisodeSampler, count: int) -> Episodes:
@@ -51,29 +44,32 @@ class Episodes:
         return self.support.shape[1]
 
     def views(self, num_views: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which view each slot uses, (E, N, K) and (E, N, Q) in 0..num_views-1: by (seed, episode, slot) alone."""
+        """Which view each slot uses, (E, N, K) and (E, N, Q) in 0..num_views-1: by (seed, episode, slot) alone.
+
+        >>> rows = np.arange(4).reshape(1, 2, 2)  # one 2-way episode: a support clip and a query of each class
+        >>> Episodes("all", rows[:, :, :1], rows[:, :, 1:], seed=3).views(4)[0].ravel()
+        array([3, 1])
+        """
         shots = self.support[0].size
         slots = shots + self.query[0].size
         counter = np.arange(len(self.support), dtype=np.uint64)[:, None] * np.uint64(1 << 20)
-        mixed = _scrambled(counter + np.arange(slots, dtype=np.uint64) + _scrambled(np.uint64(self.seed)))
+        key = _scrambled(np.array([self.seed], np.uint64))
+        mixed = _scrambled(counter + np.arange(slots, dtype=np.uint64) + key)
         drawn = (mixed % np.uint64(num_views)).astype(np.int64)
         return drawn[:, :shots].reshape(self.support.shape), drawn[:, shots:].reshape(self.query.shape)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method answered: one row per query, in the order of the episodes.
+    """What a method found: one row per query, in the order of the episodes.
 
-    Attributes:
-        episodes: the questions.
-        logits: (E, N * Q, N) float32, minus mean distances, or similarities to class names (no learned scale: it
-            changes no answer), or the log of both scores combined.
-        positions: hash of the frames that the clips showed; two methods are compared on the same ones.
+    Logits are minus mean distances, or similarities to class names (no learned scale: it changes no prediction), or the
+    log of both scores combined.
     """
 
     episodes: Episodes
-    logits: np.ndarray
-    positions: str = ""
+    logits: np.ndarray  # (E, N * Q, N) float32
+    positions: str = ""  # hash of the frames that the clips showed; two methods are compared on the same ones
 
     @property
     def predicted(self) -> np.ndarray:
@@ -92,23 +88,32 @@ class Outcome:
 
 @torch.no_grad()
 def evaluate(model: FewShotModel, bank: Bank, episodes: Episodes) -> Outcome:
-    """Answer the episodes from a bank; the same logits as the model's own, one episode at a time.
+    """Every query's logits from a bank: the same as the model's own, one episode at a time.
 
     The bank lies on the CPU, and the model where it will. A query's modulation and a prototype of the same support
     clips are computed once for all episodes.
+    >>> from tmal_core.models.heads import MeanHead
+    >>> bank, rows = Bank(tokens := torch.eye(2).repeat(2, 1)[:, None], tokens, key=""), np.array([[[0], [1]]])
+    >>> evaluate(FewShotModel(torch.nn.Identity(), MeanHead()), bank, Episodes("all", rows, rows + 2)).predicted.ravel()
+    array([0, 1])
     """
     head, device = model.head, model.device
-    support, query = _rows(bank, episodes)
-    queries, query_at = np.unique(query, return_inverse=True)
-    query_at = torch.from_numpy(query_at.reshape(len(query), -1)).to(device)
+    # Row v of the bank is video v in its first view; one of another view lies so many times V further on.
+    support, query = (
+        view * bank.num_videos + rows
+        for view, rows in zip(episodes.views(bank.views), (episodes.support, episodes.query), strict=True)
+    )
+    queries, inverse = np.unique(query, return_inverse=True)
+    query_at = torch.from_numpy(inverse.reshape(len(query), -1)).to(device)
     tokens = bank.query[torch.from_numpy(queries)].to(device)
-    visual = _visual(head, bank, support, tokens, query_at, episodes.way) if head.compares_support else None
-    if not head.scores_text:
-        return Outcome(episodes, visual.cpu().numpy(), bank.positions)
-    similarity = head.text_similarity(tokens, bank.text.features.to(device))
-    asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]]).to(device)
-    text_logits = similarity[query_at[:, :, None], asked[:, None, :]]
-    return Outcome(episodes, head.score(visual, text_logits).cpu().numpy(), bank.positions)
+    scores = _visual(head, bank, support, tokens, query_at, episodes.way) if head.compares_support else None
+    if head.scores_text:
+        assert bank.text is not None  # heads that read names come with banks that have them
+        similarity = head.text_similarity(tokens, bank.text.features.to(device))
+        asked = torch.from_numpy(bank.text.class_of[episodes.support[:, :, 0]]).to(device)
+        scores = head.score(scores, similarity[query_at[:, :, None], asked[:, None, :]])
+    assert scores is not None  # a head compares support, or reads names, or both
+    return Outcome(episodes, scores.cpu().numpy(), bank.positions)
 
 
 def _visual(head: Head, bank: Bank, support: np.ndarray, tokens: Tensor, query_at: Tensor, way: int) -> Tensor:
@@ -119,34 +124,26 @@ def _visual(head: Head, bank: Bank, support: np.ndarray, tokens: Tensor, query_a
     return visual_logits(distances.flatten(0, 1), labels, way).unflatten(0, query_at.shape)
 
 
-def _rows(bank: Bank, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the bank for the episodes' support (E, N, K) and queries (E, N, Q)."""
-    if bank.views == 1:
-        return episodes.support, episodes.query
-    support, query = episodes.views(bank.views)
-    return support * bank.num_videos + episodes.support, query * bank.num_videos + episodes.query
-
-
-def _scrambled(word: np.ndarray | np.uint64) -> np.ndarray:
+def _scrambled(word: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): neighbouring uint64 become unrelated ones."""
-    word = np.atleast_1d(word) + np.uint64(0x9E3779B97F4A7C15)
+    word = word + np.uint64(0x9E3779B97F4A7C15)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return word ^ (word >> np.uint64(31))
 
 
 def _prototypes(head: Head, bank: Bank, support: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows.
-
-    All on the device.
-    """
+    """Prototypes (U, T, d), where episodes find theirs (E, u), and the labels (u,) of these; support are bank rows."""
     num_episodes, way, shot = support.shape
     labels = torch.arange(way, device=device)
     if not head.merges_shots:
         support, shot, labels = support.reshape(num_episodes, way * shot, 1), 1, labels.repeat_interleave(shot)
     # The order of a class's shots does not matter: the same clips are the same prototype.
     sets, at = np.unique(np.sort(support.reshape(-1, shot), 1), axis=0, return_inverse=True)
-    words = bank.text.of_videos(sets[:, 0] % bank.num_videos) if head.reads_text else None
+    words = None
+    if head.reads_text:
+        assert bank.text is not None
+        words = bank.text.of_videos(sets[:, 0] % bank.num_videos)
     parts = []
     for first in range(0, len(sets), _CLIPS_AT_ONCE):
         chosen = slice(first, first + _CLIPS_AT_ONCE)

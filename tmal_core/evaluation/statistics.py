@@ -5,7 +5,7 @@ episodes alone is far too narrow. Here classes, query clips and support clips ar
 query counts with the product of the three weights (the pigeonhole bootstrap: Owen, The pigeonhole bootstrap, Annals of
 Applied Statistics 1, 2007). The interval is the percentile interval of the resampled means.
 
-Letters: A answers (one per query of each episode), R resamples.
+Letters: A queries of all episodes, R resamples.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ def above_chance_pct(outcome: Outcome) -> float:
 
 
 def accuracy_interval(outcome: Outcome, catalog: Catalog, seed: int, resamples: int, confidence: float) -> Interval:
-    """Accuracy in percent with its interval over classes and clips."""
+    """Accuracy in percent with its interval over classes and clips.
+
+    >>> table = pd.DataFrame({"class_name": list("aabb"), "group": "", "base": list("wxyz")})
+    >>> episodes = Episodes("all", np.array([[[0], [2]]]), np.array([[[1], [3]]]))  # both queries are named right:
+    >>> print(accuracy_interval(Outcome(episodes, np.eye(2)[None]), Catalog(None, table), 0, 100, confidence=0.95))
+    100.0 [100.0, 100.0]
+    """
     return interval(100.0 * outcome.correct, outcome.episodes, catalog, seed, resamples, confidence)
 
 
@@ -61,17 +67,15 @@ def difference_interval(
     Raises:
         EpisodeError: they have not, or they read other frames of the same videos.
     """
-    same = (first.episodes.name, first.episodes.seed) == (second.episodes.name, second.episodes.seed) and all(
-        np.array_equal(getattr(first.episodes, part), getattr(second.episodes, part)) for part in ("support", "query")
-    )
-    if not same:
+    sides = zip(vars(first.episodes).values(), vars(second.episodes).values(), strict=True)
+    if not all(np.array_equal(one, other) for one, other in sides):
         got = f"other episodes of '{first.episodes.name}' and '{second.episodes.name}'"
         raise EpisodeError("the same episodes on both sides of a comparison", got, "Evaluate both on one draw.")
     if first.positions != second.positions:
         got = f"frames {first.positions or 'unknown'} and {second.positions or 'unknown'}"
         remedy = "Evaluate both with the same sampling, seed and evaluation.views."
         raise EpisodeError("the same frames of each video on both sides of a comparison", got, remedy)
-    values = 100.0 * (first.correct.astype(np.float64) - second.correct.astype(np.float64))
+    values = 100.0 * (first.correct.astype(np.float64) - second.correct)
     return interval(values, first.episodes, catalog, seed, resamples, confidence)
 
 
@@ -88,9 +92,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values corrected for their number (Holm, A simple sequentially rejective multiple test procedure, 1979)."""
     order = np.argsort(p_values)
     scaled = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(1.0, scaled)
-    return corrected
+    return np.minimum(1.0, scaled)[np.argsort(order)]
 
 
 def with_correction(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
@@ -105,15 +107,19 @@ def with_correction(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def interval(
     values: np.ndarray, episodes: Episodes, catalog: Catalog, seed: int, resamples: int, confidence: float
 ) -> Interval:
-    """Mean of the answers' values with its interval over classes and clips.
+    """Mean of the queries' values with its interval over classes and clips.
 
     Args:
-        values: (E, N, Q), one number per answer: right or wrong, a difference, a mean over seeds of training.
-        episodes: the questions.
+        values: (E, N, Q), one number per query: right or wrong, a difference, a mean over seeds of training.
         catalog: of the episodes' rows.
         seed: of the resampling.
         resamples: R.
         confidence: of the interval, 0..1.
+
+    >>> table = pd.DataFrame({"class_name": list("aabb"), "group": "", "base": list("wxyz")})
+    >>> episodes = Episodes("all", np.array([[[0], [2]]]), np.array([[[1], [3]]]))  # one 2-way episode
+    >>> print(interval(np.array([[[0.0], [100.0]]]), episodes, Catalog(None, table), 0, 100, confidence=0.95))
+    50.0 [0.0, 100.0]
     """
     flat = values.astype(np.float64).reshape(-1)
     rng = generator(seed, "bootstrap", episodes.name)
@@ -124,7 +130,7 @@ def interval(
         for codes, size in factors:
             weight *= np.bincount(rng.integers(size, size=size), minlength=size)[codes]
         total = weight.sum()
-        # With a handful of classes a resample can miss every answer; such a resample says nothing.
+        # With a handful of classes a resample can miss every query; such a resample says nothing.
         means[r] = (weight * flat).sum() / total if total else np.nan
     tail = 100 * (1 - confidence) / 2
     low, high = np.nanpercentile(means, [tail, 100 - tail])
@@ -134,16 +140,15 @@ def interval(
 
 
 def _factors(episodes: Episodes, catalog: Catalog) -> list[tuple[np.ndarray, int]]:
-    """What is resampled: for each factor the code (A,) of every answer, and the number of codes.
+    """What is resampled: for each factor the code (A,) of every query, and the number of codes.
 
     The class is the unit where classes are independent; of classes that come in pairs, the pair.
     """
-    table = catalog.table
-    query, support = episodes.query, episodes.support
+    table, query = catalog.table, episodes.query
     units = np.where(table["group"] != "", table["group"], table["class_name"])[query].reshape(-1)
     query_clips = table["base"].to_numpy()[query].reshape(-1)
     # The first support clip of the query's own class stands for its episode's support set.
-    support_clips = np.broadcast_to(support[:, :, :1], query.shape).reshape(-1)
+    support_clips = np.broadcast_to(episodes.support[:, :, :1], query.shape).reshape(-1)
     factors = []
     for labels in (units, query_clips, support_clips):
         _, codes = np.unique(labels, return_inverse=True)

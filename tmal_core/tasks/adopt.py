@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.open_clip_access import QuickGELU
-from tmal_core.models.references import STAdapterClassifier, load_clip_fsar, load_st_adapter
+from tmal_core.models.references import load_clip_fsar, load_st_adapter
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.weights_files import resolve
 from tmal_core.training.checkpoint import Origin, save_checkpoint
+from tmal_core.training.loop import BEST
 
 CLIP_FSAR, ST_ADAPTER = "clip_fsar", "st_adapter"
-_PLACES = {(True, True): "both", (False, True): "ffn", (True, False): "attention"}
 _NAMES = {"attention": "adapter_pre_attn", "ffn": "adapter_pre_mlp"}
 
 
@@ -51,17 +52,17 @@ def adopt_checkpoint(experiment: Experiment, source: str | Path) -> tuple[Run, E
     fill = _clip_fsar if isinstance(content, dict) and "model_state" in content else _st_adapter
     model, adopted = fill(experiment, source)
     path = Path(source) if Path(source).is_file() else resolve(source)
-    with Run.create(adopted.run_dir, adopted.settings, "adopt", adopted.set_by_user) as run:
-        origin = Origin(adopted.origin.digest, {"adopted_from": path.name})
-        save_checkpoint(adopted.checkpoint, model, origin)
+    with Run.create(adopted.folder, adopted.settings, "adopt", adopted.set_by_user) as run:
+        save_checkpoint(adopted.checkpoints / BEST, model, Origin(adopted.origin.digest, {"adopted_from": path.name}))
         run.update_summary(adopted=str(path), sha256=file_sha256(path))
     return run, adopted
 
 
 def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
-    found = load_clip_fsar(source)
+    found: Any = load_clip_fsar(source)  # a module whose parts have the names of the file
     mlp_width = found.head.context2.layers[0][1].net[0].out_features
     model, adopted = _built(experiment, CLIP_FSAR, {"model.mlp_width": mlp_width})
+    head: Any = model.head
     backbone = adopted.settings.model.backbone
     if not isinstance(model.encoder.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         got = f"{backbone}, which computes something else with them"
@@ -71,28 +72,31 @@ def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel
         raise WeightsError("a scale over 0", got, "Take a checkpoint that CLIP-FSAR wrote.")
     where = f"{source}, for {backbone}"
     load_strictly(model.encoder.clip.visual, found.backbone.state_dict(), where)
-    load_strictly(model.head.context2, found.head.context2.state_dict(), where)
+    load_strictly(head.context2, found.head.context2.state_dict(), where)
     with torch.no_grad():
-        model.head.log_text_scale.copy_(found.head.scale.log().squeeze())
+        head.log_text_scale.copy_(found.head.scale.log().squeeze())
     return model, adopted
 
 
 def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     clip, _ = _built(experiment, "otam", {})
-    found = load_st_adapter(source, clip.encoder.clip.visual)
-    _require_same_clip(found, clip, experiment.settings.model, source)
-    blocks = found.transformer.resblocks
-    here = [tuple(getattr(block, name) is not None for name in _NAMES.values()) for block in blocks]
-    kernels = {module.conv.kernel_size for block in blocks for module in _adapters(block).values()}
-    if len(set(here)) > 1 or kernels != {(3, 1, 1)}:
-        got = f"{source} with adapters in {sum(map(any, here))} of {len(here)} blocks, kernels {sorted(kernels)}"
+    found: Any = load_st_adapter(source, clip.encoder.clip.visual)  # a module whose parts have the names of the file
+    _require_same_clip(found.state_dict(), clip, experiment.settings.model, source)
+    blocks = [
+        {place: getattr(block, name) for place, name in _NAMES.items() if getattr(block, name) is not None}
+        for block in found.transformer.resblocks
+    ]
+    kernels = {adapter.conv.kernel_size for block in blocks for adapter in block.values()}
+    if any(block.keys() != blocks[0].keys() for block in blocks) or kernels != {(3, 1, 1)}:
+        got = f"{source} with adapters in {sum(map(bool, blocks))} of {len(blocks)} blocks, kernels {sorted(kernels)}"
         raise WeightsError("adapters of 3x1x1 in every block", got, "Take one of ST-Adapter's own configurations.")
-    bottleneck = next(iter(_adapters(blocks[0]).values())).fc1.out_features
-    told = {"model.adapters": _PLACES[here[0]], "model.bottleneck": bottleneck}
+    place, adapter = next(iter(blocks[0].items()))
+    told = {"model.adapters": place if len(blocks[0]) == 1 else "both", "model.bottleneck": adapter.fc1.out_features}
     model, adopted = _built(experiment, ST_ADAPTER, told)
+    modules: Any
     for place, modules in model.encoder.adapters.items():
         for mine, block in zip(modules, blocks, strict=True):
-            mine.load_state_dict(_adapters(block)[place].state_dict())
+            mine.load_state_dict(block[place].state_dict())
     return model, adopted
 
 
@@ -101,16 +105,10 @@ def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[Few
     return adopted.build().eval(), adopted
 
 
-def _adapters(block: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """Those of a block, by place."""
-    return {place: getattr(block, name) for place, name in _NAMES.items() if getattr(block, name) is not None}
-
-
 def _require_same_clip(
-    found: STAdapterClassifier, model: FewShotModel, parts: ModelSettings, source: str | Path
+    theirs: dict[str, Tensor], model: FewShotModel, parts: ModelSettings, source: str | Path
 ) -> None:
     """What the file holds of the frozen CLIP must be that of the settings: adapters fit no other."""
-    theirs = found.state_dict()
     for name, mine in model.encoder.clip.visual.state_dict().items():
         if name != "proj" and (theirs[name].shape != mine.shape or not torch.allclose(theirs[name], mine, atol=1e-3)):
             got = f"{source} with another {name}"

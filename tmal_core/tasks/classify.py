@@ -7,23 +7,20 @@ clip in its own row of the table, an example in the summary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
-from tqdm.auto import tqdm
 
 from tmal_core.config import Settings
-from tmal_core.data.clips import ClipReader, evaluation_loader
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.data.sets.folder import walk
+from tmal_core.data.sets.folder import Folder, walk
 from tmal_core.data.sets.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError
-from tmal_core.evaluation.feature_bank import encode, encode_clips
+from tmal_core.evaluation.feature_bank import Bank, encode
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
 from tmal_core.experiment import Experiment, require_used
 from tmal_core.flow.reader import FlowReader
@@ -31,7 +28,6 @@ from tmal_core.flow.store import FlowStore
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import needs_names
 from tmal_core.models.text import SplitText, class_text
-from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.tasks.loose_clips import few_workers, flow_place, readable
 
@@ -45,33 +41,27 @@ _PHOTOGRAPH = 112  # pixels: CLIPs that learned from photographs see 224 and mor
 class Classified:
     """What became of the new clips.
 
-    Attributes:
-        table: a row per new clip, in the order of their paths: `clip`; `answer`, a class, "unsure", or empty where the
-            clip could not be read; `best`, the most probable class, and its `probability`; `note`, why a clip could not
-            be read or what is odd about it; and a column `p(<class>)` per class.
-        num_examples: that were used.
-        check: how the examples name each other.
-        notes: what else should be known, an example that could not be used first.
+    Columns of the table: `clip`; `answer`, a class, "unsure", or empty where the clip could not be read; `best`, the
+    most probable class, and its `probability`; `note`, why a clip could not be read or what is odd about it; and a
+    column `p(<class>)` per class.
     """
 
-    table: pd.DataFrame
-    num_examples: int
-    check: Check
-    notes: list[str] = field(default_factory=list)
+    table: pd.DataFrame  # a row per new clip, in the order of their paths
+    num_examples: int  # that were used
+    check: Check  # how the examples name each other
+    notes: list[str] = field(default_factory=list)  # what else should be known, unused examples first
 
     def __str__(self) -> str:
-        answers = self.table["answer"]
-        unsure, lost = int((answers == UNSURE).sum()), int((answers == "").sum())
+        names = self.table["answer"]
+        unsure, lost = int((names == UNSURE).sum()), int((names == "").sum())
         classes = sum(column.startswith("p(") for column in self.table)
-        lines = [
-            f"{len(answers):,} new clips, {classes} classes from {self.num_examples} examples: "
-            f"{len(answers) - unsure - lost:,} named, {unsure:,} unsure, {lost:,} not read"
-        ]
+        counts = f"{len(names) - unsure - lost:,} named, {unsure:,} unsure, {lost:,} not read"
+        lines = [f"{len(names):,} new clips, {classes} classes from {self.num_examples} examples: {counts}"]
         if self.check.asked:
             lines.append(f"{self.check.right} of {self.check.asked} examples are named right from the others")
         else:
             lines.append("one example per class: nothing says how far the probabilities can be trusted")
-        first = self.table[answers == ""].head(5)
+        first = self.table[names == ""].head(5)
         lines += [f"not read: {clip} ({note})" for clip, note in zip(first["clip"], first["note"], strict=True)]
         if lost > len(first):
             lines.append(f"and {lost - len(first):,} more that could not be read: see the table")
@@ -90,8 +80,7 @@ def classify_clips(
     """Name every clip of `queries` with one of the classes of `support`.
 
     Args:
-        experiment: the method; one of a checkpoint (`of_checkpoint`) takes its trained weights, others CLIP
-            as it is.
+        experiment: the method; one of a checkpoint (`of_checkpoint`) takes its trained weights, others CLIP as it is.
         support: folder with one subfolder per class.
         queries: a folder of new clips, at any depth, or one video file.
         unsure_below: the least probability of an answer, 0..1.
@@ -107,17 +96,28 @@ def classify_clips(
     if not 0 <= unsure_below <= 1:
         raise SettingsError("a probability from 0 to 1 below which a clip is unsure", f"{unsure_below}", "Change it.")
     require_used([experiment])
-    settings = experiment.settings
-    listed = _listed_examples(Path(support))
-    root, paths, refused = _new_clips(Path(queries))
+    settings, folder, place = experiment.settings, walk(Path(support)), Path(queries).resolve()
+    by_name = by_class(folder)
+    listed = {path: name for name, paths in sorted(by_name.items()) for path in paths}
+    if len(by_name) < 2:
+        remedy = "Add a folder of examples for each class that new clips may show."
+        raise DataError(f"two classes or more in {support}", f"one, {next(iter(by_name))!r}", remedy)
+    root, paths, refused = place.parent, [place.name], {}
+    if not place.is_file():
+        found = walk(Path(queries))
+        root, paths, refused = found.root, found.paths(), found.refused
     model = _model(experiment, force)
     with flow_place(model.reads_flow, flow_folder, settings.flow) as store:
-        examples, broken = readable(Path(support).resolve(), list(listed), experiment, store, progress)
+        examples, broken = readable(folder.root, list(listed), experiment, store, progress)
         names = _class_names(listed, examples, broken)
         clips, lost = readable(root, paths, experiment, store, progress)
-        classes = [listed[path] for path in examples.table["path"]]
-        known = _encoded_examples(settings, model, _reader(settings, examples, store), classes, progress)
-        tokens = _encoded_queries(settings, model, _reader(settings, clips, store), progress) if len(clips) else None
+        class_of = np.array([names.index(listed[path]) for path in examples.table["path"]])
+        text = None
+        if needs_names(settings.model):
+            text = SplitText(class_text(model.encoder.clip, settings.model, names).cpu(), class_of)
+        bank = _encoded(settings, model, examples, store, text, progress)
+        tokens = _encoded(settings, model, clips, store, None, progress).query if len(clips) else None
+    known = Examples(bank.query, bank.support, torch.from_numpy(class_of), None if text is None else text.features)
     checked = check(model, known)
     probabilities = np.empty((0, len(names)))
     if tokens is not None:
@@ -126,43 +126,17 @@ def classify_clips(
     same = set(examples.table["sha256"])
     twins = {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
     table = _table(names, clips, probabilities, {**refused, **lost}, twins, unsure_below)
-    return Classified(table, len(examples), checked, [*notes, *_left_out(Path(support))])
+    return Classified(table, len(examples), checked, [*notes, *_left_out(folder)])
 
 
-def save_classified(found: Classified, path: Path) -> None:
-    """Write the table as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        found.table.to_csv(temporary, index=False, lineterminator="\n")
-
-
-def _listed_examples(folder: Path) -> dict[str, str]:
-    """Path of each example and its class."""
-    listed = {path: name for name, paths in sorted(by_class(walk(folder)).items()) for path in paths}
-    names = sorted(set(listed.values()))
-    if len(names) < 2:
-        remedy = "Add a folder of examples for each class that new clips may show."
-        raise DataError(f"two classes or more in {folder}", f"one, {names[0]!r}", remedy)
-    return listed
-
-
-def _left_out(folder: Path) -> list[str]:
+def _left_out(found: Folder) -> list[str]:
     """What in the folder of examples is none, in words."""
-    found = walk(folder)
     beside = [path for path in found.paths() if "/" not in path]
     notes = [f"left out: {path} ({reason})" for path, reason in sorted(found.refused.items())]
     if beside:
         notes.append(f"left out: {len(beside)} videos beside the class folders, as {beside[0]}")
     notes += [f"left out: {name}, a folder without videos" for name in folders_without_videos(found)]
     return notes
-
-
-def _new_clips(place: Path) -> tuple[Path, list[str], dict[str, str]]:
-    """The folder of the new clips, their paths in it, and what is refused with its reason."""
-    if place.is_file():
-        return place.resolve().parent, [place.resolve().name], {}
-    found = walk(place)
-    return found.root, found.paths(), found.refused
 
 
 def _model(experiment: Experiment, force: bool) -> FewShotModel:
@@ -193,40 +167,23 @@ def _class_names(listed: dict[str, str], examples: Catalog, broken: dict[str, st
     if empty:
         path = next(path for path in broken if listed[path] == empty[0])
         got = f"none of {len(empty)} of them, as {empty[0]!r}: {path} ({broken[path]})"
-        raise DataError(
-            "an example of every class that can be used", got, "Replace these files, or leave the class out."
-        )
+        remedy = "Replace these files, or leave the class out."
+        raise DataError("an example of every class that can be used", got, remedy)
     return names
 
 
-def _encoded_examples(
-    settings: Settings, model: FewShotModel, reader: ClipReader, classes: Sequence[str], progress: bool
-) -> Examples:
-    names, class_of = np.unique(np.array(classes), return_inverse=True)
-    text = None
-    if needs_names(settings.model):
-        text = SplitText(class_text(model.encoder.clip, settings.model, names.tolist()).cpu(), class_of)
-    compute = few_workers(settings.compute, len(reader.catalog))
-    bank = encode(model, reader, text, settings.evaluation, compute, progress)
-    features = None if text is None else text.features
-    return Examples(bank.query, bank.support, torch.from_numpy(class_of), features)
-
-
-@torch.no_grad()
-def _encoded_queries(settings: Settings, model: FewShotModel, reader: ClipReader, progress: bool) -> Tensor:
-    """(Q, T + M, d) clip tokens as queries, on the CPU."""
-    e, compute = settings.evaluation, few_workers(settings.compute, len(reader.catalog))
-    rows = np.arange(len(reader.catalog))
-    loader = evaluation_loader(reader, rows, e.batch_videos, compute.num_workers, compute.device)
-    batches = tqdm(loader, desc="encoding", unit="batch", disable=not progress)
-    half = e.precision == "bfloat16"
-    return torch.cat([query for batch in batches for query, _ in encode_clips(model, batch, half=half)])
-
-
-def _reader(settings: Settings, catalog: Catalog, store: FlowStore | None) -> ClipReader:
-    """One view of each clip, with the flow of the store where there is one."""
-    flow = None if store is None else FlowReader(catalog, store, settings.flow.estimator)
-    return ClipReader(catalog, settings.sampling, settings.data.decoder, flow=flow)
+def _encoded(
+    settings: Settings,
+    model: FewShotModel,
+    clips: Catalog,
+    store: FlowStore | None,
+    text: SplitText | None,
+    progress: bool,
+) -> Bank:
+    """One view of each clip, with the flow of the store where there is one; without text as queries alone."""
+    flow = None if store is None else FlowReader(clips, store, settings.flow.estimator)
+    reader = ClipReader(clips, settings.sampling, settings.data.decoder, flow=flow)
+    return encode(model, reader, text, settings.evaluation, few_workers(settings.compute, len(clips)), progress)
 
 
 def _table(
@@ -237,15 +194,10 @@ def _table(
     notes: dict[str, str],
     unsure_below: float,
 ) -> pd.DataFrame:
-    columns = [f"p({name})" for name in names]
-    rows: dict[str, dict[str, object]] = {}
+    columns = ["clip", "answer", "best", "probability", "note", *(f"p({name})" for name in names)]
+    unknown = [np.nan] * len(names)
+    rows: list[tuple[object, ...]] = [(path, "", "", np.nan, reason, *unknown) for path, reason in lost.items()]
     for path, row in zip(clips.table["path"], probabilities, strict=True):
-        best = int(row.argmax())
-        answer = names[best] if row[best] >= unsure_below else UNSURE
-        figures = {"probability": float(row[best]), "note": notes.get(path, "")}
-        rows[path] = {"answer": answer, "best": names[best], **figures, **dict(zip(columns, row.tolist(), strict=True))}
-    for path, reason in lost.items():
-        rows[path] = {"answer": "", "best": "", "note": reason}
-    order = sorted(rows)
-    head = ["clip", "answer", "best", "probability", "note"]
-    return pd.DataFrame([{"clip": path, **rows[path]} for path in order], columns=[*head, *columns])
+        best, sure = names[row.argmax()], float(row.max())
+        rows.append((path, best if sure >= unsure_below else UNSURE, best, sure, notes.get(path, ""), *row.tolist()))
+    return pd.DataFrame(rows, columns=columns).sort_values("clip", ignore_index=True)

@@ -15,17 +15,16 @@ from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.experiment import Experiment, require_used
-from tmal_core.runtime.files import atomic_path
-from tmal_core.tasks.prepare import lost_videos
+from tmal_core.tasks.prepare import lost_videos, save_csv
 
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""
 Outcomes = dict[str, dict[str, Outcome]]
-"""method -> protocol -> answers."""
+"""method -> protocol -> what it found."""
 
 
 def evaluate_methods(experiments: Experiments, split: str, progress: bool = True) -> Outcomes:
-    """Every method's answers to the same episodes of a split; trained ones are read from the run folder.
+    """Every method on the same episodes of a split; trained ones are read from the run folder.
 
     Listed videos of the split that the catalogue lacks are named in the run's `tables/lost-<split>.csv`.
 
@@ -35,10 +34,10 @@ def evaluate_methods(experiments: Experiments, split: str, progress: bool = True
     require_used(experiments.values())
     first = next(iter(experiments.values()))
     if first.catalog.lost(split):
-        save_table(lost_videos(first.settings.data.folder, split), first.run_dir, f"lost-{split}")
+        save_table(lost_videos(first.settings.data.folder, split), first.folder, f"lost-{split}")
     episodes = first.episodes(split)
     return {
-        name: {protocol: _ask(experiment, split, drawn, progress) for protocol, drawn in episodes.items()}
+        name: {protocol: _evaluated(experiment, split, drawn, progress) for protocol, drawn in episodes.items()}
         for name, experiment in experiments.items()
     }
 
@@ -53,7 +52,7 @@ def way_shot_table(
 ) -> pd.DataFrame:
     """Accuracy in percent by method, protocol, number of classes and number of examples, from the kept banks.
 
-    Every method answers the same episodes. Protocols whose classes come in groups keep their own way.
+    Every method is asked the same episodes. Protocols whose classes come in groups keep their own way.
 
     Returns:
         One row per method, protocol, way and shot that the split offers; where it does not, `accuracy_pct` is empty and
@@ -69,13 +68,12 @@ def way_shot_table(
             if isinstance(drawn, EpisodeError):
                 rows.append({**row, "left_out": str(drawn)})
                 continue
-            found = _percent(_ask(experiment, split, drawn, progress), catalog, e)
+            found = _percent(_evaluated(experiment, split, drawn, progress), catalog, e)
             rows.append({**row, **found, "episodes": episodes, "seed": e.seed, "left_out": ""})
     return pd.DataFrame(rows)
 
 
-def _ask(experiment: Experiment, split: str, episodes: Episodes, progress: bool) -> Outcome:
-    """One method's answers to episodes of a split."""
+def _evaluated(experiment: Experiment, split: str, episodes: Episodes, progress: bool) -> Outcome:
     return evaluate(experiment.model, experiment.bank(split, progress), episodes)
 
 
@@ -89,13 +87,13 @@ def _cells(
 ) -> dict[tuple[str, int, int], Episodes | EpisodeError]:
     """Episodes of each (protocol, way, shot), or why there are none."""
     cells: dict[tuple[str, int, int], Episodes | EpisodeError] = {}
-    e, seed = experiment.settings.episodes, experiment.settings.evaluation.seed
+    s = experiment.settings
     for protocol in protocols(catalog):
         for way in dict.fromkeys(min(way, GROUP_WAY) if protocol.grouped else way for way in ways):
             for shot in shots:
-                asked = e.model_copy(update={"way": way, "shot": shot})
+                asked = s.episodes.model_copy(update={"way": way, "shot": shot})
                 try:
-                    sampler = evaluation_sampler(catalog, protocol, asked, seed)
+                    sampler = evaluation_sampler(catalog, protocol, asked, s.evaluation.seed)
                     cells[protocol.name, way, shot] = Episodes.draw(sampler, count)
                 except EpisodeError as error:
                     cells[protocol.name, way, shot] = error
@@ -111,26 +109,15 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
         s, catalog = experiment.settings, experiment.split(split)
         trained = experiment.trained_with
         origin = {"trained_on": trained.get("data.name", ""), "trained_shot": trained.get("episodes.shot", "")}
+        origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
         for protocol, outcome in by_protocol.items():
-            rows.append(
-                {
-                    "method": name,
-                    "title": experiment.method.title,
-                    "split": split,
-                    "protocol": protocol,
-                    "way": outcome.episodes.way,
-                    "shot": s.episodes.shot,
-                    "chance_pct": 100.0 / outcome.episodes.way,
-                    **_percent(outcome, catalog, s.evaluation),
-                    "episode_half_width": episode_interval(outcome, s.evaluation.confidence).half_width,
-                    "episodes": len(outcome.correct),
-                    "lost_videos": catalog.lost(split),
-                    "seed": s.evaluation.seed,
-                    **origin,
-                    "trained_seed": trained.get("seed", ""),
-                    "settings": experiment.hash,
-                }
-            )
+            way, e = outcome.episodes.way, s.evaluation
+            row: dict[str, object] = {"method": name, "title": experiment.method.title}
+            row |= {"split": split, "protocol": protocol}
+            row |= {"way": way, "shot": s.episodes.shot, "chance_pct": 100.0 / way, **_percent(outcome, catalog, e)}
+            row |= {"episode_half_width": episode_interval(outcome, e.confidence).half_width}
+            row |= {"episodes": len(outcome.correct), "lost_videos": catalog.lost(split), "seed": e.seed}
+            rows.append(row | origin)
     return pd.DataFrame(rows)
 
 
@@ -138,31 +125,28 @@ def difference_table(
     experiments: Experiments, outcomes: Outcomes, split: str, pairs: list[tuple[str, str]]
 ) -> pd.DataFrame:
     """First method minus second in points, paired on the same episodes, with its interval."""
-    first_of_all = next(iter(experiments.values()))
-    catalog, e = first_of_all.split(split), first_of_all.settings.evaluation
+    shared = next(iter(experiments.values()))
+    catalog, e = shared.split(split), shared.settings.evaluation
     rows = []
     for first, second in pairs:
-        for protocol in outcomes[first]:
-            sides = outcomes[first][protocol], outcomes[second][protocol]
-            interval = difference_interval(*sides, catalog, e.resampling_seed, e.bootstrap, e.confidence)
-            row = {"first": first, "second": second, "protocol": protocol, "points": interval.mean}
-            rows.append({**row, "low": interval.low, "high": interval.high, "p": interval.p_value})
+        for protocol, outcome in outcomes[first].items():
+            other = outcomes[second][protocol]
+            found = difference_interval(outcome, other, catalog, e.resampling_seed, e.bootstrap, e.confidence)
+            row = {"first": first, "second": second, "protocol": protocol, "points": found.mean}
+            rows.append({**row, "low": found.low, "high": found.high, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), e.confidence)
-
-
-def class_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
-    """Accuracy in percent by class of the query, hardest first."""
-    names = catalog.table["class_name"].to_numpy()[outcome.episodes.query]
-    answers = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
-    table = answers.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
-    return table.sort_values("accuracy_pct").reset_index()
 
 
 def hardest_and_easiest(
     by_protocol: Mapping[str, Outcome], catalog: Catalog, count: int = 3
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy in percent of every class by protocol, hardest first; and of these the ends, with a column `end`."""
-    tables = {protocol: class_table(outcome, catalog) for protocol, outcome in by_protocol.items()}
+    """Accuracy in percent by protocol and class of the query, hardest first; and the ends, with a column `end`."""
+    tables = {}
+    for protocol, outcome in by_protocol.items():
+        names = catalog.table["class_name"].to_numpy()[outcome.episodes.query]
+        queries = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
+        found = queries.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
+        tables[protocol] = found.sort_values("accuracy_pct").reset_index()
     whole = pd.concat(tables, names=["protocol"]).reset_index("protocol").reset_index(drop=True)
     groups = whole.groupby("protocol", sort=False)
     place, size = groups.cumcount(), groups["class_name"].transform("size")
@@ -176,7 +160,5 @@ def hardest_and_easiest(
 def save_table(table: pd.DataFrame, run_dir: Path, name: str) -> Path:
     """Write a table of results as CSV into the run folder, every digit kept."""
     path = run_dir / "tables" / f"{name}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+    save_csv(table, path)
     return path

@@ -34,20 +34,12 @@ def extract_flow(
     # Jobs run on other machines: the one that queues them need not have their GPU.
     settings, catalog, store = experiment.settings, experiment.catalog, experiment.flow_store
     device = torch.device(settings.compute.device) if cluster == "slurm" else experiment.device
-    arguments = {
-        "catalog_table": catalog.table,
-        "root": catalog.root,
-        "store": store,
-        "estimator_name": settings.flow.estimator,
-        "grid": settings.sampling.grid,
-        # Torch has nothing to do meanwhile: its threads' cores are free for workers.
-        "num_workers": settings.compute.num_workers or settings.compute.num_threads,
-        "decoder": settings.data.decoder,
-        "device": device,
-    }
+    # Torch has nothing to do meanwhile: its threads' cores are free for workers.
+    num_workers = settings.compute.num_workers or settings.compute.num_threads
+    how: dict[str, Any] = {"catalog_table": catalog.table, "root": catalog.root, "store": store, "progress": progress}
+    how |= {"estimator_name": settings.flow.estimator, "grid": settings.sampling.grid}
+    how |= {"num_workers": num_workers, "device": device, "decoder": settings.data.decoder}
     if cluster is None:
-        return extract(**arguments, progress=progress)
-    log_dir = store.root / "jobs"
-    return extract_on_cluster(
-        **arguments, cluster=cluster, num_shards=num_shards, log_dir=log_dir, parameters=parameters, progress=progress
-    )
+        return extract(**how)
+    how |= {"num_shards": num_shards, "parameters": parameters, "log_dir": store.root / "jobs"}
+    return extract_on_cluster(cluster=cluster, **how)

@@ -9,7 +9,6 @@ Letters: N stored positions, H, W pixels, h, w samples of the stored field (half
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from tmal_core.flow.estimator import FlowEstimator, flow_of_pairs
 from tmal_core.flow.store import FlowStore
 
 CORE_PX = 16.0
+_FLOATS = "float32, full size"
 TURN_SLACK = 3
 """The direction changes this many frames before or after the middle of the clip."""
 
@@ -46,18 +46,15 @@ def name_directions(catalog: Catalog, store: FlowStore) -> pd.DataFrame:
         core = _core(stored.flow_px.shape[2:], stored.frame_size)
         mean = stored.flow_px[:, :, core].mean(-1)
         # Motion p leads from frame p to p + 1; around the turn either direction may be right.
-        halves = {
-            "first": stored.positions < FRAMES // 2 - TURN_SLACK,
-            "second": stored.positions >= FRAMES // 2 + TURN_SLACK,
-        }
-        for half, chosen in halves.items():
+        first = stored.positions < FRAMES // 2 - TURN_SLACK
+        second = stored.positions >= FRAMES // 2 + TURN_SLACK
+        for half, chosen in (("first", first), ("second", second)):
             dx, dy = mean[chosen].mean(0)
             wanted = parts[class_name][half]
             named = names[int((vectors @ (dx, dy)).argmax())]
-            row = {"video": video, "half": half, "wanted": wanted, "named": named, "hit": named == wanted}
-            unit = {"wanted_dx": DIRECTIONS[wanted][0], "wanted_dy": DIRECTIONS[wanted][1]}
-            rows.append({**row, "dx_px": float(dx), "dy_px": float(dy), **unit})
-    return pd.DataFrame(rows)
+            rows.append((video, half, wanted, named, named == wanted, float(dx), float(dy), *DIRECTIONS[wanted]))
+    columns = ["video", "half", "wanted", "named", "hit", "dx_px", "dy_px", "wanted_dx", "wanted_dy"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def storage_table(catalog: Catalog, store: FlowStore, estimator: FlowEstimator, scratch: Path) -> pd.DataFrame:
@@ -75,7 +72,7 @@ def storage_table(catalog: Catalog, store: FlowStore, estimator: FlowEstimator, 
         fields of 8 positions, on this machine.
     """
     kinds = {"int8": FlowStore(scratch / "int8"), "int8, compact": FlowStore(scratch / "compact", compact=True)}
-    figures: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in kinds}
+    measured = []
     fields, floats = 0, 0
     for row, video in enumerate(catalog.table["video"]):
         stored = store.read(video)
@@ -86,45 +83,29 @@ def storage_table(catalog: Catalog, store: FlowStore, estimator: FlowEstimator, 
             path = other.write(video, exact, stored.positions, stored.meta)
             flow = other.read(video).flow_px
             full = resize_flow(flow, exact.shape[2:], exact.shape[2:]).numpy()
-            figures[kind]["bytes"].append(path.stat().st_size)
-            figures[kind]["error_px"].append(_distance(flow, _halved(exact)))
-            figures[kind]["full_error_px"].append(_distance(full, exact))
-            figures[kind]["read_ms"].append(_reading_ms(other, video, stored.positions))
-    rows = [
-        {"kind": "float32, full size", **_sizes(floats, len(catalog), fields), "error_px": 0.0, "full_error_px": 0.0}
-    ]
-    for kind, found in figures.items():
-        errors = {name: float(np.mean(found[name])) for name in ("error_px", "full_error_px")}
-        sizes = _sizes(sum(found["bytes"]), len(catalog), fields)
-        rows.append({"kind": kind, **sizes, **errors, "read_ms": float(np.median(found["read_ms"]))})
-    return pd.DataFrame(rows)
-
-
-def _sizes(num_bytes: float, videos: int, fields: int) -> dict[str, float]:
-    return {"kb_per_video": num_bytes / videos / 1e3, "kb_per_field": num_bytes / fields / 1e3}
+            halved = exact.reshape(*flow.shape[:3], 2, flow.shape[3], 2).mean((3, 5))
+            chosen = stored.positions[np.linspace(0, len(exact) - 1, 8).round().astype(int)]
+            start = time.perf_counter()
+            other.read(video, chosen)
+            read_ms = 1e3 * (time.perf_counter() - start)
+            measured.append((kind, path.stat().st_size, _distance(flow, halved), _distance(full, exact), read_ms))
+    found = pd.DataFrame(measured, columns=["kind", "size", "error_px", "full_error_px", "read_ms"])
+    how = {"size": "sum", "error_px": "mean", "full_error_px": "mean", "read_ms": "median"}
+    table = found.groupby("kind", sort=False).agg(how)
+    table.loc[_FLOATS] = [floats, 0.0, 0.0, np.nan]
+    table.insert(1, "kb_per_video", table["size"] / len(catalog) / 1e3)
+    table.insert(2, "kb_per_field", table["size"] / fields / 1e3)
+    return table.loc[[_FLOATS, *kinds]].drop(columns="size").reset_index()
 
 
 def _distance(flow: np.ndarray, other: np.ndarray) -> float:
     return float(np.hypot(*(flow - other).swapaxes(0, 1)).mean())
 
 
-def _reading_ms(store: FlowStore, video: str, positions: np.ndarray) -> float:
-    chosen = positions[np.linspace(0, len(positions) - 1, 8).round().astype(int)]
-    start = time.perf_counter()
-    store.read(video, chosen)
-    return 1e3 * (time.perf_counter() - start)
-
-
 def _core(samples: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: samples whose centre lies within CORE_PX of the middle of the frame."""
     y, x = ((np.arange(n) + 0.5) * size / n - size / 2 for n, size in zip(samples, frame, strict=True))
     return np.hypot(*np.meshgrid(x, y)) <= CORE_PX
-
-
-def _halved(flow_px: np.ndarray) -> np.ndarray:
-    """(N, 2, H, W) with even H and W to means over 2 x 2 pixels."""
-    num, two, height, width = flow_px.shape
-    return flow_px.reshape(num, two, height // 2, 2, width // 2, 2).mean((3, 5))
 
 
 def spread(catalog: Catalog, count: int) -> Catalog:

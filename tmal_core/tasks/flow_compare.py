@@ -39,29 +39,22 @@ def estimators_here(
         of what is there, what to put where, or what is wrong with it).
     """
     folder = None if weights_dir is None else in_project(weights_dir)
-    usable, rows = {}, []
+    usable: dict[str, FlowEstimator] = {}
+    rows = []
     for name in ESTIMATORS:
-        weights = "needs none"
-        if name in DIS_NAMES or weights_path(entry_of(name), folder).is_file():
+        if name not in DIS_NAMES and not (path := weights_path(entry_of(name), folder)).is_file():
+            root, place = in_project("."), path.parent
+            shown = f"{place.relative_to(root)}/" if place.is_relative_to(root) else str(place)
+            weights = f"no weights here: put {path.name} at {shown}"
+        else:
             try:
                 usable[name] = build_estimator(name, folder, device)
+                weights = "needs none" if name in DIS_NAMES else f"sha256 {usable[name].weights_hash[:12]}..."
             except WeightsError as error:
                 # Shown, not raised: a damaged file of one estimator is no reason to compare none.
                 weights = f"unusable: {error}"
-            else:
-                if name not in DIS_NAMES:
-                    weights = f"sha256 {usable[name].weights_hash[:12]}..."
-        else:
-            path = weights_path(entry_of(name), folder)
-            weights = f"no weights here: put {path.name} at {_shown(path.parent)}"
         rows.append({"estimator": name, "usable": name in usable, "weights": weights})
     return usable, pd.DataFrame(rows)
-
-
-def _shown(folder: Path) -> str:
-    """The folder as a person of this project calls it."""
-    root = in_project(".")
-    return f"{folder.relative_to(root)}/" if folder.is_relative_to(root) else str(folder)
 
 
 def estimate_all(
@@ -77,10 +70,7 @@ def estimate_all(
 
 
 def error_table(clips: Sequence[KnownClip], flows: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """How far estimated flow is from the truth.
-
-    Args:
-        flows: of `estimate_all`.
+    """How far flow of `estimate_all` is from the truth.
 
     Returns:
         One row per clip and estimator: clip, motion, estimator, epe_px (mean end-point error over what stays in

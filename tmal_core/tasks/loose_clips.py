@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import ComputeSettings, FlowSettings, Settings
+from tmal_core.config import ComputeSettings, FlowSettings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog
-from tmal_core.data.video.examination import Examined, examine_all
+from tmal_core.data.video.examination import examine_all
 from tmal_core.errors import DataError
 from tmal_core.experiment import Experiment
 from tmal_core.flow.extraction import extract
@@ -46,18 +47,22 @@ def readable(
         store: what `flow_place` gave; the clips' flow is in it afterwards.
     """
     settings = experiment.settings
-    found = _examined(root, paths, settings, progress)
-    lost = {one.path: one.reason for one in found if one.reason}
-    least = settings.prepare.min_frames
-    short = [one for one in found if not one.reason and one.num_frames < least]
-    lost |= {one.path: f"{one.num_frames} frames, fewer than {least} (prepare.min_frames)" for one in short}
+    num_workers, least = few_workers(settings.compute, len(paths)).num_workers, settings.prepare.min_frames
+    done = examine_all(root, paths, settings.data.decoder, num_workers)
+    found = {one.path: one for one in tqdm(done, total=len(paths), desc="examining", disable=not progress)}
+    lost = {path: found[path].reason for path in paths if found[path].reason}
+    short = {path: found[path].num_frames for path in paths if path not in lost and found[path].num_frames < least}
+    lost |= {path: f"{number} frames, fewer than {least} (prepare.min_frames)" for path, number in short.items()}
     columns = ("path", "num_frames", "height", "width", "sha256")
-    rows = [[getattr(one, name) for name in columns] for one in found if one.path not in lost]
+    rows = [[getattr(found[path], name) for name in columns] for path in paths if path not in lost]
     table = pd.DataFrame(rows, columns=columns)
     table["video"] = table["sha256"]
     if store is not None and len(table):
         _borrow(set(table["sha256"]), experiment, store)
-        without = _computed_flow(Catalog(root, table), settings, store, progress)
+        once, compute = table.drop_duplicates("video"), few_workers(settings.compute, len(table))
+        how = settings.flow.estimator, settings.sampling.grid, compute.num_workers
+        more: dict[str, Any] = {"device": compute.device, "decoder": settings.data.decoder, "progress": progress}
+        without = {one.video: one.reason for one in extract(once, root, store, *how, **more).broken}
         lost |= {path: without[sha] for path, sha in zip(table["path"], table["sha256"], strict=True) if sha in without}
         table = table[~table["sha256"].isin(without)].reset_index(drop=True)
     return Catalog(root, table), lost
@@ -66,30 +71,6 @@ def readable(
 def few_workers(compute: ComputeSettings, num_clips: int) -> ComputeSettings:
     """No processes beside this one where clips are few."""
     return compute if num_clips >= _WORKERS_PAY_FROM else compute.model_copy(update={"num_workers": 0})
-
-
-def _examined(root: Path, paths: Sequence[str], settings: Settings, progress: bool) -> list[Examined]:
-    """What is in the files, in their order; too few frames are a reason as well."""
-    num_workers = few_workers(settings.compute, len(paths)).num_workers
-    done = examine_all(root, paths, settings.data.decoder, num_workers)
-    found = {one.path: one for one in tqdm(done, total=len(paths), desc="examining", disable=not progress)}
-    return [found[path] for path in paths]
-
-
-def _computed_flow(catalog: Catalog, settings: Settings, store: FlowStore, progress: bool) -> dict[str, str]:
-    """Bring flow of every clip into the store; hash -> reason of those that have none."""
-    report = extract(
-        catalog.table.drop_duplicates("video"),
-        catalog.root,
-        store,
-        settings.flow.estimator,
-        settings.sampling.grid,
-        few_workers(settings.compute, len(catalog)).num_workers,
-        device=settings.compute.device,
-        decoder=settings.data.decoder,
-        progress=progress,
-    )
-    return {outcome.video: outcome.reason for outcome in report.broken}
 
 
 def _borrow(digests: set[str], experiment: Experiment, store: FlowStore) -> None:

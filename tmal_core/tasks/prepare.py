@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,14 +42,10 @@ class Preparation:
 
     name: str
     root: Path
-    listed: pd.DataFrame
-    """One row per listed video: the columns of the splits, `status`, `reason`, `file` and what was examined."""
-    report: pd.DataFrame
-    """One row per class."""
-    num_extra: int
-    """Video files that no list names."""
-    catalog: Catalog | None
-    """None where nothing was decoded."""
+    listed: pd.DataFrame  # one row per listed video: the splits' columns, `status`, `reason`, `file`, what was examined
+    report: pd.DataFrame  # one row per class
+    num_extra: int  # video files that no list names
+    catalog: Catalog | None  # None where nothing was decoded
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -63,9 +60,8 @@ class Preparation:
         lines = [f"{self.name}: {len(self.listed):,} videos listed: {counts}; {self.num_extra:,} other videos there"]
         if self.catalog:
             used = self.listed[self.listed["status"] == "used"]
-            hours = _seconds(used).sum() / 3600
-            frames = int(used["num_frames"].sum())
-            lines.append(f"{frames:,} frames, {hours:.1f} hours, {used['size'].sum() / 1e9:.2f} GB: {FILE_NAME}")
+            size = f"{_seconds(used).sum() / 3600:.1f} hours, {used['size'].sum() / 1e9:.2f} GB"
+            lines.append(f"{int(used['num_frames'].sum()):,} frames, {size}: {FILE_NAME}")
         lines.append(f"by class: {self.root / REPORT}; each problem: {self.root / PROBLEMS}")
         return "\n".join([*lines, *self.notes])
 
@@ -84,28 +80,29 @@ def prepare_data_set(
     Raises:
         DataError: no splits, no videos, more lost ones than `prepare.max_lost`, or a class without any.
     """
-    root = settings.data.folder
+    root, data = settings.data.folder, settings.data
     table = load_splits(root)
-    check_published(table, settings.data.name, any_counts=True)
-    folder = _walk(root, _videos_folder(root, videos))
+    check_published(table, data.name, any_counts=True)
+    if videos is None:
+        videos = load_catalog(root).root if (root / FILE_NAME).is_file() else root
+    folder = _walk(root, Path(videos))
     found = match(table, folder)
     listed = table.join(found)
     if decode:
-        examined = _examine(
-            root, folder.root, found["file"], settings.data.decoder, settings.compute.num_workers, progress
-        )
-        listed = listed.join(pd.DataFrame([_figures(examined.get(file)) for file in found["file"]], index=table.index))
+        examined = _examine(root, folder.root, found["file"], data.decoder, settings.compute.num_workers, progress)
+        figures = [_figures(examined.get(file, Examined(""))) for file in found["file"]]
+        listed = listed.join(pd.DataFrame(figures, index=table.index))
         listed["status"], listed["reason"] = _judge(listed, settings.prepare.min_frames)
     else:
         listed["status"] = np.where(found["file"] != "", _UNCHECKED, "missing")
-    report = class_report(listed)
+    report = _class_report(listed)
     extra = sorted(set(folder.paths()) - set(found["file"]))
-    _write(root / REPORT, report)
-    _write(root / PROBLEMS, _problems(listed, folder, extra))
+    save_csv(report, root / REPORT)
+    save_csv(_problems(listed, folder, extra), root / PROBLEMS)
     _check(listed, folder, root, settings.prepare.max_lost)
     notes = _notes(listed, settings.episodes)
     catalog = _save(root, folder.root, listed) if decode else None
-    return Preparation(settings.data.name, root, listed, report, len(extra), catalog, notes)
+    return Preparation(data.name, root, listed, report, len(extra), catalog, notes)
 
 
 def own_settings(settings: Settings, videos: Path, out: Path | None = None) -> Settings:
@@ -130,25 +127,24 @@ def prepare_own(
     root = settings.data.folder
     folder = _walk(root, Path(videos))
     table = own_splits(folder, numbers, settings.seed, settings.episodes.way)
-    if (root / SPLITS_NAME).is_file():
-        moved = moved_classes(load_splits(root), table)
-        if moved:
-            name, (old, new) = next(iter(moved.items()))
-            got = f"{len(moved)} that would move, as {name} from {old} to {new}"
-            remedy = f"Use the old numbers and seed, or remove {root / SPLITS_NAME} to deal all classes out anew."
-            raise DataError(f"classes in the splits of {root / SPLITS_NAME}", got, remedy)
+    known = root / SPLITS_NAME
+    if known.is_file() and (moved := moved_classes(load_splits(root), table)):
+        name, (old, new) = next(iter(moved.items()))
+        got = f"{len(moved)} that would move, as {name} from {old} to {new}"
+        remedy = f"Use the old numbers and seed, or remove {known} to deal all classes out anew."
+        raise DataError(f"classes in the splits of {known}", got, remedy)
     save_splits(root, table)
     prepared = prepare_data_set(settings, videos, decode, progress)
     empty = [name for name in folders_without_videos(folder) if not (name == "flow" and folder.root == root.resolve())]
     if empty:
         prepared.notes.append(f"{len(empty)} folders without videos are no classes: {', '.join(empty)}")
-    return prepared, save_preset(settings, root / f"{settings.data.name}.yaml")
+    return prepared, _save_preset(settings, root / f"{settings.data.name}.yaml")
 
 
-def save_preset(settings: Settings, path: Path) -> Path:
+def _save_preset(settings: Settings, path: Path) -> Path:
     """Write settings as a preset: what differs from the defaults, the data set, and what holds for single methods."""
     defaults = Settings(preset=settings.preset).to_flat()
-    tree: dict[str, object] = {"seed": settings.seed}
+    tree: dict[str, Any] = {"seed": settings.seed}
     if settings.methods:
         tree["methods"] = settings.model_dump(mode="json")["methods"]
     for key, value in settings.to_flat().items():
@@ -162,17 +158,20 @@ def save_preset(settings: Settings, path: Path) -> Path:
     return path
 
 
-def class_report(listed: pd.DataFrame) -> pd.DataFrame:
+def _class_report(listed: pd.DataFrame) -> pd.DataFrame:
     """One row per class: videos listed and by status, and figures of the used ones."""
     rows = []
+    decoded = "num_frames" in listed
     for (split, name), group in listed.groupby(["split", "class_name"], sort=False):
         row: dict[str, object] = {"split": split, "class_name": name, "listed": len(group)}
-        row |= {status: int((group["status"] == status).sum()) for status in _statuses(listed)}
-        if "num_frames" in listed:
+        statuses = STATUSES if decoded else (_UNCHECKED, "missing")
+        row |= {status: int((group["status"] == status).sum()) for status in statuses}
+        if decoded:
             used = group[group["status"] == "used"]
             row["lost_frames"] = int((used["lost_frames"] > 0).sum())
-            row |= {f"frames_{what}": _of(used["num_frames"], what) for what in ("min", "median", "max")}
-            row |= {"fps_median": _of(used["fps"], "median"), "seconds": round(float(_seconds(used).sum()), 1)}
+            middle = used[["num_frames", "fps"]].agg(["min", "median", "max"]).fillna(0.0)
+            row |= {f"frames_{what}": float(middle.at[what, "num_frames"]) for what in middle.index}
+            row |= {"fps_median": float(middle.at["median", "fps"]), "seconds": round(float(_seconds(used).sum()), 1)}
             sizes = (used["width"].astype(str) + "x" + used["height"].astype(str)).mode()
             row["commonest_size"] = sizes.iat[0] if len(sizes) else ""
         rows.append(row)
@@ -180,28 +179,14 @@ def class_report(listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def load_report(folder: Path) -> pd.DataFrame:
-    """`prepare_report.csv` of the data set in a folder: one row per class.
-
-    Raises:
-        DataError: the file is gone or damaged.
-    """
+    """`prepare_report.csv` of the data set in a folder: one row per class. DataError where it is gone or damaged."""
     return _read(folder / REPORT)
 
 
 def lost_videos(folder: Path, split: str) -> pd.DataFrame:
-    """The rows of `prepare_problems.csv` for listed videos of a split that are not used.
-
-    Raises:
-        DataError: the file is gone or damaged.
-    """
+    """Rows of `prepare_problems.csv`: a split's listed videos that are not used. DataError as for `load_report`."""
     table = _read(folder / PROBLEMS)
     return table[(table["split"] == split) & table["kind"].isin(STATUSES)].reset_index(drop=True)
-
-
-def _videos_folder(root: Path, videos: str | Path | None) -> Path:
-    if videos is not None:
-        return Path(videos)
-    return load_catalog(root).root if (root / FILE_NAME).is_file() else root
 
 
 def _walk(root: Path, videos: Path) -> Folder:
@@ -217,9 +202,8 @@ def _examine(
     with Journal(root, decoder) as journal:
         found = {file: known for file in wanted if (known := journal.recall(videos, file)) is not None}
         left = [file for file in wanted if file not in found]
-        bar = tqdm(total=len(wanted), initial=len(found), desc="videos", unit="video", disable=not progress)
         broken = 0
-        with bar:
+        with tqdm(total=len(wanted), initial=len(found), desc="videos", unit="video", disable=not progress) as bar:
             for examined in examine_all(videos, left, decoder, num_workers):
                 found[examined.path] = examined
                 journal.add(examined)
@@ -231,8 +215,7 @@ def _examine(
     return found
 
 
-def _figures(examined: Examined | None) -> dict[str, object]:
-    found = examined or Examined("")
+def _figures(found: Examined) -> dict[str, object]:
     names = ("size", "num_frames", "lost_frames", "fps", "height", "width", "codec", "sha256")
     return {**{name: getattr(found, name) for name in names}, "failure": found.reason}
 
@@ -247,7 +230,6 @@ def _judge(listed: pd.DataFrame, min_frames: int) -> tuple[np.ndarray, np.ndarra
 
 def _problems(listed: pd.DataFrame, folder: Folder, extra: list[str]) -> pd.DataFrame:
     """One row per lost video, cut video, second copy, refused path and file that no list names."""
-    columns = ["kind", "video", "split", "class_name", "path", "reason"]
     rows = []
     seen: dict[str, tuple[str, str]] = {}
     for row in listed.itertuples():
@@ -264,7 +246,7 @@ def _problems(listed: pd.DataFrame, folder: Folder, extra: list[str]) -> pd.Data
     rows += [("extra", "", "", "", path, "no list names it, or another file was taken") for path in extra[:MAX_EXTRA]]
     if len(extra) > MAX_EXTRA:
         rows.append(("extra", "", "", "", "", f"and {len(extra) - MAX_EXTRA:,} more"))
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=["kind", "video", "split", "class_name", "path", "reason"])
 
 
 def _check(listed: pd.DataFrame, folder: Folder, root: Path, limit: float) -> None:
@@ -279,8 +261,8 @@ def _check(listed: pd.DataFrame, folder: Folder, root: Path, limit: float) -> No
         if links:
             remedy += f" {len(links)} links lead out of {folder.root}, as {links[0]}: name the folder itself, --videos."
         raise DataError(f"at most {100 * limit:g} % of the listed videos lost", got, remedy)
-    classes = listed[["split", "class_name"]].assign(good=good).groupby(["split", "class_name"], sort=False)["good"]
-    empty = [f"{name!r} ({split})" for (split, name), some in classes.any().items() if not some]
+    some = good.groupby([listed["split"], listed["class_name"]], sort=False).any()
+    empty = [f"{name!r} ({split})" for split, name in some.index[~some]]
     if empty:
         got = f"none for {len(empty)}, as {empty[0]}; see {root / PROBLEMS}"
         raise DataError("videos for every class", got, "Add them and run the same command again.")
@@ -305,18 +287,9 @@ def _notes(listed: pd.DataFrame, e: EpisodeSettings) -> list[str]:
 
 def _save(root: Path, videos: Path, listed: pd.DataFrame) -> Catalog:
     used = listed[listed["status"] == "used"]
-    constant = {"family": "all", "role": "both", "group": ""}
-    table = used.assign(path=used["file"], base=used["video"], **constant)
+    table = used.assign(path=used["file"], base=used["video"], family="all", role="both", group="")
     counts = {str(split): int(number) for split, number in listed["split"].value_counts(sort=False).items()}
     return save_catalog(root, table, None if videos == root.resolve() else videos, counts)
-
-
-def _statuses(listed: pd.DataFrame) -> tuple[str, ...]:
-    return STATUSES if "num_frames" in listed else (_UNCHECKED, "missing")
-
-
-def _of(values: pd.Series, what: str) -> float:
-    return float(values.agg(what)) if len(values) else 0.0
 
 
 def _seconds(used: pd.DataFrame) -> pd.Series:
@@ -331,6 +304,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise DataError("a report of the preparation", got, "Run `tmal prepare`: nothing is decoded twice.") from error
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
+def save_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table, every digit kept."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")

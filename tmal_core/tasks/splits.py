@@ -25,30 +25,24 @@ class ImportedSplits:
     name: str
     table: pd.DataFrame
     path: Path
-    origins: dict[str, str]
-    """Split -> where its class names come from."""
-    published: bool
-    """Whether classes and videos were compared with published numbers."""
+    origins: dict[str, str]  # split -> where its class names come from
+    published: bool  # whether classes and videos were compared with published numbers
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        groups = self.table.groupby("split", sort=False)
-        found = [(str(split), rows["class_id"].nunique(), len(rows)) for split, rows in groups]
-        order = " / ".join(split for split, _, _ in found)
-        classes = " / ".join(str(number) for _, number, _ in found)
-        videos = " / ".join(f"{number:,}" for _, _, number in found)
+        groups = self.table.groupby("split", sort=False)["class_id"]
+        classes, videos = groups.nunique(), groups.size().map("{:,}".format)
         checked = "as published" if self.published else "no published numbers to compare with"
-        lines = [f"{self.name}: {classes} classes, {videos} videos ({order}), {checked}: {self.path}"]
+        counts = f"{' / '.join(map(str, classes))} classes, {' / '.join(videos)} videos ({' / '.join(classes.index)})"
+        lines = [f"{self.name}: {counts}, {checked}: {self.path}"]
         named = [f"{split} from {origin}" for split, origin in self.origins.items() if origin != "none"]
         if named:
             lines.append(f"class names: {', '.join(named)}")
-        nameless = [f"{number} classes of {split}" for split, number, _ in found if self.origins[split] == "none"]
+        nameless = [f"{classes[split]} classes of {split}" for split in classes.index if self.origins[split] == "none"]
         if nameless:
             files = " and ".join(first for first, *_ in LABEL_FILES.values())
-            lines.append(
-                f"unnamed: {', '.join(nameless)}; only methods that read class names miss them, "
-                f"they are in {files} of the download (--labels)"
-            )
+            missed = f"only methods that read class names miss them, they are in {files} of the download (--labels)"
+            lines.append(f"unnamed: {', '.join(nameless)}; {missed}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -75,13 +69,14 @@ def import_splits(
     files = _find_lists([Path(source) for source in sources], name)
     lists = {split: read_clip_fsar_list(path, split) for split, path in files.items()}
     by_video = _templates(labels, [*{path.parent for path in files.values()}, out])
-    names, origins, notes = {}, {}, []
-    for split, path in files.items():
-        named = name_classes(split, lists[split], given_names(path.parent).get(split), by_video)
-        names[split], origins[split] = named.names, named.origin
-        notes += named.notes
-    table = join_lists(lists, names)
+    named = {
+        split: name_classes(split, lists[split], given_names(path.parent).get(split), by_video)
+        for split, path in files.items()
+    }
+    table = join_lists(lists, {split: found.names for split, found in named.items()})
     published = check_published(table, name, any_counts)
+    origins = {split: found.origin for split, found in named.items()}
+    notes = [note for found in named.values() for note in found.notes]
     return ImportedSplits(name, table, save_splits(out, table), origins, published, notes)
 
 
@@ -103,13 +98,12 @@ def _lists_below(source: Path, name: str) -> dict[str, Path]:
         pattern = place.format(name=name)
         for folder in sorted(source.glob(pattern)) if pattern else [source]:
             lists = {split: folder / list_name(split) for split in SPLITS}
-            if not any(path.is_file() for path in lists.values()):
-                continue
             missing = [path.name for path in lists.values() if not path.is_file()]
-            if missing:
+            if not missing:
+                return lists
+            if len(missing) < len(lists):
                 remedy = "Fetch it, or name single lists: --from once for each."
                 raise DataError(f"three lists in {folder}", f"{', '.join(missing)} missing", remedy)
-            return lists
     wanted = ", ".join(list_name(split) for split in SPLITS)
     got = f"none in {source}, {source / name} or {source / 'configs/projects/CLIPFSAR' / name}"
     raise DataError(f"the lists {wanted} of {name}", got, "Name the folder that they lie in.")
@@ -117,9 +111,8 @@ def _lists_below(source: Path, name: str) -> dict[str, Path]:
 
 def _split_of(path: Path) -> str:
     """The split of a single list: by its name, else by its first line."""
-    for split in SPLITS:
-        if path.name.startswith(split):
-            return split
+    if by_name := [split for split in SPLITS if path.name.startswith(split)]:
+        return by_name[0]
     try:
         with path.open("rb") as file:
             match = re.match(rb"(?:\xef\xbb\xbf)?(train|val|test)\d", file.readline(4096))

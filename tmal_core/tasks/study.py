@@ -1,9 +1,9 @@
 """`tmal study`: what each part of TMAL buys, every variant trained with several seeds and asked the same questions.
 
-    variants x seeds ─► training ─► answers to the same test episodes ─► accuracies, paired differences ─► tables
+    variants x seeds ─► training ─► the same test episodes ─► accuracies, paired differences ─► tables
 
 Checkpoints are chosen on `val`; the test split is asked once per variant and seed. One unit is one variant with one
-seed: its answers are a file, written at the end, so a study that was stopped goes on where it stopped.
+seed: what it got right is a file, written at the end, so a study that was stopped goes on where it stopped.
 
 Letters: E episodes, N way, Q queries per class.
 """
@@ -11,11 +11,13 @@ Letters: E episodes, N way, Q queries per class.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,29 +39,28 @@ from tmal_core.tasks.train import train_method
 SPLIT = "test"
 SEEDS = (0, 1, 2)
 FULL = "tmal"
-_FACTS = "study.json"
+_FACTS, _TABLES = "study.json", ("accuracy", "differences", "goals")
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One way to put the parts together."""
 
     title: str
-    overrides: dict[str, object] = field(hash=False)
-    """Dotted settings; what is not named is as the preset says."""
+    method: str
+    overrides: Mapping[str, Any] = {}  # dotted settings; what is not named is as the preset says
 
 
-def _tmal(title: str, **parts: object) -> Variant:
-    return Variant(title, {"model.method": "tmal", **{f"model.{name}": value for name, value in parts.items()}})
+def _tmal(title: str, **parts: Any) -> Variant:
+    return Variant(title, "tmal", {f"model.{name}": value for name, value in parts.items()})
 
 
 VARIANTS = {
-    "zero_shot": Variant("frozen CLIP, class names alone", {"model.method": "zero_shot"}),
-    "protonet": Variant("frozen CLIP, mean-pooled", {"model.method": "protonet"}),
-    "otam": Variant("frozen CLIP, OTAM", {"model.method": "otam"}),
+    "zero_shot": Variant("frozen CLIP, class names alone", "zero_shot"),
+    "protonet": Variant("frozen CLIP, mean-pooled", "protonet"),
+    "otam": Variant("frozen CLIP, OTAM", "otam"),
     FULL: _tmal("TMAL, everything on"),
     # The same parts as tmal without text and flow, under the recipe that is best for them.
-    "visual": Variant("visual only: temporal adapters", {"model.method": "st_adapter"}),
+    "visual": Variant("visual only: temporal adapters", "st_adapter"),
     "with_text": _tmal("visual + text", flow_encoder="none"),
     "with_flow": _tmal("visual + flow", text=False),
     "no_adapters": _tmal("no temporal adapters", adapters="none"),
@@ -68,7 +69,7 @@ VARIANTS = {
     "token": _tmal("fusion at tokens only", fusion="token"),
     "flow_last": _tmal("flow at the last level", fusion_levels="last"),
     "flow_picture": _tmal("flow as a picture for CLIP", flow_encoder="clip"),
-    "flow_coarse": Variant("flow by a coarser estimator", {"model.method": "tmal", "flow.estimator": "dis_ultrafast"}),
+    "flow_coarse": Variant("flow by a coarser estimator", "tmal", {"flow.estimator": "dis_ultrafast"}),
     "bimhm": _tmal("matched as sets", matching="bimhm"),
     "mean": _tmal("mean-pooled", matching="mean"),
 }
@@ -86,22 +87,25 @@ QUESTIONS = {
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the variants answered.
+class StudyResults:
+    """What the variants got right.
 
-    Attributes:
-        right: variant -> seed -> protocol -> (E, N, Q) bool. Variants that learn nothing have one seed.
-        episodes: protocol -> the questions, the same for all.
-        catalog: of their rows.
+    Variants that learn nothing have one seed.
     """
 
-    right: dict[str, dict[int, dict[str, np.ndarray]]]
-    episodes: dict[str, Episodes]
-    catalog: Catalog
+    right: dict[str, dict[int, dict[str, np.ndarray]]]  # variant -> seed -> protocol -> (E, N, Q) bool
+    episodes: dict[str, Episodes]  # by protocol, the same for all
+    catalog: Catalog  # of their rows
 
     def by_seed(self, variant: str, protocol: str) -> np.ndarray:
         """(seeds, E, N, Q) in percent."""
         return 100.0 * np.stack([found[protocol] for found in self.right[variant].values()]).astype(np.float64)
+
+    def figures(self, values: np.ndarray, protocol: str, e: EvaluationSettings) -> tuple[Interval, float]:
+        """The interval of the mean over seeds of values (seeds, E, N, Q), and their standard deviation over seeds."""
+        drawn = self.episodes[protocol]
+        found = interval(values.mean(0), drawn, self.catalog, e.resampling_seed, e.bootstrap, e.confidence)
+        return found, float(values.mean((1, 2, 3)).std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def run_study(
@@ -111,12 +115,12 @@ def run_study(
     seeds: Iterable[int] = SEEDS,
     processes: int = 1,
     progress: bool = True,
-) -> Answers:
+) -> StudyResults:
     """Train and ask what is not there yet; seed by seed, so that a stopped study has whole seeds.
 
     Args:
         experiment: what all variants share; its own method is not asked.
-        out: folder of the study; one run folder per variant and seed, and the answers.
+        out: folder of the study; one run folder per variant and seed, and what each got right.
         variants: names in `VARIANTS`; all by default.
         seeds: of training. Episodes are always those of `evaluation.seed`.
         processes: how many trainings at once, each with `compute.num_threads` threads.
@@ -132,56 +136,59 @@ def run_study(
     units = _units(experiment, out, names, sorted(seeds))
     require_used([unit.experiment for unit in units])
     missing = [unit for unit in units if not unit.file.exists()]
-    bar = tqdm(total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress)
-    if processes <= 1:
-        for unit in missing:
-            _evaluate_unit(unit)
-            bar.update()
-    elif missing:
-        with Pool(processes, max_tasks_per_child=1) as pool:
-            try:
-                for done in as_completed([pool.submit(_evaluate_unit, unit) for unit in missing]):
-                    done.result()
-                    bar.update()
-            except BaseException:
-                pool.abandon()  # a training takes minutes, and goes on from its last validation the next time
-                raise
-    bar.close()
-    return _read(experiment, units)
+    with tqdm(
+        total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress
+    ) as bar:
+        if processes <= 1:
+            for unit in missing:
+                _evaluate_unit(unit)
+                bar.update()
+        elif missing:
+            with Pool(processes, max_tasks_per_child=1) as pool:
+                try:
+                    for done in as_completed([pool.submit(_evaluate_unit, unit) for unit in missing]):
+                        done.result()
+                        bar.update()
+                except BaseException:
+                    pool.abandon()  # a training takes minutes, and goes on from its last validation the next time
+                    raise
+    right: dict[str, dict[int, dict[str, np.ndarray]]] = {}
+    for unit in units:
+        with np.load(unit.file) as file:
+            right.setdefault(unit.name, {})[unit.seed] = dict(file)
+    return StudyResults(right, experiment.episodes(SPLIT), experiment.split(SPLIT))
 
 
-def accuracy_table(answers: Answers, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
+def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
     """One row per variant and protocol: mean over seeds, interval over classes and clips, spread over seeds.
 
     Args:
         settings: hash of the study's, for the table.
     """
     rows = []
-    for name, by_seed in answers.right.items():
-        for protocol, episodes in answers.episodes.items():
-            values = answers.by_seed(name, protocol)
-            found = _interval(answers, values.mean(0), protocol, evaluation)
-            per_seed = values.mean((1, 2, 3))
-            row = {"method": name, "title": VARIANTS[name].title, "protocol": protocol}
+    for name, by_seed in results.right.items():
+        for protocol, episodes in results.episodes.items():
+            found, spread = results.figures(results.by_seed(name, protocol), protocol, evaluation)
+            row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "protocol": protocol}
             row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
-            row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": _spread(per_seed)}
+            row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": spread}
             rows.append(row | {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings})
     return pd.DataFrame(rows)
 
 
-def difference_table(answers: Answers, evaluation: EvaluationSettings) -> pd.DataFrame:
+def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> pd.DataFrame:
     """One row per question, variant and protocol: points over the reference, paired on episodes and seeds."""
     rows = []
-    for question, (reference, compared) in QUESTIONS.items():
-        for name in compared:
-            if not {name, reference} <= set(answers.right):
-                continue
-            for protocol in answers.episodes:
-                values = answers.by_seed(name, protocol) - answers.by_seed(reference, protocol)
-                found = _interval(answers, values.mean(0), protocol, evaluation)
-                row = {"question": question, "first": name, "second": reference, "protocol": protocol}
-                row |= {"points": found.mean, "low": found.low, "high": found.high}
-                rows.append(row | {"seed_spread": _spread(values.mean((1, 2, 3))), "p": found.p_value})
+    pairs = [(question, name, other) for question, (other, compared) in QUESTIONS.items() for name in compared]
+    for question, name, reference in pairs:
+        if not {name, reference} <= set(results.right):
+            continue
+        for protocol in results.episodes:
+            values = results.by_seed(name, protocol) - results.by_seed(reference, protocol)
+            found, spread = results.figures(values, protocol, evaluation)
+            row: dict[str, object] = {"question": question, "first": name, "second": reference, "protocol": protocol}
+            row |= {"points": found.mean, "low": found.low, "high": found.high}
+            rows.append(row | {"seed_spread": spread, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), evaluation.confidence)
 
 
@@ -202,53 +209,42 @@ def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:
         ("TMAL below the best average", mean[families].mean(axis=1).max() - mean.loc[FULL, families].mean(), "<=", 0.0),
     ]
     table = pd.DataFrame(rows, columns=["goal", "reached", "sign", "wanted"])
-    table["met"] = np.where(
-        table["sign"] == ">=", table["reached"] >= table["wanted"], table["reached"] <= table["wanted"]
-    )
-    return table
+    reached, wanted = table["reached"], table["wanted"]
+    return table.assign(met=np.where(table["sign"] == ">=", reached >= wanted, reached <= wanted))
 
 
 class StudyTables(NamedTuple):
-    """What a study leaves; goals only where all the variants that they speak of were run."""
+    """What a study leaves."""
 
     accuracy: pd.DataFrame
     differences: pd.DataFrame
-    goals: pd.DataFrame | None
+    goals: pd.DataFrame | None  # where all the variants that they speak of were run
+    facts: dict[str, Any]  # what it was run with
 
 
-def save_study(experiment: Experiment, answers: Answers, out: Path) -> StudyTables:
+def save_study(experiment: Experiment, results: StudyResults, out: Path) -> StudyTables:
     """Make the tables and write them to `out/tables` as CSV, every digit kept, with `study.json` on where from."""
     evaluation = experiment.settings.evaluation
-    accuracy = accuracy_table(answers, evaluation, experiment.hash)
-    on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(answers.episodes)
-    whole = on_diagnostic and set(VARIANTS) <= set(answers.right)
-    tables = StudyTables(accuracy, difference_table(answers, evaluation), goal_table(accuracy) if whole else None)
-    for name, table in tables._asdict().items():
-        if table is not None:
-            save_table(table, out, f"study_{name}")
+    accuracy = accuracy_table(results, evaluation, experiment.hash)
+    on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(results.episodes)
+    goals = goal_table(accuracy) if on_diagnostic and set(VARIANTS) <= set(results.right) else None
     facts = {"settings": experiment.hash, **commit(), **environment(experiment.settings.compute)}
+    tables = StudyTables(accuracy, difference_table(results, evaluation), goals, facts)
+    for name in _TABLES:
+        if (table := getattr(tables, name)) is not None:
+            save_table(table, out, f"study_{name}")
     with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables
 
 
-@dataclass(frozen=True)
-class StoredStudy:
-    """The tables of a study that was run before, and what it was run with."""
-
-    accuracy: pd.DataFrame
-    differences: pd.DataFrame
-    goals: pd.DataFrame
-    facts: dict[str, object] = field(hash=False)
-
-
-def load_study(folder: Path) -> StoredStudy:
+def load_study(folder: Path) -> StudyTables:
     """Read what `save_study` left.
 
     Raises:
         DataError: a table is missing.
     """
-    files = {name: folder / f"study_{name}.csv" for name in ("accuracy", "differences", "goals")}
+    files = {name: folder / f"study_{name}.csv" for name in _TABLES}
     missing = [path for path in (*files.values(), folder / _FACTS) if not path.is_file()]
     if missing:
         remedy = "Run `make study` with every variant, or name the folder of its tables."
@@ -256,11 +252,11 @@ def load_study(folder: Path) -> StoredStudy:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     # A hash such as 12345e678901 would be read as a number.
     tables = {name: pd.read_csv(path, dtype={"settings": str}) for name, path in files.items()}
-    return StoredStudy(**tables, facts=facts)
+    return StudyTables(**tables, facts=facts)
 
 
 class _Unit(NamedTuple):
-    """One variant with one seed of training, and the file of its answers: named by all that they depend on."""
+    """One variant with one seed of training, and the file of what it got right: named by all that it depends on."""
 
     name: str
     seed: int
@@ -272,55 +268,35 @@ def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]
     """Seed by seed; what learns nothing has the first seed alone."""
     units = []
     sections = ("data", "sampling", "episodes", "model", "training", "flow", "evaluation")
-    for seed in seeds:
-        for name in names:
-            own = {**VARIANTS[name].overrides, "seed": seed}
-            varied = experiment.changed(own, own["model.method"], out / name / f"seed{seed}")
-            if seed == seeds[0] or varied.method.trained:
-                digest = settings_hash(varied.settings, *sections)
-                units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
+    for seed, name in product(seeds, names):
+        own = {"model.method": VARIANTS[name].method, **VARIANTS[name].overrides, "seed": seed}
+        varied = experiment.changed(own, VARIANTS[name].method, out / name / f"seed{seed}")
+        if seed == seeds[0] or varied.method.trained:
+            digest = settings_hash(varied.settings, *sections)
+            units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
     return units
 
 
 def _require_free(experiment: Experiment, names: list[str]) -> None:
     """Refuse a setting of the user's that a method fixes, or a variant sets, to another value."""
-    methods = {name: VARIANTS[name].overrides["model.method"] for name in names}
-    experiment.of_methods(dict.fromkeys(methods.values()))
+    experiment.of_methods(dict.fromkeys(VARIANTS[name].method for name in names))
     for name in names:
         for key, value in VARIANTS[name].overrides.items():
-            for asked in (key, f"methods.{methods[name]}.{key}"):
-                if key != "model.method" and experiment.set_by_user.get(asked, value) != value:
+            for asked in (key, f"methods.{VARIANTS[name].method}.{key}"):
+                if experiment.set_by_user.get(asked, value) != value:
                     got = f"{asked}={experiment.set_by_user[asked]}, but variant {name} has {value}"
                     raise SettingsError("settings that no variant sets otherwise", got, "Leave it out, or the variant.")
 
 
 def _evaluate_unit(unit: _Unit) -> None:
-    """Train one variant with one seed where it learns, ask it, and keep its answers."""
+    """Train one variant with one seed where it learns, ask it, and keep what it got right."""
     experiment = unit.experiment.changed({})  # what it makes goes when it is done
-    with Run.create(experiment.run_dir, experiment.settings, "study", experiment.set_by_user) as run:
+    with Run.create(experiment.folder, experiment.settings, "study", experiment.set_by_user) as run:
         if experiment.method.trained:
             train_method(experiment, run, progress=False)
         bank = experiment.bank(SPLIT, progress=False)
         drawn = experiment.episodes(SPLIT)
-        right = {protocol: evaluate(experiment.model, bank, episodes).correct for protocol, episodes in drawn.items()}
-        run.update_summary(test_pct={protocol: 100.0 * float(found.mean()) for protocol, found in right.items()})
-    unit.file.parent.mkdir(parents=True, exist_ok=True)
+        right: dict[str, Any] = {name: evaluate(experiment.model, bank, part).correct for name, part in drawn.items()}
+        run.update_summary(test_pct={name: 100.0 * float(found.mean()) for name, found in right.items()})
     with atomic_path(unit.file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **right)
-
-
-def _read(experiment: Experiment, units: list[_Unit]) -> Answers:
-    right: dict[str, dict[int, dict[str, np.ndarray]]] = {}
-    for unit in units:
-        with np.load(unit.file) as file:
-            right.setdefault(unit.name, {})[unit.seed] = dict(file)
-    return Answers(right, experiment.episodes(SPLIT), experiment.split(SPLIT))
-
-
-def _interval(answers: Answers, values: np.ndarray, protocol: str, e: EvaluationSettings) -> Interval:
-    return interval(values, answers.episodes[protocol], answers.catalog, e.resampling_seed, e.bootstrap, e.confidence)
-
-
-def _spread(values: np.ndarray) -> float:
-    """Standard deviation over seeds; nan for one seed."""
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")

@@ -17,7 +17,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
 from tmal_core.runtime.seeding import seed_everything
-from tmal_core.training.loop import Progress, Validated, train_model
+from tmal_core.training.loop import Progress, Validate, Validated, train_model
 
 
 def train_method(
@@ -49,19 +49,9 @@ def train_method(
         run.log_metrics(kind="train", method=name, **values)
         on_validation()
 
-    state = train_model(
-        model,
-        episodes,
-        _Validation(experiment, model),
-        s.training,
-        s.seed,
-        experiment.checkpoints,
-        experiment.origin,
-        class_text=text,
-        compute=s.compute,
-        log=log,
-        progress=progress,
-    )
+    what = model, episodes, _validation(experiment, model), s.training, s.seed
+    where = experiment.checkpoints, experiment.origin
+    state = train_model(*what, *where, class_text=text, compute=s.compute, log=log, progress=progress)
     run.update_summary(**{f"{name}.val_pct": state.best_pct, f"{name}.train_seconds": round(state.seconds, 1)})
     return model, state
 
@@ -75,27 +65,24 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame(columns=["method", "episode"])
     table = pd.DataFrame(lines).drop(columns=["time", "kind"]).drop_duplicates(["method", "episode"], keep="last")
-    order = table["method"].map(methods.index)
-    return table.assign(order=order).sort_values(["order", "episode"], ignore_index=True).drop(columns="order")
+    places = {"method": methods.index, "episode": int}
+    return table.sort_values(["method", "episode"], key=lambda c: c.map(places[c.name]), ignore_index=True)
 
 
-class _Validation:
+def _validation(experiment: Experiment, model: FewShotModel) -> Validate:
     """Accuracy by protocol on `val`, on the same episodes every time.
 
     A checkpoint is chosen by the mean over protocols, where one that the model cannot be told from chance at counts as
     chance: its ups and downs are luck, and would choose for all.
     """
+    s, catalog = experiment.settings, experiment.split("val")
+    reader, text = experiment.reader(catalog, cache=s.data.cache), experiment.text(catalog, model)
+    drawn = experiment.episodes("val", s.training.val_episodes, s.seed)
 
-    def __init__(self, experiment: Experiment, model: FewShotModel) -> None:
-        s, catalog = experiment.settings, experiment.split("val")
-        self.evaluation, self.compute = s.evaluation, s.compute
-        self.reader = experiment.reader(catalog, cache=s.data.cache)
-        self.text = experiment.text(catalog, model)
-        drawn = experiment.episodes("val", s.training.val_episodes, s.seed)
-        self.episodes = {name: episodes for name, episodes in drawn.items() if name != MIXED}
-
-    def __call__(self, model: FewShotModel) -> Validated:
-        bank = encode(model, self.reader, self.text, self.evaluation, self.compute, progress=False)
-        outcomes = {name: evaluate(model, bank, episodes) for name, episodes in self.episodes.items()}
+    def validate(model: FewShotModel) -> Validated:
+        bank = encode(model, reader, text, s.evaluation, s.compute, progress=False)
+        outcomes = {name: evaluate(model, bank, episodes) for name, episodes in drawn.items() if name != MIXED}
         score_pct = sum(map(above_chance_pct, outcomes.values())) / len(outcomes)
         return Validated(score_pct, {name: outcome.accuracy_pct for name, outcome in outcomes.items()})
+
+    return validate

@@ -64,7 +64,9 @@ def list_weights(progress: bool = True) -> str:
     for entry in tqdm(WEIGHTS.values(), desc="weights", leave=False, disable=not progress):
         found = look(entry, progress=progress)
         known.add(found.path)
-        size = f"{found.path.stat().st_size / 1e6:.0f} MB" if found.state != ABSENT else _about(entry)
+        size = f"~{entry.megabytes} MB" if entry.megabytes else ""
+        if found.state != ABSENT:
+            size = f"{found.path.stat().st_size / 1e6:.0f} MB"
         published = f"{entry.sha256[:12]}..." if entry.sha256 else "none published"
         rows.append((entry.name, entry.purpose, size, found.state, published, entry.file))
         if found.state == ABSENT and not (entry.url or entry.home):
@@ -75,7 +77,8 @@ def list_weights(progress: bool = True) -> str:
     lines += [f"By hand: {', '.join(names)}: {source}." for source, names in by_hand.items()]
     lines += ["All others: tmal weights fetch NAME"]
     others = sorted(path.name for path in folder.glob("*") if path.is_file() and path not in known)
-    return "\n".join([*lines, *([f"There too: {', '.join(others)}"] if others else [])])
+    lines += [f"There too: {', '.join(others)}"] if others else []
+    return "\n".join(lines)
 
 
 def fetch_weights(name: str, url: str | None = None) -> str:
@@ -94,7 +97,7 @@ def fetch_weights(name: str, url: str | None = None) -> str:
         RunError: the disk is full, or the folder cannot be written to.
     """
     entry = named(name)
-    path = weights_path(entry)
+    path, address = weights_path(entry), url or entry.url
     if entry.home:
         raise WeightsError("weights that do not come with the project", name, f"It is {path}.")
     if path.is_file():
@@ -105,7 +108,7 @@ def fetch_weights(name: str, url: str | None = None) -> str:
                 raise
         else:
             return f"{path} is there already{_trust(entry)}."
-    if not (url or entry.url):
+    if not address:
         remedy = f"Take {entry.file} from {entry.source} and put it into {path.parent}, or give --url."
         raise WeightsError(f"an address of {name}", "none that is public and stable", remedy)
     digest = ""
@@ -116,12 +119,12 @@ def fetch_weights(name: str, url: str | None = None) -> str:
         try:
             check_digest(entry, path, digest)
         except WeightsError as error:
-            got = f"sha256 {digest[:12]}... from {url or entry.url}"
+            got = f"sha256 {digest[:12]}... from {address}"
             raise WeightsError(error.expected, got, "Give the address of the official file.") from error
         if len(entry.sha256) < _FULL_DIGEST:
-            read_archive(part, f"a weights file from {url or entry.url}", "Look at the address in a browser.")
+            read_archive(part, f"a weights file from {address}", "Look at the address in a browser.")
 
-    download(url or entry.url, path, check)
+    download(address, path, check)
     return f"{path}: sha256 {digest}{_trust(entry)}."
 
 
@@ -140,7 +143,3 @@ def _trust(entry: WeightsFile) -> str:
     if entry.sha256:
         return ", as published"
     return f"; its publisher states no checksum, `tmal weights record {entry.name}` keeps this one"
-
-
-def _about(entry: WeightsFile) -> str:
-    return f"~{entry.megabytes} MB" if entry.megabytes else ""

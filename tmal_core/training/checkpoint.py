@@ -22,15 +22,10 @@ from tmal_core.runtime.files import atomic_path
 
 @dataclass(frozen=True)
 class Origin:
-    """What trained weights come from.
+    """What trained weights come from."""
 
-    Attributes:
-        digest: names everything that they depend on; training goes on under the same alone.
-        settings: the whole tree as dotted keys and plain values, to be shown beside results.
-    """
-
-    digest: str
-    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    digest: str  # names everything that they depend on; training goes on under the same alone
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)  # dotted keys, to be shown beside results
 
 
 def save_checkpoint(path: Path, model: FewShotModel, origin: Origin, **state: Any) -> None:
@@ -54,10 +49,9 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise WeightsError("a checkpoint", f"{path}, which is not there", "Train first, or correct the path.")
-    needed = {"tunable", "backbone", "settings_hash", "trained_with"}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        missing = needed - content.keys()
+        missing = {"tunable", "backbone", "settings_hash", "trained_with"} - content.keys()
     except Exception as error:  # torch.load raises many kinds; each means that this is no checkpoint of ours
         what = " ".join(str(error).split())[:120]
         raise WeightsError("a checkpoint of this package", f"{path} ({what})", "Train again.") from error
@@ -71,7 +65,6 @@ def load_checkpoint(path: Path, model: FewShotModel, origin: Origin | None = Non
     """Load the tunable tensors into the model and return the whole checkpoint.
 
     Args:
-        path: the file.
         model: of the same parts, on the same backbone.
         origin: to go on training: refuse a checkpoint of other settings. None takes any that fits the model.
 

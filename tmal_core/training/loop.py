@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,22 +30,17 @@ from tmal_core.training.losses import episode_loss
 class Validated(NamedTuple):
     """What a validation found, in percent."""
 
-    score_pct: float
-    """What chooses the best checkpoint."""
-    accuracy_pct: dict[str, float]
-    """By protocol."""
+    score_pct: float  # chooses the best checkpoint
+    accuracy_pct: dict[str, float]  # by protocol
 
 
 class Step(NamedTuple):
     """What an episode of training gave."""
 
     loss: float
-    train_pct: float
-    """Accuracy."""
-    grad_norm: float
-    """Before clipping; nan where no optimiser step was due."""
-    text_loss: float = math.nan
-    """The video-text part of the loss, before its weight; nan where there is none."""
+    train_pct: float  # accuracy
+    grad_norm: float  # before clipping; nan where no optimiser step was due
+    text_loss: float = math.nan  # the video-text part of the loss, before its weight; nan where there is none
 
 
 Validate = Callable[[FewShotModel], Validated]
@@ -60,8 +55,7 @@ class Progress:
     episode: int = 0
     best_pct: float = -math.inf
     best_episode: int = 0
-    stale: int = 0
-    """Validations since the best one."""
+    stale: int = 0  # validations since the best one
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -86,7 +80,7 @@ def train_model(
 
     Args:
         seed: of dropout.
-        origin: what the weights come from; part of every checkpoint.
+        origin: of the weights; part of every checkpoint.
         class_text: (C, d) of the episodes' classes, where the model reads text.
 
     Raises:
@@ -95,7 +89,7 @@ def train_model(
     """
     model.encoder.low_memory = recipe.memory == "low"
     rate = recipe.backbone_learning_rate if model.encoder.tune_backbone else recipe.learning_rate
-    optimiser = torch.optim.AdamW(_groups(model, recipe.weight_decay), lr=rate)
+    optimiser = torch.optim.AdamW(decay_groups(model.tunable().values(), recipe.weight_decay), lr=rate)
     steps = math.ceil(recipe.episodes / recipe.accumulation)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
     state = _resumed(folder / LAST, model, optimiser, schedule, origin)
@@ -133,21 +127,16 @@ def _step(
     seed: int,
     index: int,
 ) -> Step:
-    """Forward and backward of one episode; an optimiser step when enough of them have accumulated.
-
-    Raises:
-        RunError: a gradient is not finite; the weights are as they were.
-    """
+    """Forward and backward of one episode; an optimiser step when enough of them have accumulated."""
     model.train()
     seed_everything(seed, "dropout", index)
-    device = model.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         result = episode_loss(model, clips, class_text, recipe.rotate, recipe.text_weight)
     (result.loss / recipe.accumulation).backward()
     norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
         norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm).item()
-        if not math.isfinite(norm):  # one such step, and every weight is nan: no validation would be better than chance
+        if not math.isfinite(norm):  # one such step, and every weight is nan
             got = f"a norm of {norm} in episode {index + 1}, loss {result.loss.item():g}"
             remedy = "Lower training.learning_rate, or set training.precision to float32."
             raise RunError("gradients that are finite", got, remedy)
@@ -158,14 +147,10 @@ def _step(
 
 
 def _snapshot(model: FewShotModel, optimiser, schedule, state: Progress) -> dict[str, Any]:
-    """What training needs to go on from here, beside the weights.
-
-    A validation may fall between two optimiser steps, so the gradients that have accumulated since the last one belong
-    to it.
-    """
+    """What training needs to go on from here, beside the weights; a validation may fall between two optimiser steps."""
     gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
-    states = {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}
-    return {**states, "progress": vars(state), "gradients": gradients}
+    own = {"progress": vars(state), "gradients": gradients}
+    return {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), **own}
 
 
 def _resumed(path: Path, model: FewShotModel, optimiser, schedule, origin: Origin) -> Progress:
@@ -176,7 +161,7 @@ def _resumed(path: Path, model: FewShotModel, optimiser, schedule, origin: Origi
     optimiser.load_state_dict(saved["optimiser"])
     schedule.load_state_dict(saved["schedule"])
     tunable = model.tunable()
-    for name, gradient in saved.get("gradients", {}).items():  # files of earlier versions have none
+    for name, gradient in saved["gradients"].items():
         tunable[name].grad = gradient.to(tunable[name].device)
     return Progress(**saved["progress"])
 
@@ -186,24 +171,20 @@ def _note(state: Progress, recent: list[Step], found: Validated, began: float) -
     steps = np.array(recent)
     known = ~np.isnan(steps).all(axis=0)  # methods without text have no text_loss
     means = dict(zip(np.array(Step._fields)[known].tolist(), np.nanmean(steps[:, known], 0).tolist(), strict=True))
-    val_pct = found.score_pct
     state.seconds = time.perf_counter() - began
-    line = {**means, "val_pct": val_pct, "seconds": state.seconds}
-    by_protocol = {f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}
-    state.history.append({"episode": state.episode, **line, **by_protocol})
-    if val_pct > state.best_pct:
-        state.best_pct, state.best_episode, state.stale = val_pct, state.episode, 0
-    else:
-        state.stale += 1
+    line = {"episode": state.episode, **means, "val_pct": found.score_pct, "seconds": state.seconds}
+    state.history.append({**line, **{f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}})
+    state.stale += 1
+    if found.score_pct > state.best_pct:
+        state.best_pct, state.best_episode, state.stale = found.score_pct, state.episode, 0
 
 
-def _groups(model: FewShotModel, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms and the logit scale do not."""
-    tensors = list(model.tunable().values())
-    return [
-        {"params": [p for p in tensors if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in tensors if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def decay_groups(tensors: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimiser: matrices decay; biases, norms and the logit scale do not."""
+    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": decay} for decay in (weight_decay, 0.0)]
+    for tensor in tensors:
+        groups[tensor.ndim <= 1]["params"].append(tensor)
+    return groups
 
 
 def _warm_cosine(step: int, warmup: int, total: int) -> float:

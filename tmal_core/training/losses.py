@@ -19,12 +19,11 @@ from tmal_core.models.few_shot import FewShotModel
 
 @dataclass(frozen=True)
 class EpisodeLoss:
-    """Loss of one episode (a scalar with gradient) and its accuracy in percent."""
+    """What one episode costs."""
 
-    loss: Tensor
+    loss: Tensor  # a scalar with gradient
     accuracy_pct: float
-    text_loss: float = math.nan
-    """What of the loss is video-text cross-entropy, before its weight; nan where there is none."""
+    text_loss: float = math.nan  # what of it is video-text cross-entropy, before its weight; nan where there is none
 
 
 def episode_loss(
@@ -43,7 +42,7 @@ def episode_loss(
         text_weight: w of the video-text cross-entropy over all training classes that is added (CLIP-FSAR, eq. 9).
     """
     device = model.device
-    text = class_text[clips.classes.to(device)] if model.reads_text else None
+    text = class_text[clips.classes.to(device)] if class_text is not None and model.reads_text else None
     clip_text = None if text is None else text[clips.labels.to(device)]
     flow_px = None if clips.flow_px is None else clips.flow_px.to(device, non_blocking=True)
     # Clips that take turns are all support once. Else only those that were drawn as such need that role, which costs as
@@ -52,27 +51,22 @@ def episode_loss(
     frames = clips.frames.to(device, non_blocking=True)
     as_query, as_support = model.encoder.encode_roles(frames, flow_px, clip_text, num_support)
     shot = clips.num_support // len(clips.classes)
-    turns = _rotations(clips.labels, clips.bases, shot) if rotate and clips.exchangeable else _as_drawn(clips)
-    logits, truth = [], []
+    turns = [torch.arange(len(clips.labels)).tensor_split([clips.num_support])]  # the episode as it was drawn
+    if rotate and clips.exchangeable:
+        turns = list(_rotations(clips.labels, clips.bases, shot))
+    parts = []
     for support, query in turns:
         labels = clips.labels[support].to(device)
-        logits.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
-        truth.append(clips.labels[query])
-    logits, truth = torch.cat(logits).float(), torch.cat(truth).to(device)
+        parts.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
+    logits, truth = torch.cat(parts).float(), clips.labels[torch.cat([query for _, query in turns])].to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
-    if not (text_weight and model.reads_text):
+    if not text_weight or class_text is None or text is None:
         return EpisodeLoss(loss, accuracy_pct)
     similarity = model.head.class_logits(as_query[clips.named], class_text)
-    truth = clips.classes[clips.labels[clips.named]].to(device)
-    text_loss = F.cross_entropy(similarity.float(), truth)
+    named = clips.classes[clips.labels[clips.named]].to(device)
+    text_loss = F.cross_entropy(similarity.float(), named)
     return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())
-
-
-def _as_drawn(clips: EpisodeClips) -> Iterator[tuple[Tensor, Tensor]]:
-    """The episode as the sampler drew it: rows of its support and of its queries."""
-    rows = torch.arange(len(clips.labels))
-    yield rows[: clips.num_support], rows[clips.num_support :]
 
 
 def _rotations(labels: Tensor, bases: Tensor, shot: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -41,5 +41,9 @@ def animated_webp(frames: np.ndarray, fps: float, max_side: int = 160) -> bytes:
 
 
 def data_uri(picture: bytes) -> str:
-    """A WebP picture as the address of an <img>."""
+    """A WebP picture as the address of an <img>.
+
+    >>> data_uri(b"RIFF")
+    'data:image/webp;base64,UklGRg=='
+    """
     return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"

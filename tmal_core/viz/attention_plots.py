@@ -1,7 +1,5 @@
 """Pictures of attention over the frames of a clip, and of the alignment of two clips.
 
-All functions take arrays (`analysis.attention_maps`, `matching.alignment`) and return a matplotlib Figure.
-
 Letters: T query frames, U support frames, H, W pixels, R, C rows and columns of patches, L blocks.
 """
 
@@ -10,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,22 +16,21 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
-from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from tmal_core.errors import DataError
 from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
-from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, picture_axes, styled
+from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, method_colours, picture_axes, styled, title_of
 
 _CELL = 1.15  # inches of one frame of a strip
 _STRIP = 0.16  # width of a film strip beside an alignment, as a share of the map
 _QUERY, _SUPPORT = "#c8553d", ACCENT
+_LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @styled
-def attention_strip(
-    frames: np.ndarray, maps: Mapping[str, np.ndarray], title: str = "", top: float | None = None
-) -> Figure:
+def attention_strip(frames: np.ndarray, maps: Mapping[str, np.ndarray], title: str = "") -> Figure:
     """A clip over time, and below it the same frames under each attention map.
 
     Attention is shown as a multiple of what a patch would get if all got the same; one colour scale for all rows.
@@ -41,7 +39,6 @@ def attention_strip(
         frames: (T, H, W, 3) uint8, what the model read.
         maps: title of a row -> (T, R, C) shares of the patches, summing to one per frame.
         title: above everything.
-        top: multiple of the brightest colour; the largest value shown by default.
 
     Raises:
         DataError: no maps, or one for another number of frames.
@@ -50,9 +47,9 @@ def attention_strip(
         got = ", ".join(f"{len(picture)} of '{name}'" for name, picture in maps.items()) or "none"
         raise DataError(f"maps of {len(frames)} frames", got, "Pass one map per frame and row.")
     relative = {name: np.asarray(picture) * picture[0].size for name, picture in maps.items()}
-    top = top if top is not None else max(float(picture.max()) for picture in relative.values())
-    figure = Figure(figsize=(_CELL * len(frames) + 1.9, (_CELL + 0.06) * (1 + len(maps)) + 0.4), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.02, hspace=0.02)
+    top = max(float(picture.max()) for picture in relative.values())
+    size = (_CELL * len(frames) + 1.9, (_CELL + 0.06) * (1 + len(maps)) + 0.4)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
     cells = figure.subplots(1 + len(maps), len(frames), squeeze=False)
     for t, frame in enumerate(frames):
         picture_axes(cells[0, t]).imshow(frame)
@@ -60,7 +57,8 @@ def attention_strip(
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     for row, picture in zip(cells[1:], relative.values(), strict=True):
         for t, cell in enumerate(row):
-            picture_axes(cell).imshow(_grey(frames[t]), cmap="gray", vmin=0, vmax=255)
+            grey = frames[t] @ _LUMA  # so that the map alone has colour
+            picture_axes(cell).imshow(grey, cmap="gray", vmin=0, vmax=255)
             # Patches as they are, not smoothed: the map knows no more than one number per patch. What is not looked
             # at stays visible.
             alpha = 0.25 + 0.5 * np.clip(picture[t] / top, 0, 1)
@@ -68,10 +66,8 @@ def attention_strip(
     for cell, name in zip(cells[:, 0], ["frames", *relative], strict=True):
         cell.set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center", color=INK, fontsize=8.5)
     colours = ScalarMappable(Normalize(0, top), "inferno")
-    bar = figure.colorbar(colours, ax=cells[:, -1].tolist(), aspect=30, pad=0.03)
-    bar.set_label("attention, × uniform")
-    bar.outline.set_visible(False)
-    figure.suptitle(title, x=0.005, ha="left", fontsize=10, fontweight="bold")
+    colour_bar(figure, colours, "attention, × uniform", ax=cells[:, -1].tolist(), aspect=30, pad=0.03)
+    title_of(figure, title, 10)
     return figure
 
 
@@ -79,11 +75,7 @@ def attention_strip(
 def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """How far attention moved, by block: a panel per model, a line per clip or family.
 
-    Args:
-        shifts: model -> name -> (L,) shares in 0..1; the same names for every model.
-
-    Raises:
-        DataError: no models.
+    Shifts are model -> name -> (L,) shares in 0..1, with the same names for every model.
     """
     if not shifts:
         raise DataError("at least one model", "none", "Pass a model and its shifts.")
@@ -94,35 +86,23 @@ def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
             blocks = np.arange(1, len(values) + 1)
             percent = 100 * np.asarray(values)
             panel.plot(blocks, percent, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
-        panel.set_xticks(blocks)
-        panel.set(xlabel="block", title=model)
+        panel.set(xticks=blocks, xlabel="block", title=model)
         panel.grid(axis="y")
-        panel.tick_params(length=0)
-    panels[0].set_ylabel("attention that lies elsewhere, %")
-    panels[0].set_ylim(0, None)  # of all panels, once all lines are there
+    panels[0].set(ylabel="attention that lies elsewhere, %", ylim=(0, None))  # of all panels, once all lines are there
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 @dataclass(frozen=True)
 class AlignedPair:
-    """A query beside a support clip.
+    """A query beside a support clip."""
 
-    Attributes:
-        title: above the panel.
-        query: (T, H, W, 3) uint8.
-        support: (U, H, W, 3) uint8.
-        distances: (T, U) distances between frames.
-        alignment: (T, U) of `otam_alignment`.
-        distance: of the two clips.
-    """
-
-    title: str
-    query: np.ndarray
-    support: np.ndarray
-    distances: np.ndarray
-    alignment: np.ndarray
-    distance: float
+    title: str  # above the panel
+    query: np.ndarray  # (T, H, W, 3) uint8
+    support: np.ndarray  # (U, H, W, 3) uint8
+    distances: np.ndarray  # (T, U) between frames
+    alignment: np.ndarray  # (T, U) of `otam_alignment`
+    distance: float  # of the two clips
 
     @classmethod
     def of(
@@ -132,32 +112,19 @@ class AlignedPair:
         features: tuple[Tensor, Tensor],
         smoothing: float = 0.5,
     ) -> AlignedPair:
-        """Align two clips by OTAM, in both directions.
-
-        Args:
-            title: above the panel.
-            pictures: (T, H, W, 3) and (U, H, W, 3) uint8 of the query and the support.
-            features: (T, d) and (U, d) of the same frames.
-            smoothing: OTAM's softmin temperature.
-        """
-        distances = cosine_distance(*(part[None].detach().cpu() for part in features))
+        """Align two clips by OTAM, in both directions: their pictures (T, H, W, 3), their frames' features (T, d)."""
+        query, support = (part[None].detach().cpu() for part in features)
+        distances = cosine_distance(query, support)
         alignment = otam_alignment(distances, smoothing)[0, 0].numpy()
         return cls(title, *pictures, distances[0, 0].numpy(), alignment, otam(distances, smoothing).item())
 
 
 @styled
 def alignments(pairs: Sequence[Sequence[AlignedPair]], row_titles: Sequence[str] = ()) -> Figure:
-    """Alignments as heat maps with the two film strips at their axes: a grid of panels, one colour scale.
+    """Alignments as heat maps with the two film strips at their axes: rows of panels, one colour scale.
 
     Colour is the soft alignment; the solid line is the best path that takes every support frame, the dashed one the
     best path that takes every query frame (the two directions of the distance).
-
-    Args:
-        pairs: rows of panels, all of one length.
-        row_titles: one per row.
-
-    Raises:
-        DataError: no panels.
     """
     if not pairs or not pairs[0]:
         raise DataError("at least one pair of clips", "none", "Pass rows of aligned pairs.")
@@ -167,26 +134,23 @@ def alignments(pairs: Sequence[Sequence[AlignedPair]], row_titles: Sequence[str]
     figure = Figure(figsize=(width, height))
     # Margins in inches: row titles, the colour bar, panel titles of two lines, the support's label.
     edges = {"left": 0.7 / width, "right": 1 - 0.95 / width, "top": 1 - 0.8 / height, "bottom": 0.45 / height}
-    grid = figure.add_gridspec(rows, columns, **edges)
-    grid.update(hspace=0.36, wspace=0.22)
+    grid = figure.add_gridspec(rows, columns, hspace=0.36, wspace=0.22, **edges)
     for i, row in enumerate(pairs):
-        for j, pair in enumerate(row):
-            heat, image = _alignment_panel(figure, grid[i, j], pair, top)
-            if j == 0 and i < len(row_titles):
-                place = {"xycoords": "axes fraction", "rotation": 90, "ha": "right", "va": "center"}
-                heat.annotate(row_titles[i], (-0.36, 0.5), fontsize=10, fontweight="bold", **place)
-    bar = figure.colorbar(image, cax=figure.add_axes((1 - 0.65 / width, 0.35, 0.13 / width, 0.3)))
-    bar.set_label("expected matches")
-    bar.outline.set_visible(False)
+        panels = [_alignment_panel(figure, grid[i, j], pair, top) for j, pair in enumerate(row)]
+        if i < len(row_titles):
+            place: dict[str, Any] = {"transform": panels[0].transAxes, "rotation": 90, "ha": "right", "va": "center"}
+            panels[0].text(-0.36, 0.5, row_titles[i], fontsize=10, fontweight="bold", **place)
+    colours = figure.add_axes((1 - 0.65 / width, 0.35, 0.13 / width, 0.3))
+    colour_bar(figure, panels[0].images[0], "expected matches", cax=colours)
     return figure
 
 
-def _alignment_panel(figure: Figure, place: SubplotSpec, pair: AlignedPair, top: float) -> tuple[Axes, AxesImage]:
+def _alignment_panel(figure: Figure, place: SubplotSpec, pair: AlignedPair, top: float) -> Axes:
     """The map with the query's frames down its left side and the support's along its bottom."""
     num_query, num_support = pair.alignment.shape
     inner = place.subgridspec(2, 2, width_ratios=(_STRIP, 1), height_ratios=(1, _STRIP), wspace=0.02, hspace=0.02)
     heat = figure.add_subplot(inner[0, 1])
-    image = heat.imshow(pair.alignment, cmap="BuPu", vmin=0, vmax=top, aspect="auto")
+    heat.imshow(pair.alignment, cmap="BuPu", vmin=0, vmax=top, aspect="auto")
     for path, style in ((best_path(pair.distances), "-"), (best_path(pair.distances.T)[:, ::-1], (0, (2, 2)))):
         heat.plot(path[:, 1], path[:, 0], color="white", linewidth=3.2, alpha=0.8, solid_capstyle="round")
         heat.plot(path[:, 1], path[:, 0], color=INK, linewidth=1.3, linestyle=style, marker="o", markersize=2.6)
@@ -199,9 +163,4 @@ def _alignment_panel(figure: Figure, place: SubplotSpec, pair: AlignedPair, top:
     below = picture_axes(figure.add_subplot(inner[1, 1]), _SUPPORT)
     below.imshow(np.concatenate(list(pair.support), axis=1), aspect="auto")
     below.set_xlabel("support, first frame at the left", color=_SUPPORT, fontsize=8)
-    return heat, image
-
-
-def _grey(frame: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 to (H, W) luma in 0..255, so that the map alone has colour."""
-    return frame @ np.array([0.299, 0.587, 0.114])
+    return heat

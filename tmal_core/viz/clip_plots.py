@@ -1,6 +1,4 @@
-"""Pictures of clips: film strips, the temporal grid, hidden motion, episodes, flow.
-
-All functions take arrays as the readers give them and return a matplotlib Figure; nothing is saved or shown here.
+"""Pictures of clips, as the readers give them: film strips, the temporal grid, hidden motion, episodes, flow.
 
 Letters: T frames, H, W pixels of a frame, h, w samples of a flow field, N way, K shot, Q queries per class.
 """
@@ -10,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.errors import DataError
 from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
-from tmal_core.viz.style import ACCENT, INK, LINE, SOFT, picture_axes, styled
+from tmal_core.viz.style import ACCENT, INK, LINE, SOFT, colour_bar, picture_axes, styled, title_of
 
 _CELL = 1.15  # inches of one frame of a strip
 
 
 def as_pictures(frames: Tensor) -> np.ndarray:
     """Normalised frames (..., 3, H, W), as models read them, back to (..., H, W, 3) uint8."""
-    frames = frames.detach().cpu().movedim(-3, -1).numpy()
-    return np.clip(np.rint((frames * CLIP_STD + CLIP_MEAN) * 255), 0, 255).astype(np.uint8)
+    normalised = frames.detach().cpu().movedim(-3, -1).numpy()
+    return np.clip(np.rint((normalised * CLIP_STD + CLIP_MEAN) * 255), 0, 255).astype(np.uint8)
 
 
 @styled
@@ -34,38 +33,35 @@ def film_strips(clips: Mapping[str, np.ndarray], positions: Mapping[str, Sequenc
     Args:
         clips: title -> (T, H, W, 3) uint8; clips may differ in T.
         positions: title -> (T,) native frame numbers, written below the frames.
-
-    Raises:
-        DataError: no clips.
     """
     if not clips:
         raise DataError("at least one clip to show", "none", "Pass a title and its frames.")
     columns = max(len(frames) for frames in clips.values())
     figure = Figure(figsize=(_CELL * columns, (_CELL + 0.45) * len(clips)), layout="constrained")
-    rows = np.atleast_1d(figure.subfigures(len(clips), 1))
+    rows = figure.subfigures(len(clips), 1, squeeze=False)[:, 0]
     for row, (title, frames) in zip(rows, clips.items(), strict=True):
-        cells = row.subplots(1, columns, squeeze=False)[0]
-        row.suptitle(title, x=0.005, ha="left", fontsize=9.5, fontweight="bold", color=INK)
-        for t, cell in enumerate(cells):
-            if t >= len(frames):
-                cell.set_axis_off()
-                continue
-            picture_axes(cell).imshow(frames[t])
-            if positions is not None:
-                cell.set_xlabel(f"frame {int(positions[title][t])}", fontsize=7.5, labelpad=2)
+        cells = _strips(row, title, [frames], columns)[0]
+        for cell, position in zip(cells, positions[title] if positions is not None else (), strict=False):
+            cell.set_xlabel(f"frame {int(position)}", fontsize=7.5, labelpad=2)
     return figure
+
+
+def _strips(row: SubFigure, title: str, lines: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """A title, and below it lines of pictures; their axes (lines, columns)."""
+    title_of(row, title)
+    cells = row.subplots(len(lines), columns, squeeze=False)
+    for axes in cells.flat:
+        axes.set_axis_off()
+    for pictures, line in zip(lines, cells, strict=True):
+        for picture, axes in zip(pictures, line, strict=False):
+            axes.set_axis_on()
+            picture_axes(axes).imshow(picture)
+    return cells
 
 
 @styled
 def temporal_grid(num_frames: int, grid: np.ndarray, test: np.ndarray, train: Sequence[np.ndarray]) -> Figure:
-    """Which native frames are looked at: all, the grid's, those of a test, those of some training draws.
-
-    Args:
-        num_frames: F of the video.
-        grid: (G,) grid positions.
-        test: (T,) positions at test.
-        train: draws of (T,) positions each.
-    """
+    """Which native frames are looked at: all, the grid's (G,), a test's (T,), those of training draws (T,) each."""
     lines = [
         ("native frames", np.arange(num_frames), "#b8c0c9", 14),
         ("grid", np.unique(grid), SOFT, 14),
@@ -80,7 +76,6 @@ def temporal_grid(num_frames: int, grid: np.ndarray, test: np.ndarray, train: Se
         axes.scatter(places, np.full(len(places), height), s=size, color=colour, linewidths=0, zorder=3)
     axes.set_yticks(range(len(lines)), [name for name, *_ in lines])
     axes.set(ylim=(len(lines) - 0.4, -0.6), xlim=(-1.5, num_frames + 0.5), xlabel="native frame")
-    axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
     return figure
 
@@ -94,20 +89,15 @@ def hidden_motion(frames: np.ndarray, sampled: np.ndarray) -> Figure:
         sampled: (T,) positions that a model samples. Only these go into the middle panel: an average over all frames
             that far apart would follow the dots through the frames between, and show the disc after all.
     """
-    panels = [
-        (f"frame {sampled[len(sampled) // 2]}", frames[sampled[len(sampled) // 2]]),
-        ("change between sampled frames", mean_change(frames[sampled])),
-        ("change between neighbouring frames", mean_change(frames)),
-    ]
-    top = max(np.percentile(panel, 99.5) for _, panel in panels[1:])
+    middle, changes = sampled[len(sampled) // 2], (mean_change(frames[sampled]), mean_change(frames))
+    top = max(np.percentile(change, 99.5) for change in changes)
+    titles = (f"frame {middle}", "change between sampled frames", "change between neighbouring frames")
     figure = Figure(figsize=(9.2, 3.4), layout="constrained")
     cells = figure.subplots(1, 3)
-    for cell, (title, panel) in zip(cells, panels, strict=True):
+    for cell, title, panel in zip(cells, titles, (frames[middle], *changes), strict=True):
         image = picture_axes(cell).imshow(panel, cmap="magma", vmin=0, vmax=top)
         cell.set_title(title, fontsize=9)
-    bar = figure.colorbar(image, ax=cells[1:], shrink=0.85, pad=0.02)
-    bar.set_label("mean, grey levels")
-    bar.outline.set_visible(False)
+    colour_bar(figure, image, "mean, grey levels", ax=cells[1:], shrink=0.85, pad=0.02)
     return figure
 
 
@@ -131,13 +121,12 @@ def episode(support: np.ndarray, query: np.ndarray, classes: Sequence[str]) -> F
     side = 10.4 / len(kinds)
     figure = Figure(figsize=(10.4, way * (side / num_frames * 1.15 + 0.3) + 0.35), layout="constrained")
     cells = figure.subplots(way, len(kinds), squeeze=False)
-    for row, name in enumerate(classes):
-        for column, (kind, clips, colour) in enumerate(kinds):
-            cell = picture_axes(cells[row, column], colour)
-            cell.imshow(np.concatenate(list(clips[row]), axis=1))  # the frames side by side
-            if row == way - 1:
-                cell.set_xlabel(kind, color=colour, fontweight="bold")
-        cells[row, 0].set_title(name, fontsize=9)
+    for column, (kind, clips, colour) in zip(cells.T, kinds, strict=True):
+        for cell, clip in zip(column, clips, strict=True):
+            picture_axes(cell, colour).imshow(np.concatenate(list(clip), axis=1))  # the frames side by side
+        column[-1].set_xlabel(kind, color=colour, fontweight="bold")
+    for cell, name in zip(cells[:, 0], classes, strict=True):
+        cell.set_title(name, fontsize=9)
     return figure
 
 
@@ -148,9 +137,6 @@ def flow_strips(clips: Mapping[str, tuple[np.ndarray, np.ndarray]], max_px: floa
     Args:
         clips: title -> (frames (T, H, W, 3) uint8, flow (T, 2, h, w) in pixels).
         max_px: speed of full colour; the 99th percentile of all flow shown by default.
-
-    Raises:
-        DataError: no clips.
     """
     if not clips:
         raise DataError("at least one clip to show", "none", "Pass a title, its frames and its flow.")
@@ -159,40 +145,32 @@ def flow_strips(clips: Mapping[str, tuple[np.ndarray, np.ndarray]], max_px: floa
         max_px = max(float(np.percentile(speeds, 99)), 0.1)
     columns = max(len(frames) for frames, _ in clips.values())
     figure = Figure(figsize=(_CELL * (columns + 1), (2 * _CELL + 0.4) * len(clips)), layout="constrained")
-    strips, key = figure.subfigures(1, 2, width_ratios=(columns, 1.2))
-    for row, (title, (frames, flow)) in zip(
-        np.atleast_1d(strips.subfigures(len(clips), 1)), clips.items(), strict=True
-    ):
-        row.suptitle(title, x=0.005, ha="left", fontsize=9.5, fontweight="bold", color=INK)
-        cells = row.subplots(2, columns, squeeze=False)
-        for pictures, line in zip((frames, flow_to_rgb(flow, max_px)), cells, strict=True):
-            for t, cell in enumerate(line):
-                if t < len(pictures):
-                    picture_axes(cell).imshow(pictures[t])
-                else:
-                    cell.set_axis_off()
-    wheel = key.subplots()
-    wheel.imshow(color_wheel(160))
-    wheel.set_axis_off()
-    wheel.set_title(f"rim: {max_px:.1f} px per frame", fontsize=7.5, fontweight="normal", color=SOFT, loc="center")
+    strips, key = figure.subfigures(1, 2, squeeze=False, width_ratios=(columns, 1.2))[0]
+    rows = strips.subfigures(len(clips), 1, squeeze=False)[:, 0]
+    for row, (title, (frames, flow)) in zip(rows, clips.items(), strict=True):
+        _strips(row, title, (frames, flow_to_rgb(flow, max_px)), columns)
+    show_wheel(key.subplots(), 160, f"rim: {max_px:.1f} px per frame", 7.5)
     return figure
+
+
+def show_wheel(axes: Axes, size: int, title: str, fontsize: float) -> None:
+    """The key to the colours of flow; the title says how fast its rim is."""
+    axes.imshow(color_wheel(size))
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=fontsize, fontweight="normal", color=SOFT, loc="center", pad=2)
 
 
 @styled
 def direction_cloud(wanted: np.ndarray, measured_px: np.ndarray) -> Figure:
-    """Measured motion of many clips as points, coloured by the direction that their class names.
-
-    Args:
-        wanted: (n, 2) unit vectors of the true direction, y down.
-        measured_px: (n, 2) measured motion in pixels per frame, y down.
-    """
+    """Measured motion (n, 2) of clips as points, in pixels per frame, coloured by their class's direction (n, 2)."""
     reach = 1.15 * max(float(np.hypot(*measured_px.T).max(initial=0.0)), 0.1)
     colours = flow_to_rgb(wanted.T[:, :, None], max_px=1.0)[:, 0] / 255
     figure = Figure(figsize=(4.6, 4.6), layout="constrained")
     axes = figure.subplots()
     for dx, dy in np.unique(np.round(wanted, 4), axis=0):
         axes.plot([0, dx * reach], [0, dy * reach], color=LINE, linewidth=1, zorder=1)
-    axes.scatter(*measured_px.T, s=34, c=colours, edgecolors=INK, linewidths=0.4, zorder=3)
+    dx, dy = measured_px.T
+    axes.scatter(dx, dy, s=34, c=colours, edgecolors=INK, linewidths=0.4, zorder=3)
     axes.set(xlim=(-reach, reach), ylim=(reach, -reach), xlabel="dx, px per frame", ylabel="dy, px per frame (down)")
     axes.set_aspect("equal")
     return figure

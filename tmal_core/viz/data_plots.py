@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,25 +14,16 @@ from tmal_core.viz.style import ACCENT, INK, SOFT, styled
 
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#6a4c93"}
 LOST = "#c8553d"
-_SIZES = 6
-"""The commonest frame sizes get a bar each, the others one together."""
+_SIZES = 6  # the commonest frame sizes get a bar each, the others one together
 
 
 @styled
 def preparation(report: pd.DataFrame, table: pd.DataFrame) -> Figure:
-    """What `tmal prepare` found.
-
-    Args:
-        report: of `tmal_core.tasks.prepare`: split, class_name, listed, used.
-        table: of the catalogue: split, num_frames, fps, height, width.
-
-    Raises:
-        DataError: a column is missing or there is no row.
-    """
+    """What `tmal prepare` found: its report, and the table of the catalogue. DataError where a column is missing."""
     require_columns(report, "split", "class_name", "listed", "used")
     require_columns(table, "split", "num_frames", "fps", "height", "width")
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     _classes(above.subplots(), report)
     lengths, rates, sizes = below.subplots(1, 3, width_ratios=(1.3, 1, 1.2))
     _histogram(lengths, table, "num_frames", "frames per video")
@@ -50,24 +43,22 @@ def _classes(axes: Axes, report: pd.DataFrame) -> None:
         axes.bar(places, lost, width=0.82, bottom=rows["used"], color=LOST)
         text = f"{split}\n{len(rows)} classes, {rows['used'].sum():,} videos"
         text += f"\n{lost.sum():,} lost" if lost.sum() else ""
-        place = {"xy": (places.mean(), 1.02), "xycoords": ("data", "axes fraction")}
-        axes.annotate(text, **place, ha="center", va="bottom", fontsize=8, color=SPLIT_COLOURS[split])
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+        axes.text(places.mean(), 1.02, text, fontsize=8, color=SPLIT_COLOURS[split], **place)
         start += len(rows) + 2
     axes.set(xticks=[], ylabel="videos per class", xlim=(-1.5, start - 0.5))
     axes.grid(axis="y")
-    axes.tick_params(length=0)
 
 
 def _histogram(axes: Axes, table: pd.DataFrame, column: str, label: str) -> None:
     """Stacked by split; their shapes should be alike."""
     values = table[column].to_numpy(float)
     low, high = values.min(), values.max()
-    edges = np.linspace(low, high, 25) if high > low else np.array([low - 0.5, low + 0.5])
-    groups = {str(split): rows[column].to_numpy(float) for split, rows in table.groupby("split", sort=False)}
+    edges = np.linspace(low, high, 25).tolist() if high > low else [low - 0.5, low + 0.5]
+    groups = {str(split): rows.to_numpy(float) for split, rows in table.groupby("split", sort=False)[column]}
     axes.hist(list(groups.values()), edges, stacked=True, color=[SPLIT_COLOURS[split] for split in groups])
     axes.set(xlabel=label, ylabel="videos")
     axes.grid(axis="y")
-    axes.tick_params(length=0)
 
 
 def _frame_sizes(axes: Axes, table: pd.DataFrame) -> None:
@@ -80,4 +71,3 @@ def _frame_sizes(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_yticks(places, shown.index, color=INK, fontsize=8)
     axes.set(ylim=(_SIZES + 0.5, -0.5), xlabel="videos by width × height, px")
     axes.grid(axis="x")
-    axes.tick_params(length=0)

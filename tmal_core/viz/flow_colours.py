@@ -10,16 +10,12 @@ import numpy as np
 
 from tmal_core.errors import DataError
 
-RAMPS = (("red", "yellow", 15), ("yellow", "green", 6), ("green", "cyan", 4))
-RAMPS += (("cyan", "blue", 11), ("blue", "magenta", 13), ("magenta", "red", 6))
-CORNERS = {
-    "red": (255, 0, 0),
-    "yellow": (255, 255, 0),
-    "green": (0, 255, 0),
-    "cyan": (0, 255, 255),
-    "blue": (0, 0, 255),
-    "magenta": (255, 0, 255),
-}
+# Steps from red to yellow, to green, to cyan, to blue, to magenta, and back to red.
+_STEPS = (15, 6, 4, 11, 13, 6)
+_CORNERS = np.array([(255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255)])
+_RAMPS = zip(_CORNERS, np.roll(_CORNERS, -1, axis=0), _STEPS, strict=True)
+# (55, 3) colours in 0..1; a ramp reaches its second colour where the next one starts.
+_WHEEL = np.floor([a + (b - a) * (step / steps) for a, b, steps in _RAMPS for step in range(steps)]) / 255
 
 
 def flow_to_rgb(flow: np.ndarray, max_px: float | None = None) -> np.ndarray:
@@ -32,6 +28,10 @@ def flow_to_rgb(flow: np.ndarray, max_px: float | None = None) -> np.ndarray:
 
     Returns:
         (..., H, W, 3) uint8 RGB; black where the flow is not finite.
+
+    >>> flow_to_rgb([[[0.0, 1.0]], [[0.0, 0.0]]])  # at rest, and to the right
+    array([[[255, 255, 255],
+            [255,   0,   0]]], dtype=uint8)
     """
     flow = np.asarray(flow, dtype=np.float64)
     if flow.ndim < 3 or flow.shape[-3] != 2:
@@ -62,16 +62,3 @@ def color_wheel(size: int = 128) -> np.ndarray:
     wheel = flow_to_rgb(np.stack([dx, dy]), max_px=1.0)
     wheel[np.hypot(dx, dy) > 1] = 255
     return wheel
-
-
-def _make_wheel() -> np.ndarray:
-    """(55, 3) colours in 0..1; a ramp reaches its second colour where the next one starts."""
-    colours = [
-        np.array(CORNERS[start]) + (np.array(CORNERS[end]) - np.array(CORNERS[start])) * (step / length)
-        for start, end, length in RAMPS
-        for step in range(length)
-    ]
-    return np.floor(colours) / 255
-
-
-_WHEEL = _make_wheel()

@@ -1,7 +1,4 @@
-"""Flow estimators as pictures: their fields side by side, and error against time.
-
-All functions take arrays or tables and return a matplotlib Figure; nothing is saved or shown here.
-"""
+"""Flow estimators as pictures: their fields side by side, and error against time."""
 
 from __future__ import annotations
 
@@ -14,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from tmal_core.errors import DataError
-from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
-from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled
+from tmal_core.viz.clip_plots import show_wheel
+from tmal_core.viz.flow_colours import flow_to_rgb
+from tmal_core.viz.style import ACCENT, INK, picture_axes, styled, title_of
 
 _CELL = 1.35  # inches of one picture
 
@@ -23,20 +21,14 @@ _CELL = 1.35  # inches of one picture
 class FlowRow(NamedTuple):
     """One frame and the fields that belong to it."""
 
-    frame: np.ndarray
-    """(H, W, 3) uint8."""
-    flows: Mapping[str, np.ndarray]
-    """Name (an estimator's, "truth") -> (2, h, w) in pixels; the names and their order are those of all rows."""
-    errors_px: Mapping[str, float] = {}
-    """Name -> end-point error, written beside the name where it is known."""
+    frame: np.ndarray  # (H, W, 3) uint8
+    flows: Mapping[str, np.ndarray]  # name (an estimator's, "truth") -> (2, h, w) in pixels; alike in all rows
+    errors_px: Mapping[str, float] = {}  # name -> end-point error, written beside the name where it is known
 
 
 @styled
 def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
-    """A row per clip: its frame, each field in Middlebury colours, and the wheel with the scale of that row.
-
-    Args:
-        rows: title -> frame and fields.
+    """A row per clip, by title: its frame, each field in Middlebury colours, and the wheel with the scale of that row.
 
     Raises:
         DataError: no rows, or rows that do not hold the same fields.
@@ -51,8 +43,8 @@ def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
     size = (_CELL * (len(columns) + 0.7), (_CELL * height / width + 0.3) * len(rows) + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     ratios = [*[1.0] * len(columns), 0.6]
-    for line, (title, row) in zip(np.atleast_1d(figure.subfigures(len(rows), 1)), rows.items(), strict=True):
-        line.suptitle(title, x=0.005, ha="left", fontsize=8.5, fontweight="bold", color=INK)
+    for line, (title, row) in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True):
+        title_of(line, title, 8.5)
         *cells, key = line.subplots(1, len(columns) + 1, squeeze=False, width_ratios=ratios)[0]
         # An outlier must not pale the rest, and a little too fast must not look like a mistake.
         scale = [row.flows["truth"]] if "truth" in row.flows else row.flows.values()
@@ -62,9 +54,7 @@ def flow_comparison(rows: Mapping[str, FlowRow]) -> Figure:
             picture_axes(cell).imshow(picture)
             error = f": {row.errors_px[name]:.2f} px" if name in row.errors_px else ""
             cell.set_xlabel(name + error, fontsize=7.5, labelpad=2)
-        key.imshow(color_wheel(96))
-        key.set_axis_off()
-        key.set_title(f"rim: {max_px:.1f} px", fontsize=7, fontweight="normal", color=SOFT, loc="center", pad=2)
+        show_wheel(key, 96, f"rim: {max_px:.1f} px", 7)
     return figure
 
 
@@ -86,14 +76,14 @@ def error_against_time(errors: pd.DataFrame, speed: pd.DataFrame) -> Figure:
         raise DataError("a time for each estimator", f"none for {', '.join(missing)}", "Measure them as well.")
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
-    ranked = sorted(set(errors["estimator"]), key=times.get)
-    for name, group in errors.groupby("estimator", sort=False):
-        axes.scatter([times[name]] * len(group), group["epe_px"], s=12, color=ACCENT, alpha=0.35, linewidths=0)
-        mean = group["epe_px"].mean()
-        axes.scatter([times[name]], [mean], s=52, color=ACCENT, linewidths=0, zorder=3)
+    groups = dict(list(errors.groupby("estimator")["epe_px"]))
+    for number, name in enumerate(sorted(groups, key=lambda name: times[name])):
+        axes.scatter([times[name]] * len(groups[name]), groups[name], s=12, color=ACCENT, alpha=0.35, linewidths=0)
+        mean = times[name], groups[name].mean()
+        axes.scatter(*mean, s=52, color=ACCENT, linewidths=0, zorder=3)
         # Above and below in turn, so that names of neighbours do not meet.
-        place = {"xytext": (7, (4, -10)[ranked.index(name) % 2]), "textcoords": "offset points"}
-        axes.annotate(name, (times[name], mean), fontsize=8.5, color=INK, zorder=4, **place)
+        offset = 7, -10 if number % 2 else 4
+        axes.annotate(name, mean, offset, textcoords="offset points", fontsize=8.5, color=INK, zorder=4)
     axes.set(xscale="log", yscale="log", ylabel="end-point error, px")
     axes.set_xlabel(f"ms a pair of {column.removeprefix('ms_')} frames, this machine")
     low, high = min(times.values()), max(times.values())

@@ -1,23 +1,26 @@
 """Plots of numbers: results with their intervals, differences, training curves, confusions.
 
-The tables are those of `tmal_core.tasks.evaluate` and the lines of a run's `metrics.jsonl`; every function returns a
-matplotlib Figure. Accuracies are in percent, differences in points.
+The tables are those of `tmal_core.tasks.evaluate`: accuracies in percent, differences in points. A table without a
+column that is needed, or without rows, is a DataError.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from tmal_core.errors import DataError
-from tmal_core.viz.style import ACCENT, INK, SOFT, method_colours, styled
+from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, method_colours, styled
 
-CHANCE = "#c8553d"
+_CHANCE_LINE: dict[str, Any] = {"color": "#c8553d", "linestyle": (0, (4, 3)), "linewidth": 1.1}
 NOTES = {
     "appearance": "one frame is enough",
     "order": "same frames, opposite order",
@@ -32,29 +35,27 @@ NOTES = {
 def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
 
-    Args:
-        table: of `result_table`, or a study's accuracies: their spread over seeds is a thin line through the point.
-        notes: protocol -> a few words below the panel's title; protocols without any have none.
-
-    Raises:
-        DataError: a column is missing or there is no row.
+    The table is one of `result_table`, or a study's, whose spread over seeds is a thin line; notes stand below titles.
     """
     require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
-    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
+    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
     figure, panels = _panels(len(protocols), len(methods))
     for panel, protocol in zip(panels, protocols, strict=True):
         rows = table[table["protocol"] == protocol].set_index("method")
         way, chance = int(rows["way"].iloc[0]), float(rows["chance_pct"].iloc[0])
-        panel.axvline(chance, color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
-        panel.text(chance + 2, -0.84, "chance", color=CHANCE, fontsize=6.8, ha="left", va="top")
+        panel.axvline(chance, zorder=1, **_CHANCE_LINE)
+        panel.text(chance + 2, -0.84, "chance", color=_CHANCE_LINE["color"], fontsize=6.8, ha="left", va="top")
         for height, name in enumerate(methods):
             if name in rows.index:
                 row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
-                _point(panel, height, pct, row["low_pct"], row["high_pct"], colours[name], f"{pct:.1f}")
-                _spread(panel, height, pct, row)
-        _head(panel, f"{protocol} · {way}-way", notes.get(protocol, ""))
+                spread = row.get("seed_spread", math.nan)
+                _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, colours[name], f"{pct:.1f}")
+        note = notes.get(protocol, "")
+        panel.set_title(f"{protocol} · {way}-way", pad=19 if note else 8)
+        above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+        panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
         panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
     panels[0].set_yticks(range(len(methods)), titles)
     return figure
@@ -64,13 +65,11 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
     """One panel per protocol: first method minus second in points, with its interval; grey where it is not clear.
 
-    Args:
-        table: of `difference_table`, or a study's differences: their spread over seeds is a thin line.
-        titles: method -> its name in the labels.
+    The table is one of `difference_table`, or a study's, whose spread over seeds is a thin line.
     """
     require_columns(table, "first", "second", "protocol", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
-    protocols, titles = _unique(table, "protocol"), titles or {}
+    protocols, titles = table["protocol"].unique().tolist(), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
     margin = 0.12 * (high - low)
     figure, panels = _panels(len(protocols), len(pairs), row=0.62)
@@ -79,11 +78,11 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         panel.axvline(0, color=INK, linewidth=0.9, zorder=1)
         for height, pair in enumerate(pairs):
             if pair in rows.index:
-                row = rows.loc[pair]
-                colour = ACCENT if row["clear"] else SOFT
-                _point(panel, height, row["points"], row["low"], row["high"], colour, _signed(row["points"]))
-                _spread(panel, height, row["points"], row)
-        _head(panel, protocol, "")
+                row, points = rows.loc[pair], rows.loc[pair, "points"]
+                spread, colour = row.get("seed_spread", math.nan), ACCENT if row["clear"] else SOFT
+                text = "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
+                _point(panel, height, (row["low"], points, row["high"]), spread, colour, text)
+        panel.set_title(protocol, pad=8)
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
     panels[0].set_yticks(range(len(pairs)), labels)
@@ -92,10 +91,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
 
 @styled
 def training_curves(
-    history: pd.DataFrame,
-    titles: Mapping[str, str],
-    chance_pct: Mapping[str, float],
-    clip_norm: float | None = None,
+    history: pd.DataFrame, titles: Mapping[str, str], chance_pct: Mapping[str, float], clip_norm: float | None = None
 ) -> Figure:
     """Losses, gradient norm, training and validation accuracy over training episodes, a line per method.
 
@@ -110,17 +106,17 @@ def training_curves(
     """
     require_columns(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
     by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
-    panels = {"training loss": "loss", "gradient norm": "grad_norm", "training accuracy": "train_pct"}
-    if "text_loss" in history:
-        panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss", **panels}
+    panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss"}
+    panels |= {"gradient norm": "grad_norm", "training accuracy": "train_pct"}
     if len(by_protocol) > 1:
         panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
-    methods = _unique(history, "method")
+    panels = {title: column for title, column in panels.items() if column in history}
+    methods = history["method"].unique().tolist()
     colours = method_colours(methods)
-    columns, rows = 4, -(-len(panels) // 4)
+    rows = -(-len(panels) // 4)
     figure = Figure(figsize=(10.4, 2.1 * rows + 0.4), layout="constrained")
-    cells = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    cells = figure.subplots(rows, 4, sharex=True, squeeze=False)
     for cell, (title, column) in zip(cells.flat, panels.items(), strict=False):
         for name in methods:
             line = history[history["method"] == name]
@@ -136,18 +132,17 @@ def training_curves(
             if clip_norm is not None:
                 cell.axhline(clip_norm, color=SOFT, linestyle=(0, (1, 2)), linewidth=1.1)
         if protocol in chance_pct:
-            cell.axhline(chance_pct[protocol], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
+            cell.axhline(chance_pct[protocol], **_CHANCE_LINE)
         cell.set_title(title, fontsize=9)
         unit = {"loss": "cross-entropy", "text_loss": "cross-entropy", "grad_norm": "before clipping"}
         cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
         cell.grid(axis="y")
-        cell.tick_params(length=0)
     for cell in cells.flat[len(panels) :]:
         cell.set_axis_off()
     for cell in cells[-1]:
         cell.set_xlabel("training episodes")
-    handles = [cells[0, 0].lines[i] for i in range(len(methods))]
-    figure.legend(handles, [titles.get(n, n) for n in methods], loc="outside upper left", ncols=len(methods))
+    names = [titles.get(name, name) for name in methods]
+    figure.legend(cells[0, 0].lines[: len(methods)], names, loc="outside upper left", ncols=len(methods))
     return figure
 
 
@@ -162,26 +157,22 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
         way: number of classes of the lower row (a protocol with a way of its own keeps that).
         shot: number of examples of the upper row.
     """
-    require_columns(
-        table, "method", "title", "protocol", "way", "shot", "chance_pct", "accuracy_pct", "low_pct", "high_pct"
-    )
-    methods, protocols = _unique(table, "method"), _unique(table, "protocol")
-    titles = table.drop_duplicates("method")["title"].tolist()
+    figures = ("chance_pct", "accuracy_pct", "low_pct", "high_pct")
+    require_columns(table, "method", "title", "protocol", "way", "shot", *figures)
+    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
     colours = method_colours(methods)
     figure = Figure(figsize=(2.0 * len(protocols) + 0.6, 4.9), layout="constrained")
     cells = figure.subplots(2, len(protocols), sharey=True, squeeze=False)
     for column, protocol in zip(cells.T, protocols, strict=True):
         rows = table[table["protocol"] == protocol]
         own_way = way if (rows["way"] == way).any() else int(rows["way"].iloc[0])
-        parts = (("way", rows[rows["shot"] == shot], f"{shot}-shot"), ("shot", rows[rows["way"] == own_way], ""))
-        for cell, (axis, part, note) in zip(column, parts, strict=True):
+        by_way, by_shot = rows[rows["shot"] == shot], rows[rows["way"] == own_way]
+        parts = (("way", by_way, f"{shot}-shot"), ("shot", by_shot, f"{own_way}-way"))
+        for cell, (axis, part, kept) in zip(column, parts, strict=True):
             steps = sorted(part[axis].unique())
-            chance = part.drop_duplicates(axis).set_index(axis)["chance_pct"][steps]
+            chance = part.drop_duplicates(axis).set_index(axis)["chance_pct"][steps].tolist()
             at = range(len(steps))
-            if len(steps) > 1:
-                cell.plot(at, chance, color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
-            else:
-                cell.axhline(chance.iloc[0], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.1)
+            cell.plot([*at], chance, **_CHANCE_LINE) if len(at) > 1 else cell.axhline(chance[0], **_CHANCE_LINE)
             for number, name in enumerate(methods):
                 line = part[part["method"] == name].set_index(axis).reindex(steps)
                 places = [x + 0.07 * (number - (len(methods) - 1) / 2) for x in at]
@@ -191,11 +182,11 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
             cell.set(xlim=(-0.45, len(steps) - 0.55), ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
             cell.set_xlabel("classes" if axis == "way" else "examples per class", fontsize=8)
             cell.grid(axis="y")
-            cell.tick_params(length=0)
-            cell.set_title(f"{protocol}, {note}" if note else f"{protocol}, {own_way}-way", fontsize=9)
+            cell.set_title(f"{protocol}, {kept}", fontsize=9)
     for row in cells:
         row[0].set_ylabel("accuracy, %", fontsize=8)
     handles = [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in methods]
+    titles = table.drop_duplicates("method")["title"].tolist()
     figure.legend(handles, titles, loc="outside upper left", ncols=min(len(methods), 5), fontsize=8)
     return figure
 
@@ -205,7 +196,7 @@ def confusion(matrix: pd.DataFrame, groups: Sequence[str]) -> Figure:
     """A confusion matrix as a heat map, with a line between groups of classes.
 
     Args:
-        matrix: class of the query by class of the answer, in percent; NaN where the answer was never possible.
+        matrix: class of the query by predicted class, in percent; NaN where an episode never offered both.
         groups: the group of each class, in the order of the matrix; equal ones adjoin.
     """
     if matrix.shape != (len(groups),) * 2:
@@ -214,66 +205,43 @@ def confusion(matrix: pd.DataFrame, groups: Sequence[str]) -> Figure:
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(matrix.to_numpy(float), cmap="BuPu", vmin=0, vmax=100)
-    edges = [i for i in range(1, len(groups)) if groups[i] != groups[i - 1]]
-    for edge in edges:
+    bounds = [0, *(i for i in range(1, len(groups)) if groups[i] != groups[i - 1]), len(groups)]
+    for edge in bounds[1:-1]:
         axes.axhline(edge - 0.5, color=INK, linewidth=0.8)
         axes.axvline(edge - 0.5, color=INK, linewidth=0.8)
-    bounds = [0, *edges, len(groups)]
     middles = [(a + b - 1) / 2 for a, b in pairwise(bounds)]
     axes.set_xticks(middles, [groups[a] for a in bounds[:-1]], fontweight="bold")
     axes.set_yticks(range(len(groups)), matrix.index, fontsize=6.5)
-    axes.tick_params(length=0)
-    axes.set_xlabel("class of the answer, in the order of the rows")
-    axes.set_ylabel("class of the query")
-    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
-    bar.set_label("answered, % of the episodes that offer both")
-    bar.outline.set_visible(False)
+    axes.set(xlabel="predicted class, in the order of the rows", ylabel="class of the query")
+    colour_bar(figure, image, "predicted, % of the episodes that offer both", ax=axes, shrink=0.6, pad=0.02)
     return figure
 
 
 def _panels(number: int, num_rows: int, row: float = 0.46) -> tuple[Figure, list[Axes]]:
     """Panels side by side that share their rows."""
-    figure = Figure(figsize=(2.0 + 1.95 * number, row * num_rows + 1.3), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)
+    size = (2.0 + 1.95 * number, row * num_rows + 1.3)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.06))
     panels = list(figure.subplots(1, number, sharey=True, squeeze=False)[0])
     for panel in panels:
         panel.set_ylim(num_rows - 0.5, -0.85)
         panel.grid(axis="x")
-        panel.tick_params(length=0)
         panel.tick_params(axis="y", labelcolor=INK)
         panel.spines["left"].set_visible(False)
     return figure, panels
 
 
-def _point(panel: Axes, height: int, middle: float, low: float, high: float, colour: str, text: str) -> None:
-    """A dot in a pale bar that spans the interval, its value above."""
+def _point(
+    panel: Axes, height: int, interval: tuple[float, float, float], spread: float, colour: str, text: str
+) -> None:
+    """A dot in a pale bar that spans the interval, its value above; a thin line is a standard deviation over seeds."""
+    low, middle, high = interval
     panel.plot([low, high], [height, height], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt", zorder=2)
     panel.scatter([middle], [height], s=26, color=colour, linewidths=0, zorder=4)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-    place = {"ha": "center", "va": "bottom", "xytext": (0, 5.5), "textcoords": "offset points", "zorder": 3}
-    panel.annotate(text, (middle, height), fontsize=7.5, color=INK, bbox=box, **place)
-
-
-def _spread(panel: Axes, height: int, middle: float, row: pd.Series) -> None:
-    """A standard deviation over seeds to each side, where the row has one."""
-    spread = row.get("seed_spread", float("nan"))
+    place: dict[str, Any] = {"ha": "center", "va": "bottom", "textcoords": "offset points", "zorder": 3}
+    panel.annotate(text, (middle, height), (0, 5.5), fontsize=7.5, color=INK, bbox=box, **place)
     if pd.notna(spread):
         panel.plot([middle - spread, middle + spread], [height, height], color=INK, linewidth=1.3, zorder=5)
-
-
-def _signed(points: float) -> str:
-    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
-
-
-def _head(panel: Axes, title: str, note: str) -> None:
-    panel.set_title(title, pad=19 if note else 8)
-    if note:
-        above = {"xycoords": "axes fraction", "xytext": (0, 5.5), "textcoords": "offset points"}
-        panel.annotate(note, (0, 1), **above, fontsize=7.2, color=SOFT, va="bottom")
-
-
-def _unique(table: pd.DataFrame, column: str) -> list[str]:
-    return list(dict.fromkeys(table[column]))
 
 
 def require_columns(table: pd.DataFrame, *columns: str) -> None:

@@ -8,50 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from itertools import cycle
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure, SubFigure
 
 from tmal_core.runtime.files import atomic_path
 
 P = ParamSpec("P")
 
 INK, SOFT, LINE, ACCENT = "#1d2733", "#66717f", "#dde2e8", "#1f6f8b"
+# Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
+# Darkness says how clips are matched. TMAL with a part left out or exchanged is pale.
 METHOD_COLOURS = {
-    # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
-    # Darkness says how clips are matched.
     "zero_shot": "#cfa25b",
     "protonet": "#a9b2bc",
     "otam": "#55616e",
     "st_adapter_mean": "#8cc4d4",
-    "st_adapter": "#1f6f8b",
+    "st_adapter": ACCENT,
+    "visual": ACCENT,
     "tmal": "#6a3fa0",
-    # The study's variants: temporal adapters alone as the method, TMAL with a part left out or exchanged in pale.
-    "visual": "#1f6f8b",
     **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), "#a993c9"),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), "#a993c9"),
 }
 _FURTHER = ("#c8553d", "#d99a2b", "#3a7d44", "#9c5c8f", "#4a5a9c")
-_RC = {
+_RC: dict[Any, Any] = {  # names of rcParams, which are a type of their own
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
+    "text.color": INK,
+    "legend.frameon": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": SOFT,
+    "axes.axisbelow": True,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
     "grid.color": LINE,
     "grid.linewidth": 0.8,
-    "legend.frameon": False,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
@@ -73,25 +76,33 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def method_colours(names: list[str]) -> dict[str, str]:
     """A colour per method; the same method has the same colour in every figure."""
-    others = [name for name in names if name not in METHOD_COLOURS]
-    found = {name: _FURTHER[i % len(_FURTHER)] for i, name in enumerate(others)}
-    return {name: METHOD_COLOURS.get(name, found.get(name)) for name in names}
+    further = cycle(_FURTHER)
+    return {name: METHOD_COLOURS[name] if name in METHOD_COLOURS else next(further) for name in names}
 
 
 def picture_axes(axes: Axes, border: str = LINE) -> Axes:
     """Axes that show a picture: no ticks, a thin border."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_color(border)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(border)
     return axes
+
+
+def title_of(figure: Figure | SubFigure, text: str, size: float = 9.5) -> None:
+    """A bold title at the left."""
+    figure.suptitle(text, x=0.005, ha="left", fontsize=size, fontweight="bold", color=INK)
+
+
+def colour_bar(figure: Figure, mappable: ScalarMappable, label: str, **place: Any) -> None:
+    """The scale of colours, without a frame."""
+    bar = figure.colorbar(mappable, **place)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
 
 
 def save_figure(figure: Figure, run_dir: str | Path, name: str) -> Path:
     """Write `<run_dir>/figures/<name>.png`, atomically, and return its path."""
     path = Path(run_dir) / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
     return path

@@ -39,12 +39,12 @@ def pictures(page):
 def test_the_first_episode_is_there_at_once(inspector, catalog):
     sampler = EpisodeSampler(catalog, protocols(catalog)[0], 3, 1, 1, SEED)
     episode = sampler[0]
-    assert inspector.answer.episode.classes == episode.classes
-    assert np.array_equal(inspector.answer.episode.query, episode.query)
+    assert inspector.result.episode.classes == episode.classes
+    assert np.array_equal(inspector.result.episode.query, episode.query)
     assert inspector.message == "3 of 3 right, chance is 33 %."
     assert len(pictures(inspector.page)) == 6 and inspector.page.count("✓") == 3 and "✗" not in inspector.page
     shown = re.findall(r'<td class="distance[^>]*>([^<]+)<', inspector.page)
-    assert shown == [f"{value:.3f}" for value in inspector.answer.distances.flat]
+    assert shown == [f"{value:.3f}" for value in inspector.result.distances.flat]
 
 
 def test_each_control_changes_what_is_asked(inspector, catalog):
@@ -55,14 +55,14 @@ def test_each_control_changes_what_is_asked(inspector, catalog):
     inspector.controls["shot"].value = 2
     inspector.controls["way"].value = 2
     expected = EpisodeSampler(catalog, protocols(catalog)[0], 2, 2, 1, 5)[1]
-    assert np.array_equal(inspector.answer.episode.support, expected.support)
-    assert inspector.answer.distances.shape == (2, 4) and len(pictures(inspector.page)) == 6
+    assert np.array_equal(inspector.result.episode.support, expected.support)
+    assert inspector.result.distances.shape == (2, 4) and len(pictures(inspector.page)) == 6
 
 
 def test_all_shots_of_the_answered_class_are_marked(inspector):
     inspector.controls["shot"].value = 2
     marks = ["chosen" in cell for cell in re.findall(r'<td class="(distance[^"]*)"', inspector.page)]
-    expected = np.arange(3)[None, :].repeat(2, axis=1) == inspector.answer.predicted[:, None]
+    expected = np.arange(3)[None, :].repeat(2, axis=1) == inspector.result.predicted[:, None]
     assert np.array_equal(np.reshape(marks, (3, 6)), expected)
 
 
@@ -75,10 +75,10 @@ def test_another_method_answers_from_its_own_bank(start, reader, model, perfect)
     )
     inspector.controls["method"].value = "protonet"
     inspector.next_mistake()
-    assert not inspector.answer.correct.all() and "✗" in inspector.page
+    assert not inspector.result.correct.all() and "✗" in inspector.page
     number = inspector.controls["episode"].value
     inspector.controls["method"].value = "otam"
-    assert inspector.controls["episode"].value == number and inspector.answer.correct.all()
+    assert inspector.controls["episode"].value == number and inspector.result.correct.all()
 
 
 def test_no_mistake_is_said_and_leaves_the_episode(inspector, monkeypatch):
@@ -90,24 +90,24 @@ def test_no_mistake_is_said_and_leaves_the_episode(inspector, monkeypatch):
 def test_a_way_larger_than_the_split_is_one_line_and_no_more(inspector):
     inspector.controls["way"].value = 7
     assert "expected a way of at most 3, got 7-way episodes of" in inspector.message and "\n" not in inspector.message
-    assert inspector.answer is None and inspector.page == ""
+    assert inspector.result is None and inspector.page == ""
     inspector.next_mistake()  # nothing to search in
     inspector.controls["way"].value = 2
-    assert inspector.answer is not None and "expected" not in inspector.message
+    assert inspector.result is not None and "expected" not in inspector.message
 
 
 def test_a_broken_video_is_one_line(inspector, catalog):
-    file = catalog.file(int(inspector.answer.episode.query[0, 0]))
+    file = catalog.file(int(inspector.result.episode.query[0, 0]))
     content = file.read_bytes()
     try:
         file.write_bytes(b"no video")
         inspector.controls["show"].value = MODEL
-        assert inspector.answer is None and file.name in inspector.message
+        assert inspector.result is None and file.name in inspector.message
     finally:
         file.write_bytes(content)
     inspector.controls["episode"].value += 1
     inspector.controls["episode"].value -= 1
-    assert inspector.answer is not None
+    assert inspector.result is not None
 
 
 def test_clips_are_decoded_once(inspector, monkeypatch):
@@ -119,11 +119,12 @@ def test_clips_are_decoded_once(inspector, monkeypatch):
     assert decoded and len(decoded) == len(set(decoded))
 
 
-def test_the_cache_is_bounded(inspector, monkeypatch):
+def test_the_cache_is_bounded(start, reader, model, perfect, monkeypatch):
     monkeypatch.setattr(episode_inspector, "MAX_PICTURES", 7)
+    small = EpisodeInspector(reader, start, {"otam": model}, {"otam": perfect}, seed=SEED)
     for number in range(1, 6):
-        inspector.controls["episode"].value = number
-    assert len(inspector._pictures) <= 7
+        small.controls["episode"].value = number
+    assert small._picture.cache_info().currsize <= 7 and "data:image/webp" in small.page
 
 
 def test_names_are_text_not_markup(inspector):
@@ -134,14 +135,14 @@ def test_grouped_protocols_say_that_they_ask_less(start, reader, model, perfect)
     table = reader.catalog.table.assign(group="colours")
     in_groups = ClipReader(Catalog(reader.catalog.root, table), reader.sampling)
     grouped = EpisodeInspector(in_groups, start, {"otam": model}, {"otam": perfect})
-    assert "(classes of a group, so 2-way)" in grouped.message and grouped.answer.distances.shape == (2, 2)
+    assert "(classes of a group, so 2-way)" in grouped.message and grouped.result.distances.shape == (2, 2)
 
 
 def test_of_several_views_the_first_is_shown(inspector, start, reader, model, perfect):
     both = torch.cat([perfect.query, perfect.query.flip(0)])
     viewed = {"otam": Bank(both, both, key="", views=2)}
     shown = EpisodeInspector(reader, start, {"otam": model}, viewed, seed=SEED)
-    assert np.array_equal(shown.answer.distances, inspector.answer.distances)
+    assert np.array_equal(shown.result.distances, inspector.result.distances)
 
 
 def test_keys_on_a_control_stay_out_of_the_notebook(inspector):

@@ -1,4 +1,4 @@
-"""An answered episode as a piece of HTML: moving clips at the edges of the table of distances.
+"""What a method made of an episode, as a piece of HTML: moving clips at the edges of the table of distances.
 
 Letters: N way, K shot, Q queries per class.
 """
@@ -26,19 +26,19 @@ STYLE = """<style>
 </style>"""
 
 
-def episode_page(answer: EpisodeResult, catalog: Catalog, picture: Callable[[int], str]) -> str:
+def episode_page(result: EpisodeResult, catalog: Catalog, picture: Callable[[int], str]) -> str:
     """The episode as HTML.
 
     Args:
-        answer: of `evaluate_episode`.
+        result: of `evaluate_episode`.
         catalog: the split whose rows the episode names.
         picture: row of the catalogue -> address of an <img>.
 
     Returns:
         Support clips as columns, queries as rows, their distances where they cross (dark is near, scaled within the
-        row), the answer at the right.
+        row), the prediction at the right.
     """
-    episode = answer.episode
+    episode = result.episode
     shot, queries = episode.support.shape[1], episode.query.shape[1]
     names = [html.escape(name) for name in episode.classes]
 
@@ -48,17 +48,17 @@ def episode_page(answer: EpisodeResult, catalog: Catalog, picture: Callable[[int
 
     classes = "".join(f'<th colspan="{shot}">{name}</th>' for name in names)
     supports = "".join(f"<td>{clip(int(row))}</td>" for row in episode.support.flat)
-    lines = [f'<tr><th class="soft">query ↓ &nbsp; support →</th>{classes}<th class="soft">answer</th></tr>']
+    lines = [f'<tr><th class="soft">query ↓ &nbsp; support →</th>{classes}<th class="soft">predicted</th></tr>']
     lines.append(f"<tr><th></th>{supports}<td></td></tr>")
-    shades = _shades(answer.nearness)
+    shades = _shades(result.nearness)
     for i, row in enumerate(episode.query.flat):
-        guess = int(answer.predicted[i])
+        guess = int(result.predicted[i])
         cells = "".join(
             f'<td class="distance{" chosen" if j // shot == guess else ""}" style="{shades[i][j]}">{value:.3f}</td>'
-            for j, value in enumerate(answer.distances[i])
+            for j, value in enumerate(result.distances[i])
         )
-        kind, mark = ("right", "✓") if answer.correct[i] else ("wrong", "✗")
-        chance = f'<span class="soft">p = {answer.probabilities[i, guess]:.2f}</span>'
+        kind, mark = ("right", "✓") if result.correct[i] else ("wrong", "✗")
+        chance = f'<span class="soft">p = {result.probabilities[i, guess]:.2f}</span>'
         verdict = f'<td class="{kind}">{mark} {names[guess]}<br>{chance}</td>'
         lines.append(f"<tr><th>{clip(int(row))}{names[i // queries]}</th>{cells}{verdict}</tr>")
     return f'{STYLE}<table class="tmal-episode">{"".join(lines)}</table>'
@@ -68,10 +68,6 @@ def _shades(nearness: np.ndarray) -> list[list[str]]:
     """CSS of each cell: from white (the farthest of its row) to dark violet (the nearest)."""
     white, dark = np.array([245, 247, 250]), np.array([110, 52, 140])
     colours = np.rint(white + nearness[..., None] * (dark - white)).astype(int)
-    return [
-        [
-            f"background:rgb({r},{g},{b});color:{'#fff' if near > 0.55 else '#1d2733'}"
-            for (r, g, b), near in zip(*row, strict=True)
-        ]
-        for row in zip(colours, nearness, strict=True)
-    ]
+    text = np.where(nearness > 0.55, "#fff", "#1d2733")
+    pairs = zip(colours, text, strict=True)
+    return [[f"background:rgb({r},{g},{b});color:{ink}" for (r, g, b), ink in zip(*row, strict=True)] for row in pairs]
