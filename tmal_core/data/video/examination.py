@@ -113,11 +113,11 @@ def examine(videos: Path, path: str, decoder: str = "auto") -> Examined:
         return Examined(path, reason=reason[1:-1] if reason.startswith("(") and reason.endswith(")") else reason)
     except OSError as error:
         return Examined(path, reason=error.strerror or str(error))
-    state = before.st_size, before.st_mtime_ns
-    if state != (after.st_size, after.st_mtime_ns):
+    size, mtime_ns = before.st_size, before.st_mtime_ns
+    if (size, mtime_ns) != (after.st_size, after.st_mtime_ns):
         return Examined(path, reason="it changed while it was read")
-    frames = info.num_frames, info.lost_frames, info.fps, info.height, info.width, info.codec
-    return Examined(path, *state, *frames, sha256)
+    names = ("num_frames", "lost_frames", "fps", "height", "width", "codec")
+    return Examined(path, size, mtime_ns, sha256=sha256, **{name: getattr(info, name) for name in names})
 
 
 def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: int) -> Iterator[Examined]:
