@@ -37,7 +37,7 @@ test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed th
 	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
 lab: $(STAMP) ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+	@GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-5000} $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
 bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks
 	@$(BIN)/python tests/benchmarks/run.py $(ONLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -24,6 +25,15 @@ def test_help_loads_nothing_heavy():
     commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
     commands += ("adopt", "classify", "runs")
     assert [name for name in commands if f"\n  {name} " not in done.stdout] == []
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_threads_do_not_wait_in_a_loop_unless_the_user_says_so(own, spins, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", own)
+    cli.main(["runs", str(tmp_path)])
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 def test_overrides_are_yaml():

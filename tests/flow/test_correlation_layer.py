@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tolerances import HALF_PARITY, LAYER_PARITY, TOLERANCE, assert_parity
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,10 +16,6 @@ from tmal_core.errors import DataError, SettingsError
 from tmal_core.flow.correlation_layer import correlation
 
 BENCH = Path(__file__).parents[1] / "benchmarks" / "bench_correlation.py"
-
-
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    return ((got - wanted).abs().max() / wanted.abs().max()).item()
 
 
 def definition(first: Tensor, second: Tensor, max_displacement: int, stride: int) -> Tensor:
@@ -52,8 +49,7 @@ def bench():
 def test_equals_the_reference(goldens, max_displacement, stride):
     got = correlation(goldens["correlation.first"], goldens["correlation.second"], max_displacement, stride)
     wanted = goldens[f"correlation.output_maxdisp{max_displacement}_stride{stride}"]
-    assert got.shape == wanted.shape
-    assert relative_error(got, wanted) < 1e-5
+    assert_parity(got, wanted, LAYER_PARITY)
 
 
 # More than one block of rows and of columns, sides that are no multiple of the stride, a reach beyond the map, a
@@ -74,7 +70,7 @@ CASES = [
 def test_equals_the_definition(shape, max_displacement, stride):
     first, second = random_pair(shape)
     got = correlation(first, second, max_displacement, stride)
-    torch.testing.assert_close(got, definition(first, second, max_displacement, stride), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(got, definition(first, second, max_displacement, stride), **TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize(("shape", "max_displacement", "stride"), CASES)
@@ -84,7 +80,7 @@ def test_gradients_equal_those_of_the_definition(shape, max_displacement, stride
     weights = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1), dtype=wanted.dtype)
     got = correlation(*pair, max_displacement, stride)
     for ours, theirs in zip(*(torch.autograd.grad(out, pair, weights) for out in (got, wanted)), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[torch.float64])
 
 
 def test_gradcheck():
@@ -116,7 +112,7 @@ def test_autocast_keeps_the_dtype_of_the_features():
     assert torch.equal(got, correlation(*pair, 2, 1))
     low = [features.bfloat16() for features in pair]
     assert correlation(*low, 2, 1).dtype == torch.bfloat16
-    assert relative_error(correlation(*low, 2, 1).float(), got) < 0.02
+    assert_parity(correlation(*low, 2, 1).float(), got, HALF_PARITY)
 
 
 def test_memory_is_bounded(bench):

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tolerances import NETWORK, assert_parity
 from torch import Tensor
 from torch.nn import functional as F
 
 from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.flow.flownet2 import VARIANTS, FlowNet2, load_flownet2
-
-RELATIVE_TOLERANCE = 1e-4
 
 
 def golden_name(variant: str) -> str:
@@ -58,10 +57,6 @@ def build(shapes) -> Callable[[str], FlowNet2]:
     return build_variant
 
 
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    return ((got - wanted).abs().max() / wanted.abs().max()).item()
-
-
 @pytest.fixture(scope="module")
 def pair(goldens) -> tuple[Tensor, Tensor]:
     return goldens["pair_uint8_range"].unbind(dim=2)
@@ -79,10 +74,8 @@ def test_parameters_have_the_official_names_and_shapes(variant, shapes):
 def test_equals_the_reference(variant, build, pair, goldens):
     got = build(variant)(*pair)
     wanted = goldens[f"{golden_name(variant)}.flow"]
-    assert got.shape == wanted.shape
     assert got.dtype == torch.float32
-    error = relative_error(got, wanted)
-    assert error < RELATIVE_TOLERANCE, f"{variant}: {error:.2e}"
+    assert_parity(got, wanted, what=variant)
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 70), (64, 90), (1, 3)])
@@ -98,15 +91,15 @@ def test_other_sizes_are_padded_by_their_border_and_cropped_back(height, width, 
     quarter = network(*(F.pad((frames - mean) / 255, sides, mode="replicate") for frames in (first, second)))
     full = F.interpolate(20 * quarter, scale_factor=4, mode="bilinear", align_corners=False)
     assert got.shape == (1, 2, height, width)
-    torch.testing.assert_close(got, full[:, :, top : top + height, left : left + width], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(got, full[:, :, top : top + height, left : left + width], **NETWORK)
 
 
 def test_pairs_of_a_batch_do_not_meet(build, pair):
     model = build("CS")
     first, second = (frames[:, :, :64, :64] for frames in pair)
     batch = model(torch.cat((first, second * 0.5)), torch.cat((second, first)))
-    torch.testing.assert_close(batch[:1], model(first, second), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(batch[1:], model(second * 0.5, first), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(batch[:1], model(first, second), **NETWORK)
+    torch.testing.assert_close(batch[1:], model(second * 0.5, first), **NETWORK)
 
 
 def test_uint8_and_float_frames_give_the_same(build, pair):
@@ -121,7 +114,7 @@ def test_autocast_hands_on_float32(build, pair):
     with torch.autocast("cpu", torch.bfloat16):
         low = model(first, second)
     assert low.dtype == torch.float32
-    assert relative_error(low, model(first, second)) < 0.05
+    assert_parity(low, model(first, second), 0.05)
 
 
 def test_a_copy_of_a_single_network_is_independent(build, pair):

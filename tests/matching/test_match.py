@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
+from tolerances import TOLERANCE
 
 from tmal_core.errors import SettingsError
 from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_groups, mean_distance, otam
@@ -24,12 +25,14 @@ def clips():
 def test_cosine_is_the_reference_s(golden):
     x, y = golden["cosine.x"], golden["cosine.y"]
     expected = 1 - golden["cosine.similarity_eps0.01"]
-    torch.testing.assert_close(cosine_distance(x[None], y[None])[0, 0], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(cosine_distance(x[:, None], y[:, None])[:, :, 0, 0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(cosine_distance(x[None], y[None])[0, 0], expected, **TOLERANCE[torch.float32])
+    torch.testing.assert_close(
+        cosine_distance(x[:, None], y[:, None])[:, :, 0, 0], expected, **TOLERANCE[torch.float32]
+    )
 
 
 def test_bimhm_is_the_reference_s(golden):
-    torch.testing.assert_close(bimhm(golden["bimhm.distances"]), golden["bimhm.output"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(bimhm(golden["bimhm.distances"]), golden["bimhm.output"], **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -105,8 +108,8 @@ def test_match_calls_by_name(clips):
 def test_a_query_s_distances_do_not_depend_on_other_queries(clips, name):
     query, support = clips
     whole = match(query, support, name)
-    torch.testing.assert_close(match(query[1:2], support, name), whole[1:2], atol=1e-5, rtol=0)
-    torch.testing.assert_close(match(query, support.flip(0), name), whole.flip(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(match(query[1:2], support, name), whole[1:2], **TOLERANCE[torch.float32])
+    torch.testing.assert_close(match(query, support.flip(0), name), whole.flip(1), **TOLERANCE[torch.float32])
 
 
 def test_an_unknown_matcher_is_refused_with_the_known(clips):

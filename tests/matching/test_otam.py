@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from tolerances import TOLERANCE
 from torch.nn.functional import pad
 
 from tmal_core.matching import otam, otam_distance
 from tmal_core.matching.otam_distance import _Alignment, _arithmetic, _Linear, _Log
 
 CASES = [(case, smoothing) for case in ("single", "square", "tall", "wide") for smoothing in (0.1, 0.5)]
-TOLERANCE = 1e-5
 SHAPES = [(1, 1), (1, 4), (4, 1), (2, 2), (5, 3), (3, 5), (8, 8)]
 
 
@@ -47,7 +47,7 @@ def test_values_are_the_reference_s(golden, case, smoothing):
     distances, key = golden[f"{case}.distances"], f"{case}.lambda{smoothing}"
     for direction, bidirectional in (("forward", False), ("bidirectional", True)):
         torch.testing.assert_close(
-            otam(distances, smoothing, bidirectional), golden[f"{key}.{direction}"], atol=TOLERANCE, rtol=0
+            otam(distances, smoothing, bidirectional), golden[f"{key}.{direction}"], **TOLERANCE[torch.float32]
         )
 
 
@@ -61,7 +61,7 @@ def test_gradients_are_the_reference_s(golden, case, smoothing):
     assert defined.all() or (case, smoothing) == ("tall", 0.1)
     assert (~defined).sum() <= 18
     assert distances.grad.isfinite().all()
-    torch.testing.assert_close(distances.grad[defined], expected[defined], atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(distances.grad[defined], expected[defined], **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize(("num_rows", "num_columns"), SHAPES)
@@ -73,8 +73,8 @@ def test_both_arithmetics_are_the_definition(num_rows, num_columns, ring):
     d_TUM = distances.permute(2, 3, 0, 1).flatten(2)
     got = _Alignment.apply(d_TUM, 0.5, True, ring).view(3, 2)
     (grad,) = torch.autograd.grad(got.square().sum(), distances)
-    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
-    torch.testing.assert_close(grad, expected_grad, atol=1e-10, rtol=0)
+    torch.testing.assert_close(got, expected, **TOLERANCE[torch.float64])
+    torch.testing.assert_close(grad, expected_grad, **TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -113,7 +113,7 @@ def test_bad_and_good_paths_in_one_matrix():
     distances = torch.full((1, 1, 3, 3), 1e4)
     distances[0, 0].fill_diagonal_(0.0)
     expected = cell_by_cell(distances.double(), 0.5)
-    torch.testing.assert_close(otam(distances, 0.5, bidirectional=False).double(), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(otam(distances, 0.5, bidirectional=False).double(), expected, **TOLERANCE[torch.float32])
 
 
 def test_under_autocast():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
+from tolerances import HALF_PARITY, assert_parity
 
 from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
@@ -37,7 +38,7 @@ def test_the_adapter_is_the_reference_s(assets, kernel):
     adapter = STAdapter(48, 24, KERNELS[kernel])
     adapter.load_state_dict({name: golden[prefix + name] for name in names})
     output, expected = adapter(golden[prefix + "input"], NUM_FRAMES), golden[prefix + "output_T5"]
-    assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert_parity(output, expected)
 
 
 @pytest.mark.parametrize("extent", [1, 3, 5, 7])
@@ -94,7 +95,7 @@ def test_under_autocast_the_convolution_is_in_half_precision():
         assert over_time(hidden, adapter.conv.weight, adapter.conv.bias).dtype == torch.bfloat16
         output = adapter(tokens, 4)
     exact = adapter(tokens, 4)
-    assert (output - exact).abs().max() <= 2e-2 * exact.abs().max()
+    assert_parity(output, exact, HALF_PARITY)
 
 
 @pytest.mark.usefixtures("shapes_unchecked")

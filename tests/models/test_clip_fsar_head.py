@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tolerances import LAYERS
 
 from tmal_core.config import load_settings
 from tmal_core.models.methods import build
@@ -41,7 +42,7 @@ def test_the_same_scores(pair):
     if combined:
         torch.testing.assert_close(mine.exp(), theirs, atol=1e-6, rtol=1e-5)
     else:
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mine, theirs, **LAYERS)
 
 
 def test_the_same_class_logits(pair):
@@ -50,7 +51,7 @@ def test_the_same_class_logits(pair):
     clips, text = torch.randn(5, FRAMES, WIDTH, generator=draw), torch.randn(7, WIDTH, generator=draw)
     with torch.no_grad():
         _, theirs = head(clips[:2], clips[2:], torch.tensor([0, 1]), text[:2], class_text=text)
-        torch.testing.assert_close(model.head.class_logits(clips, text), theirs, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model.head.class_logits(clips, text), theirs, **LAYERS)
 
 
 def test_the_whole_image_tower_is_tuned_and_no_text_tower():

@@ -9,6 +9,7 @@ import functools
 import open_clip
 import pytest
 import torch
+from tolerances import IDENTITY, LAYERS, NETWORK, assert_parity
 
 from tmal_core.config import load_settings
 from tmal_core.matching import match
@@ -146,7 +147,7 @@ def _assert_plain_clip(model: FewShotModel, frames: torch.Tensor, stages: list[t
     plain = embedded(visual, frames.flatten(0, 1))
     for block, tokens in zip([None, *visual.transformer.resblocks], stages, strict=True):
         plain = plain if block is None else block(plain)
-        assert (tokens - plain).abs().max() <= 1e-6 * plain.abs().max()
+        assert_parity(tokens, plain, IDENTITY)
 
 
 def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts):
@@ -169,19 +170,19 @@ def test_relabelling_the_classes_permutes_the_logits(episode, before):
     order = torch.tensor([2, 0, 1])  # class c is now called order[c]
     episode.labels = order[episode.labels]
     episode.text = episode.text[order.argsort()]
-    torch.testing.assert_close(episode.logits()[:, order], before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(episode.logits()[:, order], before, **NETWORK)
 
 
 def test_the_order_of_the_support_set_does_not_matter(episode, before):
     order = torch.tensor([3, 5, 0, 4, 1, 2])
     episode.support, episode.support_flow = episode.support[order], episode.support_flow[order]
     episode.labels = episode.labels[order]
-    torch.testing.assert_close(episode.logits(), before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(episode.logits(), before, **NETWORK)
 
 
 def test_a_query_does_not_depend_on_the_others(episode, before):
     episode.query, episode.query_flow = episode.query[[1]], episode.query_flow[[1]]
-    torch.testing.assert_close(episode.logits(), before[[1]], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(episode.logits(), before[[1]], **NETWORK)
 
 
 def test_no_class_name_reaches_a_query(trained, episode):
@@ -191,14 +192,14 @@ def test_no_class_name_reaches_a_query(trained, episode):
     with torch.no_grad():
         alone = trained.encoder(episode.query, flow)
         query, support = trained.encoder.encode_roles(episode.query, flow, words)
-        torch.testing.assert_close(query, alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(query, alone, **LAYERS)
         assert (query is support) == (not trained.encoder.separate_roles)
         if trained.encoder.separate_roles:
-            torch.testing.assert_close(support, trained.encoder(episode.query, flow, words), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(support, trained.encoder(episode.query, flow, words), **NETWORK)
             assert (support - query).abs().max() > 1e-3
         both, first = trained.encoder.encode_roles(episode.query, flow, words, num_support=2)
         assert torch.equal(both, query) and (first is both) == (not trained.encoder.separate_roles)
-        torch.testing.assert_close(first[:2], support[:2], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(first[:2], support[:2], **LAYERS)
         assert len(first) == (2 if trained.encoder.separate_roles else 5)
 
 
@@ -240,7 +241,7 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
         else:
             distances = torch.stack([head.distances(query, shots) for shots in by_class]).mean(0)
         text = head.text_similarity(query, episode.text) if head.scores_text else None
-        torch.testing.assert_close(logits, head.score(-distances, text), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(logits, head.score(-distances, text), **NETWORK)
 
 
 def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, before):
@@ -329,9 +330,9 @@ def test_towers_that_pool_in_another_way_start_as_themselves(pooling):
     encoder, features = model.encoder, model.head.frame_features
     with torch.no_grad():
         plain = clip.visual(frames.flatten(0, 1)).unflatten(0, (2, 3))
-        torch.testing.assert_close(features(encoder(frames, flow)), plain, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(features(encoder(frames, flow)), plain, **LAYERS)
         _with_noise(model)
         moved = features(encoder(frames, flow))
         whole = pooled(clip.visual, encoder.tokens(frames, flow)[-1]).unflatten(0, (2, 3))
-        torch.testing.assert_close(moved, whole, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(moved, whole, **NETWORK)
         assert (moved - plain).abs().max() > 1e-3

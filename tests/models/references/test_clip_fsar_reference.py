@@ -9,6 +9,7 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 from safetensors.torch import load_file
+from tolerances import TOLERANCE, assert_parity
 from torch.nn.functional import cross_entropy
 
 from tmal_core.errors import WeightsError
@@ -23,12 +24,6 @@ EVAL = {
     "combine": {"mode": "combine"},
     "combine_merge_before": {"mode": "combine", "merge_before": True, "text_power": 0.7},
 }
-TOLERANCE = 1e-4
-
-
-def assert_parity(got: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-    error = float((got.detach() - expected).abs().max() / expected.abs().max())
-    assert error <= TOLERANCE, f"{what}: relative error {error:.1e} above {TOLERANCE:.0e}"
 
 
 def part(golden: dict, prefix: str) -> dict[str, torch.Tensor]:
@@ -64,13 +59,13 @@ def episode(golden):
 def test_scores_are_the_reference_s(golden, head, episode, entry):
     logits, class_logits = head(*episode, **EVAL[entry])
     assert class_logits is None
-    assert_parity(logits, golden[f"{entry}.eval.logits"], entry)
+    assert_parity(logits, golden[f"{entry}.eval.logits"], what=entry)
 
 
 def test_frame_features_are_the_reference_s(golden, visual):
     for role in ("support", "query"):
         features = visual(golden[f"{role}_images"]).unflatten(0, (-1, 8))
-        assert_parity(features, golden[f"frame_features.{role}"], role)
+        assert_parity(features, golden[f"frame_features.{role}"], what=role)
 
 
 @pytest.mark.parametrize("entry", ["plain", "merge_before"])
@@ -97,7 +92,7 @@ def test_a_training_step_is_the_reference_s(golden, head, visual, entry):
         "grad_conv1": visual.conv1.weight.grad,
     }
     for name, value in got.items():
-        assert_parity(value, golden[f"{entry}.train.{name}"], f"{entry} {name}")
+        assert_parity(value, golden[f"{entry}.train.{name}"], what=f"{entry} {name}")
 
 
 def test_names_are_the_reference_s(golden):
@@ -119,10 +114,10 @@ def test_relabelling_permutes_the_columns_and_the_support_s_order_does_not_matte
     logits, _ = head(*episode, **EVAL[entry])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))
     shuffled, _ = head(support[order], query, labels[order], text[order], **EVAL[entry])
-    torch.testing.assert_close(shuffled, logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(shuffled, logits, **TOLERANCE[torch.float32])
     permuted = torch.tensor([2.0, 0.0, 3.0, 1.0])  # new label of each class
     relabelled, _ = head(support, query, 10 * permuted[labels.long()], text, **EVAL[entry])
-    torch.testing.assert_close(relabelled[:, permuted.long()], logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(relabelled[:, permuted.long()], logits, **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("entry", EVAL)
@@ -130,7 +125,7 @@ def test_a_query_s_score_does_not_depend_on_the_others(head, episode, entry):
     support, query, labels, text = episode
     logits, _ = head(*episode, **EVAL[entry])
     alone, _ = head(support, query[1:2], labels, text, **EVAL[entry])
-    torch.testing.assert_close(alone, logits[1:2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone, logits[1:2], **TOLERANCE[torch.float32])
 
 
 def test_class_means_by_ascending_label():
@@ -181,7 +176,7 @@ def test_a_checkpoint_gives_backbone_and_head(golden, episode, model_state, tmp_
     assert not backbone.training and not head.training
     query = backbone(golden["query_images"]).unflatten(0, (-1, 8))
     support, _, labels, text = episode
-    assert_parity(head(support, query, labels, text)[0], golden["plain.eval.logits"], "logits")
+    assert_parity(head(support, query, labels, text)[0], golden["plain.eval.logits"], what="logits")
 
 
 def without(state: dict, name: str) -> dict:
