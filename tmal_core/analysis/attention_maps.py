@@ -9,8 +9,6 @@ Deviations: heads are averaged before anything else. Rollout knows attention and
 carry from frame to frame shows in it only as far as it moves a later block's attention.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

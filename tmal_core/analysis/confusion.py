@@ -4,8 +4,6 @@ An episode offers only N of the classes, so a count of wrong answers says how of
 are. Here an entry is the share of answers B among the queries of A whose episode offered B.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -16,12 +14,8 @@ from tmal_core.evaluation.scoring import Outcome
 def confusion_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
     """Class of the query by class of the answer, in percent of the queries that could be answered so.
 
-    Args:
-        outcome: answers to the episodes of one protocol.
-        catalog: the split that the episodes' rows belong to.
-
-    Returns:
-        A square table, classes in the order of the catalogue; NaN where two classes never met.
+    A square table for episodes of one protocol, classes in the order of `catalog`, their split; NaN where two classes
+    never met.
     """
     classes = list(dict.fromkeys(catalog.table["class_name"].iloc[np.unique(outcome.episodes.query)]))
     code = {name: i for i, name in enumerate(classes)}

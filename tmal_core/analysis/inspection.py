@@ -6,8 +6,6 @@ Of a bank with several views of each video the first one is looked at, which is 
 Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -6,15 +6,5 @@ from tmal_core.matching.dispatch import MATCHERS, match, match_groups, register_
 from tmal_core.matching.hausdorff import bimhm
 from tmal_core.matching.otam_distance import otam
 
-__all__ = [
-    "MATCHERS",
-    "best_path",
-    "bimhm",
-    "cosine_distance",
-    "match",
-    "match_groups",
-    "mean_distance",
-    "otam",
-    "otam_alignment",
-    "register_matcher",
-]
+__all__ = ["MATCHERS", "best_path", "bimhm", "cosine_distance", "match", "match_groups", "mean_distance", "otam"]
+__all__ += ["otam_alignment", "register_matcher"]

@@ -3,13 +3,10 @@
 Cao et al., Few-Shot Video Classification via Temporal Alignment (OTAM), CVPR 2020, section 3.3.
 Letters: Q queries, S supports, T query frames, U support frames.
 
-The soft minimum that OTAM takes over all alignments has the alignments' shares as its gradient: the derivative of the
-distance with respect to the distance d[t, u] of two frames is the expected number of times that the pair (t, u) is
-matched. In one direction every support frame is matched once in expectation (the first at least once, as the query may
-wait there), so each column of the matrix sums to one; query frames before and after the action are matched by nobody.
+The derivative of OTAM's soft minimum with respect to the distance d[t, u] of two frames is the expected number of
+times that the pair (t, u) is matched. In one direction every support frame is matched once in expectation (the first at
+least once, as the query may wait there); query frames before and after the action are matched by nobody.
 """
-
-from __future__ import annotations
 
 import numpy as np
 import torch
@@ -50,11 +47,8 @@ def best_path(distances: np.ndarray | Tensor) -> np.ndarray:
     The path takes the support frames one after another; the query frame stays or moves on by one. It may begin and end
     at any query frame. For the other direction pass the transposed matrix.
 
-    Args:
-        distances: (T, U) distances between frames, at least 0.
-
-    Returns:
-        (U, 2) int64, rows of (query frame, support frame), in order of time. Of equal paths the earlier one.
+    Distances between frames (T, U), at least 0, to (U, 2) int64, rows of (query frame, support frame), in order of
+    time. Of equal paths the earlier one.
 
     Raises:
         ValueError: if the distances are not a matrix with at least one row and column, or one is negative.

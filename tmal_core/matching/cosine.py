@@ -5,8 +5,6 @@ The product of the norms has 0.01 added, as in CLIP-FSAR (Wang et al., IJCV 2023
 and a finite gradient; two equal unit vectors are 0.0099 apart.
 """
 
-from __future__ import annotations
-
 from functools import reduce
 
 import torch

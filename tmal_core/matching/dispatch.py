@@ -5,8 +5,6 @@ Most matchers make one number of a table of frame distances; `register_matcher` 
 Letters: g groups, Q queries, S supports, T query frames, U support frames, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from jaxtyping import Float

@@ -3,8 +3,6 @@
 As in CLIP-FSAR's and MoLo's code the minima are summed, not averaged: with T = U = 8 the values are 8 times the mean.
 """
 
-from __future__ import annotations
-
 from jaxtyping import Float
 from torch import Tensor
 

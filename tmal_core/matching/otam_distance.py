@@ -13,13 +13,10 @@ How it is computed. With p = exp(-c / s) and w = exp(-d / s) this is a sum over 
     p[corner] = 2 (p[0, U] + ... + p[T-2, U]) + p[T-1, U] the zero column on the right, summed up
 so an alignment takes T + U steps over all pairs, not T (U + 1), and the gradient is that of a sum of paths:
 dc[corner] / dd[l, m] = p[l, m] q[l, m] / p[corner], with q the same recursion from the corner backwards.
-The steps are either products and sums of p itself (one exp per distance), where p cannot leave the range of float32
-or else of float64, or sums and logaddexp of log p in float64: the same recursion in two semirings. (log p in float32
-is off by 1.4e-5 in gradients at s = 0.1, c / s being large there.)
-Pairs lie along the last dimension, so every step reads memory in order.
+The steps are either products and sums of p itself, where p cannot leave the range of float32 or else of float64, or
+sums and logaddexp of log p in float64: the same recursion in two semirings. (log p in float32 is off by 1.4e-5 in
+gradients at s = 0.1.) Pairs lie along the last dimension, so every step reads memory in order.
 """
-
-from __future__ import annotations
 
 import math
 from importlib import import_module

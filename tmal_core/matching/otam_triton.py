@@ -1,14 +1,10 @@
 """OTAM as Triton kernels, forward and backward; see `otam` for the recursions and the letters.
 
-One launch per direction computes all alignments: a lane takes one pair and walks through its matrix column by column,
-where the torch version launches several kernels per column. Numbers are log p in float64, as in the torch version on a
-GPU, so nothing leaves the range, whatever the distances. Tables lie with the pairs last: every step of all lanes reads
+One launch per direction computes all alignments: a lane takes one pair and walks through its matrix column by column.
+Numbers are log p in float64, so nothing leaves the range. Tables lie with the pairs last: every step of all lanes reads
 and writes memory in order, and a lane reads back only what it wrote itself.
-
 Tested with Triton's interpreter on CPU, and compiled (not run) for compute capability 8.0 and 9.0.
 """
-
-from __future__ import annotations
 
 import math
 

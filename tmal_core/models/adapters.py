@@ -6,8 +6,6 @@ Patch tokens alone pass the adapter, the CLS token is left as it came, and there
 code (the paper's formula has one). Parameter names are the reference's: `fc1`, `conv`, `fc2`.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ along and is left out at the end, cheaper than taking the patches out of the tok
 Letters: B clips, T frames, P patches, L = 1 + P tokens, D width, C bottleneck, K kernel positions.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

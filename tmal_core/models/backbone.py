@@ -4,8 +4,6 @@ Radford et al., Learning Transferable Visual Models From Natural Language Superv
 Weights are never guessed: a missing file is an error, and random weights come only when the settings say `random`.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable
@@ -53,12 +51,10 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
         name: an open_clip model name, or a folder with `open_clip_config.json` and its weights.
         pretrained: `folder` (the folder's own weights), `openai` or another of open_clip's names for the weights of
             this model, the path of a weights file, or `random`.
-        device: where it lives.
 
     Raises:
-        WeightsError: unknown model, one whose image tower is no ViT of CLIP's own blocks, missing folder or file,
-            another checksum than published, weights of another architecture, or weights that want QuickGELU for a model
-            without it.
+        WeightsError: unknown model, one whose image tower is no ViT of CLIP's own blocks, missing folder or file, an
+            unpublished checksum, weights of another architecture, or weights that want QuickGELU for a model without.
     """
     folder = Path(name)
     for file in (FOLDER_CONFIG, FOLDER_WEIGHTS) if pretrained == "folder" else ():
@@ -102,8 +98,8 @@ def _create(name: str) -> Any:
 def published_weights(name: str, pretrained: str) -> WeightsFile | None:
     """The weights that open_clip knows by the name `pretrained` for a model; None where it knows none.
 
-    OpenAI's ViTs are in the registry with their checksums. The others are on Hugging Face, which states checksums only
-    to those who ask it; in the folder of weights they are called `<model>-<pretrained>.safetensors`.
+    OpenAI's ViTs are in the registry with their checksums; the others are on Hugging Face, which states checksums only
+    to those who ask it.
     """
     config = get_pretrained_cfg(name, pretrained)
     clip = f"clip_{name.lower().removesuffix(f'-{_OPENAI_NEEDS}').replace('-', '_')}"

@@ -6,8 +6,6 @@
 A block is a residual attention block of open_clip. Letters: n frames, P patches, L tokens, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

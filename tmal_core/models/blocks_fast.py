@@ -8,8 +8,6 @@ one pass instead of three, and one tensor kept instead of two.
 Letters: n frames, L tokens that ask, M tokens that answer, D width, H heads.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

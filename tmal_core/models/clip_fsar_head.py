@@ -12,8 +12,6 @@ p_visual = softmax((8 - distance) / 8), 8 being the number of frames in the pape
 The form of its checkpoints is `references.CLIPFSARHead`, which scores by the functions below.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from tmal_core.matching import cosine_distance

@@ -12,8 +12,6 @@ block gives plain CLIP's tokens. A class's name is given to support clips only: 
 features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
@@ -32,22 +30,13 @@ from tmal_core.models.motion import Motion, PictureEncoder, StemEncoder
 from tmal_core.models.open_clip_access import embedded, joint_width, pooled
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
-_PLACES = {
-    "none": (),
-    "ffn": (BEFORE_FFN,),
-    "attention": (BEFORE_ATTENTION,),
-    "both": (BEFORE_ATTENTION, BEFORE_FFN),
-}
+_PLACES = {"none": (), "ffn": (BEFORE_FFN,), "attention": (BEFORE_ATTENTION,), "both": (BEFORE_ATTENTION, BEFORE_FFN)}
 _CLIPS_IN_LOW_MEMORY = 8  # whose block is computed anew at a time
 
-Clips = Float[Tensor, "n t 3 h w"]
-"""Frames, normalised."""
-Flow = Float[Tensor, "n t 2 h w"]
-"""In pixels of the crop, from each frame to the next native one."""
-Text = Float[Tensor, "n d"]
-"""Of each clip's class."""
-ClipTokens = Float[Tensor, "n l d"]
-"""T frame features and M motion tokens."""
+Clips = Float[Tensor, "n t 3 h w"]  # frames, normalised
+Flow = Float[Tensor, "n t 2 h w"]  # in pixels of the crop, from each frame to the next native one
+Text = Float[Tensor, "n d"]  # of each clip's class
+ClipTokens = Float[Tensor, "n l d"]  # T frame features and M motion tokens
 
 
 class ClipEncoder(nn.Module):
@@ -89,7 +78,7 @@ class ClipEncoder(nn.Module):
         self.low_memory = False
         """Whether training gives time for memory: blocks are computed anew in the backward pass."""
 
-    def train(self, mode: bool = True) -> ClipEncoder:
+    def train(self, mode: bool = True) -> "ClipEncoder":
         """Switch what is learned; CLIP has nothing to switch and stays in eval mode."""
         super().train(mode)
         self.clip.eval()

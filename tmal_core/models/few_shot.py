@@ -1,7 +1,5 @@
 """A few-shot model: an encoder and a head. What is trained, evaluated and checkpointed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -7,8 +7,6 @@ it is an adapter, where its non-linearity stands and that it starts as the ident
 Letters: L tokens, D width of the tower, C width of the source.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn

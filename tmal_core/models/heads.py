@@ -7,8 +7,6 @@ Letters: n clips, T frames (L tokens with the motion token, where there is one),
 Q queries, N way, C names, g groups.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -8,8 +8,6 @@ Two encoders, chosen by `model.flow_encoder`:
 Letters: N clips, T frames, S side of the crop, P patches, C width of motion tokens, D of the tower, d joint.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +35,7 @@ class Motion:
     clip: Tensor | None
     """(N, d), one motion token per clip; None where the encoder makes none."""
 
-    def of_first(self, num_clips: int, num_frames: int) -> Motion:
+    def of_first(self, num_clips: int, num_frames: int) -> "Motion":
         """The same of the first clips alone."""
         levels = {block: tokens[: num_clips * num_frames] for block, tokens in self.levels.items()}
         return Motion(levels, None if self.clip is None else self.clip[:num_clips])

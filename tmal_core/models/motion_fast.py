@@ -3,8 +3,6 @@
 Letters: n frames, S side of the flow, P patches, C width of motion tokens.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

@@ -4,8 +4,6 @@ These names may change with any release of open_clip: pyproject.toml holds the r
 test asks the installed one for every name of `NEEDED`. open_clip's models have no types worth the name: Any.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from jaxtyping import Float

@@ -12,8 +12,6 @@ translation, only a weight.
 Letters: n clips, T frames, d joint width; S support clips, N way.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Reading reference checkpoints: the file, the shape of a CLIP ViT in it, and strict loading with a clear refusal."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """What of a model is learned and what is frozen: counts of parameters, and a fingerprint of the frozen ones."""
 
-from __future__ import annotations
-
 import hashlib
 
 import pandas as pd
@@ -33,9 +31,8 @@ def parameter_table(model: nn.Module) -> pd.DataFrame:
         for name, p in model.named_parameters()
     ]
     table = pd.DataFrame(rows).groupby("part", sort=False, as_index=False).sum()
-    return pd.concat(
-        [table, pd.DataFrame([{"part": "whole model", **table.sum(numeric_only=True)}])], ignore_index=True
-    )
+    whole = pd.DataFrame([{"part": "whole model", **table.sum(numeric_only=True)}])
+    return pd.concat([table, whole], ignore_index=True)
 
 
 def _part(name: str) -> str:

@@ -7,8 +7,6 @@ un-normed tokens, the FFN has no norm before it, and there is no position embedd
 matcher. Parameter names are the reference's (`layers.0.0.fn.to_q`, ...), which the module tree below spells out.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 from jaxtyping import Float

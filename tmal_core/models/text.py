@@ -1,7 +1,5 @@
 """Class names as CLIP's text tower sees them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

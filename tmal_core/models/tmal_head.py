@@ -1,7 +1,5 @@
 """TMAL's way to answer: any matcher on frame features that gates mix with their motion token and the class's text."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor
@@ -18,24 +16,20 @@ class TMALHead(MatchingHead):
         modulation: of prototypes and queries; None where nothing joins there.
         reads_text: whether prototypes come with text.
         motion_token: whether clip tokens end with a motion token.
-        learns_names: whether the scale of text similarities is learned.
-        options: smoothing and scores, as of `MatchingHead`.
+        scores: as of `MatchingHead`, its smoothing too.
     """
 
     def __init__(
         self,
         matching: str,
         modulation: PrototypeModulation | None,
-        *,
         reads_text: bool,
         motion_token: bool,
-        learns_names: bool,
-        **options: Any,
+        **scores: Any,
     ) -> None:
-        super().__init__(matching, **options)
+        super().__init__(matching, **scores)
         self.modulation = modulation
         self.reads_text, self.motion_token, self.merges_shots = reads_text, motion_token, modulation is not None
-        self.log_text_scale.requires_grad_(learns_names)
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         frames = self.frame_features(clip_tokens)

@@ -1,7 +1,5 @@
 """The methods by name, each a file of this folder, and what the settings make of them."""
 
-from __future__ import annotations
-
 import torch
 
 from tmal_core.config import ModelSettings

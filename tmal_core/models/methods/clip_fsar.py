@@ -1,7 +1,5 @@
 """CLIP-FSAR: CLIP's image tower fine-tuned, prototypes that read the class name (Wang et al., IJCV 2023)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from tmal_core.config import ModelSettings

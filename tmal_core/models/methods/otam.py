@@ -1,7 +1,5 @@
 """Frozen CLIP, frames aligned in their order (Cao et al., "Few-Shot Video Classification via Temporal Alignment")."""
 
-from __future__ import annotations
-
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import OTAMHead

@@ -1,7 +1,5 @@
 """Frozen CLIP, frames averaged: the nearest class by the cosine of means (Snell et al., NeurIPS 2017, on CLIP)."""
 
-from __future__ import annotations
-
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MeanHead

@@ -1,11 +1,8 @@
 """What a method is, and the methods by name.
 
-A method puts an encoder and a head together, and says where it is defined what it needs: which switches of
-`ModelSettings` it fixes, and which it reads. `register` makes it known; `tests/examples/own_method.py` is one of a
-reader's own.
+A method puts an encoder and a head together, and says which switches of `ModelSettings` it fixes, and which it reads.
+`register` makes it known; `tests/examples/own_method.py` is one of a reader's own.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field

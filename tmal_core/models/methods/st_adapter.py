@@ -1,7 +1,5 @@
 """Temporal adapters in a frozen CLIP (Pan et al., NeurIPS 2022), matched by OTAM or by averaged frames."""
 
-from __future__ import annotations
-
 from tmal_core.models.encoder import build_encoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MeanHead, OTAMHead

@@ -3,8 +3,6 @@
 It fixes nothing: its ablations are switches of the settings.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from tmal_core.config import ModelSettings
@@ -21,9 +19,10 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     reads_text = parts.text and fuses(parts, "prototype")
     if reads_text or encoder.motion_token:
         modulation = PrototypeModulation(encoder.joint_width, parts.mlp_width, reads_text)
-    joins = {"reads_text": reads_text, "motion_token": encoder.motion_token, "learns_names": parts.reads_text}
     options = {"smoothing": parts.smoothing, **scores(clip, parts)}
-    return FewShotModel(encoder, TMALHead(parts.matching, modulation, **joins, **options))
+    head = TMALHead(parts.matching, modulation, reads_text, encoder.motion_token, **options)
+    head.log_text_scale.requires_grad_(parts.reads_text)
+    return FewShotModel(encoder, head)
 
 
 METHOD = Method("tmal", "TMAL", trained=True, build=_build, reads=set(ModelSettings.model_fields))

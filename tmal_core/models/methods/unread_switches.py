@@ -1,7 +1,5 @@
 """Switches that change nothing: what the settings ask for and the method, put together so, has no use for."""
 
-from __future__ import annotations
-
 from tmal_core.config import ModelSettings
 from tmal_core.models.fusion import fuses
 from tmal_core.models.methods.registry import method, needs_names

@@ -1,7 +1,5 @@
 """Frozen CLIP and the classes' names; support clips are not looked at (Radford et al., 2021)."""
 
-from __future__ import annotations
-
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import ZeroShotHead

@@ -5,8 +5,6 @@ How it scores is said in `models.clip_fsar_head`, the method's head, whose funct
 Letters: S support clips, Q queries, way classes of the episode, C training classes, T frames, D width.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +27,9 @@ _MLP_WEIGHT = "context2.layers.0.1.net.0.weight"
 
 
 class CLIPFSARHead(nn.Module):
-    """Frame and text features of an episode to logits. State dict: `context2.*` and `scale`, as the reference's.
+    """Frame and text features of width D to logits. State dict: `context2.*` and `scale`, as the reference's.
 
-    Args:
-        width: D of the features.
-        num_heads: of the temporal transformer.
-        mlp_width: of its FFN.
+    `num_heads` are those of the temporal transformer, `mlp_width` is that of its FFN.
     """
 
     def __init__(self, width: int, num_heads: int = 8, mlp_width: int = 2048) -> None:
@@ -56,21 +51,17 @@ class CLIPFSARHead(nn.Module):
         mode: str = "visual",
         text_power: float = 0.9,
     ) -> tuple[Float[Tensor, "q way"], Float[Tensor, "s+q c"] | None]:
-        """Score every query of an episode.
+        """Logits, columns in ascending order of label; class logits, support clips first, where class text is given.
 
         Args:
             support, query: frame features.
             support_labels: any numbers, equal within a class.
-            support_text: text feature of each support clip's class.
-            class_text: text features of all training classes, for the class logits.
+            support_text: of each support clip's class.
+            class_text: of all training classes, for the class logits.
             merge_before: average a class's shots (and texts) before the temporal transformer, not after it.
             bidirectional: OTAM in both directions, else from query to support only.
             mode: "visual" gives minus the distances, "text" and "combine" give scores in 0..1.
             text_power: a, the text's share in "combine", 0..1.
-
-        Returns:
-            logits, columns in ascending order of label; class logits, support clips first, or None without
-            `class_text`.
 
         Raises:
             ValueError: if the shapes do not belong together, there is no such mode, or `text_power` is outside 0..1.
@@ -113,10 +104,8 @@ class CLIPFSARCheckpoint(NamedTuple):
 def load_clip_fsar(path: str | Path, num_heads: int = 8) -> CLIPFSARCheckpoint:
     """Read a checkpoint of CLIP-FSAR with a ViT backbone, both parts in eval mode on the CPU.
 
-    Args:
-        path: written by `torch.save`: a dict whose `model_state` holds `backbone.*` (the image tower under CLIP's
-            names), `context2.*` and `scale`.
-        num_heads: of the temporal transformer; weights do not tell it.
+    A file of `torch.save` with a dict whose `model_state` holds `backbone.*` (the image tower under CLIP's names),
+    `context2.*` and `scale`; weights do not tell the number of the temporal transformer's heads.
 
     Raises:
         WeightsError: no such file, an unreadable one, one of another model, or names and shapes that do not agree.

@@ -7,8 +7,6 @@ is the CLS token averaged over frames, then `ln_post`, dropout and a linear laye
 checkpoints load by name. Few-shot methods use the adapters alone (`models.adapters`); this is for parity.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -34,16 +32,11 @@ class STAdapterClassifier(VisionTransformer):
 
     Args:
         num_classes: of the data set.
-        image_size: H = W in pixels.
-        patch_size: in pixels.
-        width: D.
-        layers: number of blocks.
-        heads: of each attention; 64 channels a head unless given.
-        bottleneck: of the adapters.
-        kernel_size: of the adapters.
+        image_size, patch_size: in pixels.
+        width, layers, heads: of the tower, 64 channels a head unless given.
+        bottleneck, kernel_size: of the adapters.
         adapter_blocks: indices from 0 of the blocks that have adapters; all unless given.
-        before_attention: whether those blocks have one before attention ("24x384": both; "12x384": before the FFN).
-        before_mlp: whether they have one before the FFN.
+        before_attention, before_mlp: which places of those blocks have one ("24x384": both; "12x384": before the FFN).
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class STAdapterClassifier(VisionTransformer):
         self.fc = nn.Linear(width, num_classes)
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor], source: str = "the state dict") -> STAdapterClassifier:
+    def from_state_dict(cls, state: Mapping[str, Tensor], source: str = "the state dict") -> "STAdapterClassifier":
         """The classifier that a reference checkpoint is of, with its weights; kernel, places and sizes from the shapes.
 
         Raises:
@@ -110,13 +103,10 @@ class STAdapterClassifier(VisionTransformer):
 
 
 def load_st_adapter(path: str | Path, backbone: nn.Module | None = None) -> STAdapterClassifier:
-    """Read a checkpoint of ST-Adapter, in eval mode on the CPU.
+    """Read a checkpoint of ST-Adapter (a file, or its name in `runtime.weights_files`), in eval mode on the CPU.
 
-    The reference writes what it trained alone, `{"model": ...}` with adapters and `fc`; the rest is OpenAI's ViT.
-
-    Args:
-        path: of the file, or its name in `tmal_core.runtime.weights_files`.
-        backbone: CLIP's image tower (`load_backbone(...).visual`), whose weights are taken where the file has none.
+    The reference writes what it trained alone, `{"model": ...}` with adapters and `fc`; the rest, OpenAI's ViT, is
+    taken from `backbone`, CLIP's image tower (`load_backbone(...).visual`).
 
     Raises:
         WeightsError: no such file, an unreadable one, one of another model, or one without the frozen weights and no
