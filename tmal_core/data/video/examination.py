@@ -117,7 +117,7 @@ def examine(videos: Path, path: str, decoder: str = "auto") -> Examined:
     if state != (after.st_size, after.st_mtime_ns):
         return Examined(path, reason="it changed while it was read")
     frames = info.num_frames, info.lost_frames, info.fps, info.height, info.width, info.codec
-    return Examined(path, *state, *frames, sha256)
+    return Examined(path, state[0], state[1], *frames, sha256)
 
 
 def examine_all(videos: Path, paths: Sequence[str], decoder: str, num_workers: int) -> Iterator[Examined]:
