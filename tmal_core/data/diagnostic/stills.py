@@ -39,7 +39,8 @@ def _still(rng: np.random.Generator, side: int) -> tuple[np.ndarray, str, tuple[
     if rng.random() < 0.04:
         return _dots(rng, side), "random dots", (-1, -1, -1)
     facts = tuple(int(rng.integers(len(options))) for options in FACTS.values())
-    colour, shape, place = (list(o)[i] for o, i in zip((COLOURS, SHAPES, _PLACES), facts, strict=True))
+    words = ([*COLOURS], [*SHAPES], [*_PLACES])
+    colour, shape, place = (names[i] for names, i in zip(words, facts, strict=True))
     radius = rng.uniform(6.0, 11.5)
     offset = np.array(_PLACES[place]) * PLACE_STEP + rng.uniform(-6, 6, 2)
     tint = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.75, 1.05) + rng.normal(0, 8, 3), 0, 255)
