@@ -346,6 +346,7 @@ def evaluate(
 ) -> None:
     """Accuracy of methods on the test split, by protocol, with intervals."""
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
+    from tmal_core.experiment import trained_in_words
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
     experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
@@ -355,7 +356,7 @@ def evaluate(
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:
-            print(f"{name}: {one.trained_in_words}")
+            print(f"{name}: {trained_in_words(one)}")
     print(f"every digit: {path}")
     if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")

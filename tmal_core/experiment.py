@@ -216,15 +216,6 @@ class Experiment:
         """Dotted settings under which the weights were trained; empty for a method that is not trained."""
         return {} if self.checkpoint is None else read_checkpoint_file(self.checkpoint)["trained_with"]
 
-    @property
-    def trained_in_words(self) -> str:
-        """What the weights were trained with, for people."""
-        t = self.trained_with
-        if "data.name" not in t:
-            return f"weights of {t.get('adopted_from', 'unknown origin')}"
-        where = f"{t['data.name']}, {t['episodes.way']}-way {t['episodes.shot']}-shot, seed {t['seed']}"
-        return f"trained on {where}: {self.checkpoint}"
-
     def text(self, catalog: Catalog, model: FewShotModel | None = None) -> SplitText | None:
         """Text features of a catalogue's classes, on the CPU; None for a method that asks for no class names.
 
@@ -244,6 +235,15 @@ class Experiment:
             parts = self.model, self.reader(catalog), self.text(catalog), s.evaluation, s.compute
             self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
+
+
+def trained_in_words(experiment: Experiment) -> str:
+    """What the weights of a trained method were trained with, for people."""
+    t = experiment.trained_with
+    if "data.name" not in t:
+        return f"weights of {t.get('adopted_from', 'unknown origin')}"
+    where = f"{t['data.name']}, {t['episodes.way']}-way {t['episodes.shot']}-shot, seed {t['seed']}"
+    return f"trained on {where}: {experiment.checkpoint}"
 
 
 def of_checkpoint(

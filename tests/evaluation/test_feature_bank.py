@@ -165,7 +165,7 @@ def test_encoding_in_bfloat16_is_near(val, settings, model):
 
 
 def test_a_kept_bank_has_its_views(tmp_path, model, reader, viewed, monkeypatch):
-    monkeypatch.setattr(bank, "encode", lambda *_: viewed)
+    monkeypatch.setattr(bank, "_encoded", lambda *_: {"query": viewed.query})
     bank.encode(model, reader, folder=tmp_path)
     kept = bank.encode(model, reader, folder=tmp_path)
     assert (kept.views, kept.positions, kept.key) == (VIEWS, viewed.positions, viewed.key)
@@ -173,7 +173,7 @@ def test_a_kept_bank_has_its_views(tmp_path, model, reader, viewed, monkeypatch)
 
 
 def test_a_damaged_file_is_named(tmp_path, model, reader, viewed, monkeypatch):
-    monkeypatch.setattr(bank, "encode", lambda *_: viewed)
+    monkeypatch.setattr(bank, "_encoded", lambda *_: {"query": viewed.query})
     bank.encode(model, reader, folder=tmp_path)
     path = tmp_path / f"{viewed.key}.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

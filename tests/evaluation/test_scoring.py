@@ -140,9 +140,9 @@ def test_a_bank_keeps_both_roles_where_text_joins_the_tower(small_settings, smal
 def test_bank_is_kept_and_shared_by_methods_with_the_same_features(
     tmp_path, small_settings, reader, encoded, monkeypatch
 ):
-    monkeypatch.setattr(bank, "encode", lambda *_: encoded)
+    monkeypatch.setattr(bank, "_encoded", lambda *_: {"query": encoded.query})
     bank.encode(_model(small_settings, "otam"), reader, folder=tmp_path)
-    monkeypatch.setattr(bank, "encode", lambda *_: pytest.fail("encoded again"))
+    monkeypatch.setattr(bank, "_encoded", lambda *_: pytest.fail("encoded again"))
     kept = bank.encode(_model(small_settings, "protonet"), reader, folder=tmp_path)
     assert torch.equal(kept.query, encoded.query) and torch.equal(kept.support, encoded.support)
 

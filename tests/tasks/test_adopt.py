@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
+from tmal_core.models.references import st_adapter_classifier as classifier_module
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.adopt import adopt_checkpoint
@@ -105,11 +107,10 @@ def test_st_adapter_s_adapters(small_settings, tiny, tmp_path, before_attention,
 
 def frame_features(theirs: STAdapterClassifier, clips: torch.Tensor) -> torch.Tensor:
     """(n, T, D): `ln_post` of each frame's class token, which the classifier averages before it."""
-    left = []
-    hook = theirs.transformer.resblocks[-1].register_forward_hook(lambda module, inputs, output: left.append(output))
-    theirs(clips.transpose(1, 2))
-    hook.remove()
-    return theirs.ln_post(left[0][:, 0]).unflatten(0, (len(clips), FRAMES))
+    left, real = [], classifier_module.feed_forward
+    with patch.object(classifier_module, "feed_forward", lambda *given: left.append(real(*given)) or left[-1]):
+        theirs(clips.transpose(1, 2))
+    return theirs.ln_post(left[-1][:, 0]).unflatten(0, (len(clips), FRAMES))
 
 
 def test_what_does_not_fit_is_named(small_settings, tiny, their_clip_fsar, tmp_path):

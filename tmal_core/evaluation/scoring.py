@@ -92,10 +92,6 @@ def evaluate(model: FewShotModel, bank: Bank, episodes: Episodes) -> Outcome:
 
     The bank lies on the CPU, and the model where it will. A query's modulation and a prototype of the same support
     clips are computed once for all episodes.
-    >>> from tmal_core.models.heads import MeanHead
-    >>> bank, rows = Bank(tokens := torch.eye(2).repeat(2, 1)[:, None], tokens, key=""), np.array([[[0], [1]]])
-    >>> evaluate(FewShotModel(torch.nn.Identity(), MeanHead()), bank, Episodes("all", rows, rows + 2)).predicted.ravel()
-    array([0, 1])
     """
     head, device = model.head, model.device
     # Row v of the bank is video v in its first view; one of another view lies so many times V further on.

@@ -30,7 +30,7 @@ def otam_alignment(
     Raises:
         ValueError: as `otam`.
 
-    >>> otam_alignment(1 - torch.eye(2)[None, None], smoothing=0.01)
+    >>> otam_alignment(1 - torch.eye(2)[None, None], smoothing=0.01).round(decimals=3)
     tensor([[[[1., 0.],
               [0., 1.]]]])
     """
