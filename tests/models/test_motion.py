@@ -28,7 +28,7 @@ def test_products_of_matrices_are_the_convolutions_of_the_stem(patch, side):
     encoder = StemEncoder(patch, width=8, joint_width=None, blocks=(1,)).double()
     flow_px = torch.randn(1, 3, 2, side, side, dtype=torch.float64)
     mine = encoder(flow_px).levels[1]
-    with patch.object(fast_paths, "definitions", True):
+    with mock.patch.object(fast_paths, "definitions", True):
         wanted = encoder(flow_px).levels[1]
     assert torch.equal(wanted, encoder.stem(flow_px[0] / (FLOW_UNIT * side)).flatten(2).transpose(1, 2))
     torch.testing.assert_close(mine, wanted)
