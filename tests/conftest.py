@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -159,3 +161,12 @@ def few_settings(small_settings, small_data, small_flow, tmp_path_factory) -> Se
     save_catalog(root, table[table["class_name"].isin(kept)], small_data.root)
     (root / "flow").symlink_to(small_data.root / "flow")
     return small_settings.replace({"data.root": str(root)})
+
+
+@pytest.fixture
+def no_sockets_left():
+    """torch.hub leaves the connection of a broken download to the collector, which would tell of it in a later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import gc
 import socket
 import threading
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,13 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(autouse=True)
-def no_sockets_left():
-    """torch.hub leaves the connection of a broken download to the collector, which would tell of it in a later test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("no_sockets_left")
 
 
 @pytest.fixture

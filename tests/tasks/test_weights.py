@@ -19,6 +19,8 @@ from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.runtime.weights_files import WEIGHTS
 from tmal_core.tasks.weights import fetch_weights, list_weights, named, record_weights
 
+pytestmark = pytest.mark.usefixtures("no_sockets_left")
+
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
