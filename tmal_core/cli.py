@@ -313,7 +313,7 @@ def study(
     from tmal_core.tasks.study import run_study, save_study
 
     tables = save_study(experiment, run_study(experiment, out.resolve(), variant or None, range(seeds), processes), out)
-    mean = tables.accuracy.pivot(index="title", columns="protocol", values="accuracy_pct")
+    mean = tables.accuracy.pivot(index="title", columns="episode_type", values="accuracy_pct")
     print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
     if tables.goals is not None:
         print(tables.goals.round(1).to_string(index=False))
@@ -344,7 +344,7 @@ def evaluate(
     method: Methods = NONE,
     split: Annotated[Literal["val", "test"], _opt("split")] = "test",
 ) -> None:
-    """Accuracy of methods on the test split, by protocol, with intervals."""
+    """Accuracy of methods on the test split, by episode type, with intervals."""
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
     from tmal_core.experiment import trained_in_words
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
@@ -352,7 +352,7 @@ def evaluate(
     experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
     table = result_table(experiments, evaluate_methods(experiments, split), split)
     path = save_table(table, run.path, f"evaluate-{split}")
-    shown = table[["method", "protocol", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
+    shown = table[["method", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:

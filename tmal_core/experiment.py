@@ -19,7 +19,7 @@ import torch
 from tmal_core.config import Settings, flatten, in_project, load_settings, settings_hash
 from tmal_core.data.clips import ClipReader, TrainingEpisodes
 from tmal_core.data.diagnostic.generation import planned
-from tmal_core.data.episodes import EpisodeSampler, evaluation_sampler, protocols, training_samplers
+from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sampler, training_samplers
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import Bank, encode
@@ -160,13 +160,13 @@ class Experiment:
         return TrainingEpisodes(reader, samplers, s.training.episodes, s.seed)
 
     def samplers(self, split: str, seed: int | None = None) -> dict[str, EpisodeSampler]:
-        """Samplers of evaluation episodes of a split, by protocol."""
+        """Samplers of evaluation episodes of a split, by episode type."""
         catalog, s = self.split(split), self.settings
         seed = s.evaluation.seed if seed is None else seed
-        return {found.name: evaluation_sampler(catalog, found, s.episodes, seed) for found in protocols(catalog)}
+        return {found.name: evaluation_sampler(catalog, found, s.episodes, seed) for found in episode_types(catalog)}
 
     def episodes(self, split: str, count: int | None = None, seed: int | None = None) -> dict[str, Episodes]:
-        """Evaluation episodes of a split by protocol; the same for every method."""
+        """Evaluation episodes of a split by episode type; the same for every method."""
         count = self.settings.evaluation.episodes if count is None else count
         return {name: Episodes.draw(sampler, count) for name, sampler in self.samplers(split, seed).items()}
 
@@ -299,7 +299,7 @@ def require_episodes(experiment: Experiment) -> None:
     training_samplers(catalog.select("train"), e, experiment.settings.seed)
     for split in ("val", "test"):
         part = catalog.select(split)
-        for found in protocols(part):
+        for found in episode_types(part):
             evaluation_sampler(part, found, e, experiment.settings.evaluation.seed)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tmal_core.analysis.inspection import evaluate_episode, matched_features
-from tmal_core.data.episodes import evaluation_sampler, protocols
+from tmal_core.data.episodes import episode_types, evaluation_sampler
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.methods import build
@@ -44,7 +44,7 @@ def bank(model, val):
 
 @pytest.fixture
 def sampler(small_settings, val):
-    return evaluation_sampler(val, protocols(val)[0], small_settings.episodes, seed=0)
+    return evaluation_sampler(val, episode_types(val)[0], small_settings.episodes, seed=0)
 
 
 def test_answers_as_evaluation_does(model, bank, sampler):
@@ -57,7 +57,7 @@ def test_answers_as_evaluation_does(model, bank, sampler):
 def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model, bank, small_settings, val):
     way, shot = 3, 2
     several = small_settings.replace({"episodes.shot": shot, "episodes.way": way})
-    sampler = evaluation_sampler(val, protocols(val)[0], several.episodes, seed=0)
+    sampler = evaluation_sampler(val, episode_types(val)[0], several.episodes, seed=0)
     answer, episode = evaluate_episode(model, bank, sampler[0]), sampler[0]
     assert np.array_equal(answer.predicted, evaluate(model, bank, Episodes.draw(sampler, 1)).predicted.ravel())
     shown = torch.from_numpy(answer.distances).unflatten(1, (way, shot))

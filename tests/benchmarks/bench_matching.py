@@ -16,7 +16,7 @@ import torch
 from measure import device, row, seconds_of, taking_turns
 from subjects import catalog_of, model_of, settings_for
 
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.few_shot import FewShotModel
@@ -31,7 +31,7 @@ def sampler_of(shot: int, way: int = 5, videos: int = VIDEOS) -> EpisodeSampler:
     """Episodes with one query per class over a split of so many videos in ten classes, of which there are no files."""
     with TemporaryDirectory() as folder:
         catalog = catalog_of(Path(folder), [f"c{i % CLASSES}/{i}.avi" for i in range(videos)])
-    return EpisodeSampler(catalog, protocols(catalog)[0], way, shot, 1, 0)
+    return EpisodeSampler(catalog, episode_types(catalog)[0], way, shot, 1, 0)
 
 
 def bank_of(model: FewShotModel, videos: int = VIDEOS) -> Bank:

@@ -26,7 +26,7 @@ from subjects import catalog_of, link_files, model_of, noise, settings_for, writ
 
 from tmal_core.config import Settings
 from tmal_core.data.clips import ClipReader
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.experiment import Experiment
@@ -93,7 +93,7 @@ def _whole(settings: Settings, model: FewShotModel, plain_clip: float, our_clip:
         paths = link_files(write_clips(Path(name), WAY), Path(name), 10 * SMALL_PER_CLASS)
         paths = [path for path in paths if int(path[1]) < WAY]
         catalog = catalog_of(Path(name), paths)
-        sampler = EpisodeSampler(catalog, protocols(catalog)[0], WAY, 1, 1, 0)
+        sampler = EpisodeSampler(catalog, episode_types(catalog)[0], WAY, 1, 1, 0)
         reader = Experiment(settings).reader(catalog)
         answers: dict[str, object] = {}
 

@@ -36,7 +36,7 @@ def episode_of(way: int, shot: int, queries: int, side: int = 224) -> EpisodeCli
     frames = noise(way * (shot + queries), side=side)
     labels = torch.cat([torch.arange(way).repeat_interleave(count) for count in (shot, queries)])
     return EpisodeClips(
-        protocol="all",
+        episode_type="all",
         num_support=way * shot,
         frames=frames,
         flow_px=None,

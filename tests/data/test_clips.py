@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from tmal_core.data import clips
 from tmal_core.data.clips import ClipReader, TrainingEpisodes, evaluation_loader, training_loader
-from tmal_core.data.episodes import Episode, Protocol
+from tmal_core.data.episodes import Episode, EpisodeType
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, RunError
 
@@ -81,7 +81,7 @@ def test_errors_come_through_workers_as_they_are(reader, num_workers):
 class _SameRows:
     """A sampler of one episode: row 0 against row 1."""
 
-    way, protocol = 2, Protocol("all", ("appearance",), grouped=False)
+    way, episode_type = 2, EpisodeType("all", ("appearance",), grouped=False)
 
     def __getitem__(self, index: int) -> Episode:
         return Episode(("a", "b"), np.array([[0], [1]]), np.array([[0], [1]]))

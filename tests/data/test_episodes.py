@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tmal_core.data.episodes import MIXED, EpisodeSampler, Protocol, protocols
+from tmal_core.data.episodes import MIXED, EpisodeSampler, EpisodeType, episode_types
 from tmal_core.data.sets.catalog import SPLITS
 from tmal_core.errors import EpisodeError
 
 
 def _sampler(catalog, name, way=5, shot=1, queries=1, seed=0):
-    protocol = next(p for p in protocols(catalog) if p.name == name)
-    return EpisodeSampler(catalog, protocol, way, shot, queries, seed)
+    episode_type = next(p for p in episode_types(catalog) if p.name == name)
+    return EpisodeSampler(catalog, episode_type, way, shot, queries, seed)
 
 
 @pytest.fixture(params=SPLITS)
@@ -20,8 +20,8 @@ def split(request, small_data):
     return small_data.select(request.param)
 
 
-def test_protocols_are_the_families_and_a_mixed_one(split):
-    found = {p.name: p for p in protocols(split)}
+def test_episode_types_are_the_families_and_a_mixed_one(split):
+    found = {p.name: p for p in episode_types(split)}
     assert set(found) == {"appearance", "order", "motion", "semantic", MIXED}
     assert {name for name, p in found.items() if p.grouped} == {"order", "semantic"}
     assert "semantic" not in found[MIXED].families
@@ -95,4 +95,4 @@ def test_twins_need_clips_of_their_own(small_data):
 
 def test_family_that_is_not_there(small_data):
     with pytest.raises(EpisodeError, match="got none in this split"):
-        EpisodeSampler(small_data.select("val"), Protocol("none", ("none",), grouped=False), 5, 1, 1, 0)
+        EpisodeSampler(small_data.select("val"), EpisodeType("none", ("none",), grouped=False), 5, 1, 1, 0)

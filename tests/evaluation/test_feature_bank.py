@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tmal_core.config import EvaluationSettings
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.errors import EpisodeError, RunError
 from tmal_core.evaluation import feature_bank as bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
@@ -47,8 +47,8 @@ def viewed(model, reader):
 
 
 def _episodes(val, count=20, seed=0):
-    protocol = next(p for p in protocols(val) if p.name == "appearance")
-    return Episodes.draw(EpisodeSampler(val, protocol, 3, 2, 1, seed), count)
+    episode_type = next(p for p in episode_types(val) if p.name == "appearance")
+    return Episodes.draw(EpisodeSampler(val, episode_type, 3, 2, 1, seed), count)
 
 
 def test_a_bank_holds_every_view_of_every_video(val, model, reader, viewed):

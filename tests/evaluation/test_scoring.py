@@ -12,9 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.analysis.inspection import matched_features
 from tmal_core.data.clips import Clip, ClipReader
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.evaluation import feature_bank as bank
-from tmal_core.evaluation import scoring as protocol
+from tmal_core.evaluation import scoring
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment
 from tmal_core.matching import otam_distance
@@ -44,8 +44,8 @@ def encoded(small_settings, reader):
 
 
 def _episodes(val, name="appearance", count=20, shot=1):
-    protocol = next(p for p in protocols(val) if p.name == name)
-    return Episodes.draw(EpisodeSampler(val, protocol, 5, shot, 1, 0), count)
+    episode_type = next(p for p in episode_types(val) if p.name == name)
+    return Episodes.draw(EpisodeSampler(val, episode_type, 5, shot, 1, 0), count)
 
 
 def _learned(model):
@@ -68,7 +68,7 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, te
     assert reader.with_flow == model.reads_flow
     text = experiment.text(asked, model)
     encoded = bank.encode(model, reader, text, progress=False)
-    monkeypatch.setattr(protocol, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
+    monkeypatch.setattr(scoring, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
     for shot in (1, 2):
         episodes = _episodes(asked, shot=shot, count=3)
         alone = np.stack([_alone(model, reader, text, episodes, index) for index in range(3)])
@@ -76,7 +76,7 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, te
         clear = best - second > TOLERANCE
         assert clear.sum() > 7  # of 15 queries: the comparison of predictions is not empty
         for table_over_pairs in (0, 1e9):  # by chosen pairs, and from a table of all
-            monkeypatch.setattr(protocol, "_TABLE_OVER_PAIRS", table_over_pairs)
+            monkeypatch.setattr(scoring, "_TABLE_OVER_PAIRS", table_over_pairs)
             outcome = evaluate(model, encoded, episodes)
             np.testing.assert_allclose(outcome.logits, alone, atol=TOLERANCE)
             assert np.array_equal(outcome.predicted.reshape(clear.shape)[clear], alone.argmax(2)[clear])
@@ -111,7 +111,7 @@ def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val,
             tokens = torch.randn(len(val), 8 + model.reads_flow, 128)
             kept = bank.Bank(tokens, tokens, "", numbers)
             for table in (0, 1e9):
-                patched.setattr(protocol, "_TABLE_OVER_PAIRS", table)
+                patched.setattr(scoring, "_TABLE_OVER_PAIRS", table)
                 assert evaluate(model, kept, episodes).logits.shape == (20, 5, 5)
             assert {part.device.type for part in matched_features(model, kept, 1, 2)} == {"cpu"}
 

@@ -32,7 +32,7 @@ def outcomes(experiments):
     return evaluate_methods(experiments, "val", progress=False)
 
 
-def test_one_row_per_method_and_protocol(small_settings, experiments, outcomes):
+def test_one_row_per_method_and_episode_type(small_settings, experiments, outcomes):
     table = result_table(experiments, outcomes, "val")
     assert len(table) == len(METHODS) * 5
     assert not table.isna().any().any()
@@ -52,16 +52,16 @@ def test_same_seed_same_table_to_the_last_digit(small_settings, experiments, out
 
 
 def test_all_methods_answer_the_same_episodes(outcomes):
-    for protocol, first in outcomes["otam"].items():
+    for episode_type, first in outcomes["otam"].items():
         for name in METHODS:
-            assert np.array_equal(outcomes[name][protocol].episodes.query, first.episodes.query)
+            assert np.array_equal(outcomes[name][episode_type].episodes.query, first.episodes.query)
 
 
 def test_difference_is_the_difference_of_the_means(experiments, outcomes):
-    gaps = difference_table(experiments, outcomes, "val", [("otam", "protonet")]).set_index("protocol")
-    for protocol in outcomes["otam"]:
-        accuracy = [outcomes[name][protocol].accuracy_pct for name in ("otam", "protonet")]
-        assert gaps["points"][protocol] == pytest.approx(accuracy[0] - accuracy[1])
+    gaps = difference_table(experiments, outcomes, "val", [("otam", "protonet")]).set_index("episode_type")
+    for episode_type in outcomes["otam"]:
+        accuracy = [outcomes[name][episode_type].accuracy_pct for name in ("otam", "protonet")]
+        assert gaps["points"][episode_type] == pytest.approx(accuracy[0] - accuracy[1])
 
 
 def test_classes_add_up(small_data, outcomes):
@@ -74,11 +74,11 @@ def test_classes_add_up(small_data, outcomes):
 
 def test_ends_are_shared_out_where_classes_are_few(small_data, outcomes):
     whole, ends = hardest_and_easiest(outcomes["otam"], small_data.select("val"), count=5)
-    one = ends[ends["protocol"] == "appearance"]  # six classes: three hard, three easy
+    one = ends[ends["episode_type"] == "appearance"]  # six classes: three hard, three easy
     assert one["end"].tolist() == ["hard"] * 3 + ["easy"] * 3
-    assert one["class_name"].tolist() == whole.loc[whole["protocol"] == "appearance", "class_name"].tolist()
+    assert one["class_name"].tolist() == whole.loc[whole["episode_type"] == "appearance", "class_name"].tolist()
     few = hardest_and_easiest(outcomes["otam"], small_data.select("val"), count=1)[1]
-    assert few.groupby("protocol").size().eq(2).all()
+    assert few.groupby("episode_type").size().eq(2).all()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def grid(small_settings, small_data, tmp_path_factory):
 
 def test_ways_and_shots_that_the_split_offers(grid):
     answered = grid[grid["left_out"] == ""]
-    asked = {name: set(zip(rows["way"], rows["shot"], strict=True)) for name, rows in answered.groupby("protocol")}
+    asked = {name: set(zip(rows["way"], rows["shot"], strict=True)) for name, rows in answered.groupby("episode_type")}
     assert asked["appearance"] == {(2, 1), (2, 2), (5, 1), (5, 2)}  # six classes
     assert asked["order"] == {(2, 1)}  # pairs of classes that share four bases
     assert (answered["low_pct"] <= answered["accuracy_pct"]).all() and (answered["episodes"] == 20).all()
@@ -97,7 +97,7 @@ def test_ways_and_shots_that_the_split_offers(grid):
 
 
 def test_what_the_split_cannot_give_is_named(grid):
-    missing = grid[grid["left_out"] != ""].set_index(["method", "protocol", "way", "shot"])
+    missing = grid[grid["left_out"] != ""].set_index(["method", "episode_type", "way", "shot"])
     row = missing.loc["otam", "appearance", 9, 1]
     assert np.isnan(row["accuracy_pct"]) and "a way of at most 6" in row["left_out"]
 
@@ -109,7 +109,10 @@ def test_the_grid_holds_what_one_evaluation_says(small_settings, small_data, gri
     whole = result_table(otam, evaluate_methods(otam, "val", progress=False), "val")
     for row in whole.itertuples():
         same = (
-            grid["method"].eq("otam") & grid["protocol"].eq(row.protocol) & grid["way"].eq(row.way) & grid["shot"].eq(1)
+            grid["method"].eq("otam")
+            & grid["episode_type"].eq(row.episode_type)
+            & grid["way"].eq(row.way)
+            & grid["shot"].eq(1)
         )
         assert grid.loc[same, ["accuracy_pct", "low_pct", "high_pct"]].to_numpy().tolist() == [
             [row.accuracy_pct, row.low_pct, row.high_pct]

@@ -90,7 +90,7 @@ def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path
     assert f"{lost} listed videos of test are lost" in capsys.readouterr().out
     table = pd.read_csv(run / "tables" / "evaluate-test.csv")
     assert table["method"].tolist() == [trained, "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
-    assert (table["protocol"] == "all").all() and (table["way"] == 5).all() and (table["shot"] == shot).all()
+    assert (table["episode_type"] == "all").all() and (table["way"] == 5).all() and (table["shot"] == shot).all()
     assert table["accuracy_pct"].between(0, 100).all()
     assert len(pd.read_csv(run / "tables" / "lost-test.csv")) == lost
     if name == "ssv2_small":

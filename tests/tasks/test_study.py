@@ -58,11 +58,11 @@ def test_a_stopped_study_goes_on(small, tmp_path, monkeypatch):
 
 def test_tables(small, answers, tmp_path):
     tables = study.save_study(small, answers, tmp_path)
-    rows = tables.accuracy.set_index(["method", "protocol"])
+    rows = tables.accuracy.set_index(["method", "episode_type"])
     expected = np.mean([100 * answers.right["tmal"][seed]["order"].mean() for seed in (0, 1)])
     assert rows.loc[("tmal", "order"), "accuracy_pct"] == pytest.approx(expected)
     assert rows.loc[("tmal", "order"), "seeds"] == 2 and np.isnan(rows.loc[("otam", "order"), "seed_spread"])
-    gaps = tables.differences.set_index(["question", "first", "protocol"])
+    gaps = tables.differences.set_index(["question", "first", "episode_type"])
     row = gaps.loc[("What does learning add?", "tmal", "order")]
     assert row["second"] == "otam"
     assert row["points"] == pytest.approx(expected - rows.loc[("otam", "order"), "accuracy_pct"])
@@ -80,7 +80,7 @@ def test_goals_by_hand():
     }  # fmt: skip
     families = ("appearance", "order", "motion", "semantic")
     rows = [
-        {"method": name, "protocol": family, "accuracy_pct": value, "chance_pct": 20 if family == "motion" else 50}
+        {"method": name, "episode_type": family, "accuracy_pct": value, "chance_pct": 20 if family == "motion" else 50}
         for name, values in pct.items()
         for family, value in zip(families, values, strict=True)
     ]
@@ -97,8 +97,8 @@ def test_every_question_asks_about_variants_that_exist():
 def test_trainings_at_once_answer_as_one_after_the_other(small, answers, tmp_path):
     found = study.run_study(small, tmp_path, ["otam", "tmal"], (0,), processes=2, progress=False)
     for name in ("otam", "tmal"):
-        for protocol, right in found.right[name][0].items():
-            assert np.array_equal(right, answers.right[name][0][protocol])
+        for episode_type, right in found.right[name][0].items():
+            assert np.array_equal(right, answers.right[name][0][episode_type])
 
 
 def test_a_stored_study_is_what_was_saved(small, answers, tmp_path, monkeypatch):
@@ -144,9 +144,9 @@ def test_what_a_variant_sets_otherwise_is_refused_before_anything_starts(small, 
 
 def test_the_shipped_study_is_whole():
     shipped = study.load_study(in_project("data/study"))
-    table = shipped.accuracy.set_index(["method", "protocol"])
-    protocols = ("appearance", "motion", "order", "semantic", "mixed")
-    assert set(table.index) == {(name, protocol) for name in study.VARIANTS for protocol in protocols}
+    table = shipped.accuracy.set_index(["method", "episode_type"])
+    episode_types = ("appearance", "motion", "order", "semantic", "mixed")
+    assert set(table.index) == {(name, episode_type) for name in study.VARIANTS for episode_type in episode_types}
     trained = [name for name in study.VARIANTS if name not in ("zero_shot", "protonet", "otam")]
     assert (table.loc[trained, "seeds"] >= 3).all() and (table["episodes"] >= 2000).all()
     pd.testing.assert_frame_equal(shipped.goals, study.goal_table(shipped.accuracy))  # and nobody has mended them

@@ -224,9 +224,9 @@ def test_a_checkpoint_never_runs_code(settings, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("protocol", range(4))
-def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, protocol):
-    clips = _episodes(settings.replace({"episodes.queries_train": 2}))[protocol]
+@pytest.mark.parametrize("episode_type", range(4))
+def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(settings, episode_type):
+    clips = _episodes(settings.replace({"episodes.queries_train": 2}))[episode_type]
     labels, bases = clips.labels, clips.bases
     rounds = list(_rotations(labels, bases, 1))
     assert sorted(torch.cat([support for support, _ in rounds]).tolist()) == list(range(len(labels)))
@@ -238,7 +238,7 @@ def test_rotations_use_every_clip_as_support_and_never_its_twin_as_query(setting
 def test_semantic_clips_do_not_rotate(settings):
     """Its queries show the end of the action: as support clips they would give the answer away."""
     episodes = [_episodes(settings)[i] for i in range(4)]
-    assert {e.protocol: e.exchangeable for e in episodes} == {
+    assert {e.episode_type: e.exchangeable for e in episodes} == {
         "appearance": True, "motion": True, "order": True, "semantic": False
     }  # fmt: skip
 
@@ -270,7 +270,7 @@ def test_a_model_on_a_gpu_learns_from_clips_that_lie_on_the_cpu(settings, name, 
         model, labels = model.to("cuda").train(), torch.arange(2).repeat_interleave(3)
         shown = {"frames": torch.zeros(6, 8, 3, 64, 64), "flow_px": torch.zeros(6, 8, 2, 64, 64)}
         drawn = {"labels": labels, "classes": torch.tensor([4, 2]), "bases": torch.arange(6), "named": torch.arange(6)}
-        clips = EpisodeClips(protocol="", num_support=2, exchangeable=True, **shown, **drawn)
+        clips = EpisodeClips(episode_type="", num_support=2, exchangeable=True, **shown, **drawn)
         text = torch.zeros(5, model.encoder.joint_width, device="cuda")
         assert episode_loss(model, clips, text, text_weight=0.5).loss.device.type == "cuda"
 

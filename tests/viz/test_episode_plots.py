@@ -9,7 +9,7 @@ from torch import nn
 
 from tmal_core.analysis.inspection import episode_table, evaluate_episode
 from tmal_core.config import ModelSettings
-from tmal_core.data.episodes import Episode, Protocol
+from tmal_core.data.episodes import Episode, EpisodeType
 from tmal_core.errors import DataError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
@@ -54,7 +54,7 @@ def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
 
 def test_the_table_of_episodes_says_who_is_right_where(model, features):
     class Sampler:
-        protocol, seed = Protocol("all", ("all",), grouped=False), 0
+        episode_type, seed = EpisodeType("all", ("all",), grouped=False), 0
 
         def __getitem__(self, index):
             return Episode(EPISODE.classes, EPISODE.support, np.flip(EPISODE.query, 0) if index else EPISODE.query)

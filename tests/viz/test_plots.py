@@ -15,7 +15,7 @@ from tmal_core.viz.style import METHOD_COLOURS, method_colours, save_figure
 @pytest.fixture
 def table():
     rows = [
-        {"method": m, "title": m.upper(), "protocol": p, "way": way, "chance_pct": 100 / way, "accuracy_pct": pct}
+        {"method": m, "title": m.upper(), "episode_type": p, "way": way, "chance_pct": 100 / way, "accuracy_pct": pct}
         for m, pct in (("otam", 60.0), ("new", 80.0))
         for p, way in (("order", 2), ("mixed", 5))
     ]
@@ -41,7 +41,15 @@ def test_results_show_points_intervals_and_chance(table):
 def test_the_spread_over_seeds_is_a_line_of_its_own_where_there_is_one(table):
     order = results(table.assign(seed_spread=[2.0, 1.0, float("nan"), 1.0])).axes[0]
     assert [list(line.get_xdata()) for line in order.lines[1:]] == [[55, 64], [58, 62], [75, 84]]
-    gap = {"first": "a", "second": "b", "protocol": "order", "points": 10.0, "low": 5.0, "high": 15.0, "clear": True}
+    gap = {
+        "first": "a",
+        "second": "b",
+        "episode_type": "order",
+        "points": 10.0,
+        "low": 5.0,
+        "high": 15.0,
+        "clear": True,
+    }
     _zero, interval, spread = differences(pd.DataFrame([gap | {"seed_spread": 3.0}])).axes[0].lines
     assert list(spread.get_xdata()) == [7, 13] and list(interval.get_xdata()) == [5, 15]
 
@@ -52,7 +60,7 @@ def test_a_missing_row_leaves_a_gap(table):
 
 def test_differences_are_coloured_by_whether_they_are_clear():
     rows = [("a", "b", "order", 10.0, 5.0, 15.0, True), ("a", "b", "mixed", -1.0, -3.0, 2.0, False)]
-    gaps = pd.DataFrame(rows, columns=["first", "second", "protocol", "points", "low", "high", "clear"])
+    gaps = pd.DataFrame(rows, columns=["first", "second", "episode_type", "points", "low", "high", "clear"])
     figure = differences(gaps, {"a": "Anna"})
     clear, unclear = figure.axes
     assert points(clear).tolist() == [[10, 0]] and points(unclear).tolist() == [[-1, 0]]
@@ -64,7 +72,7 @@ def test_differences_are_coloured_by_whether_they_are_clear():
     assert [t.get_text() for t in level.texts] == ["0.0"]
 
 
-def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
+def test_training_curves_have_a_panel_per_episode_type_and_a_line_per_method():
     history = pd.DataFrame(
         {"method": ["a", "a", "b"], "episode": [10, 20, 10], "loss": [2.0, 1.0, 3.0], "train_pct": 50.0}
     ).assign(grad_norm=[2.0, 0.5, 1.0], val_pct=[51.0, 60.0, 52.0], val_order_pct=[51.0, 60.0, 52.0])
@@ -88,7 +96,7 @@ def test_training_curves_have_a_panel_per_protocol_and_a_line_per_method():
 
 def test_ways_above_shots_below_and_gaps_where_nothing_was_asked():
     cells = [("mixed", way, shot) for way in (2, 5, 10) for shot in (1, 3)] + [("order", 2, 1), ("order", 2, 3)]
-    rows = [{"method": "a", "title": "Anna", "protocol": p, "way": way, "shot": shot} for p, way, shot in cells]
+    rows = [{"method": "a", "title": "Anna", "episode_type": p, "way": way, "shot": shot} for p, way, shot in cells]
     table = pd.DataFrame(rows).assign(accuracy_pct=lambda t: 90.0 - 5 * t["way"] + t["shot"])
     table = table.assign(low_pct=table["accuracy_pct"] - 1, high_pct=table["accuracy_pct"] + 1)
     table["chance_pct"] = 100 / table["way"]

@@ -14,8 +14,8 @@ from tmal_core.evaluation.scoring import Outcome
 def confusion_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
     """Class of the query by class of the answer, in percent of the queries that could be answered so.
 
-    A square table for episodes of one protocol, classes in the order of `catalog`, their split; NaN where two classes
-    never met.
+    A square table for episodes of one episode type, classes in the order of `catalog`, their split; NaN where two
+    classes never met.
     """
     classes = list(dict.fromkeys(catalog.table["class_name"].iloc[np.unique(outcome.episodes.query)]))
     code = {name: i for i, name in enumerate(classes)}

@@ -168,7 +168,7 @@ class _Decoded(NamedTuple):
 class EpisodeClips:
     """The clips of one training episode, support first, each part class by class; n = N * (K + Q) in all."""
 
-    protocol: str  # name of the kind of episode
+    episode_type: str  # its name
     num_support: int  # N * K
     frames: Tensor  # (n, T, 3, C, C)
     flow_px: Tensor | None  # (n, T, 2, C, C), or None where the model reads no flow
@@ -210,7 +210,7 @@ class TrainingEpisodes(Dataset):
         rows = np.concatenate([part.ravel() for part in parts.values()])
         labels = [np.arange(sampler.way).repeat(part.shape[1]) for part in parts.values()]
         return EpisodeClips(
-            protocol=sampler.protocol.name,
+            episode_type=sampler.episode_type.name,
             num_support=episode.support.size,
             labels=torch.from_numpy(np.concatenate(labels)),
             classes=torch.tensor([self._class_numbers[name] for name in episode.classes]),

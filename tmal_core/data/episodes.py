@@ -37,7 +37,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EpisodeType:
     """A kind of episode: a name for tables, the families it draws from, and whether it stays within groups."""
 
     name: str
@@ -45,30 +45,30 @@ class Protocol:
     grouped: bool
 
 
-def protocols(catalog: Catalog) -> list[Protocol]:
-    """One protocol per family; where there are several, a mixed one over those whose clips may be in any role.
+def episode_types(catalog: Catalog) -> list[EpisodeType]:
+    """One episode type per family; where there are several, a mixed one over those whose clips may be in any role.
 
     >>> import pandas as pd, pathlib
     >>> table = pd.DataFrame({"family": ["scenes", "order", "order"], "group": ["", "g", "g"], "role": "both"})
-    >>> [(kind.name, kind.grouped) for kind in protocols(Catalog(pathlib.Path("videos"), table))]
+    >>> [(kind.name, kind.grouped) for kind in episode_types(Catalog(pathlib.Path("videos"), table))]
     [('scenes', False), ('order', True), ('mixed', False)]
     """
     table = catalog.table
     found = [
-        Protocol(family, (family,), bool((table.loc[table["family"] == family, "group"] != "").any()))
+        EpisodeType(family, (family,), bool((table.loc[table["family"] == family, "group"] != "").any()))
         for family in catalog.families
     ]
     plain = tuple(f for f in catalog.families if (table.loc[table["family"] == f, "role"] == "both").all())
-    return [*found, Protocol(MIXED, plain, grouped=False)] if len(plain) > 1 else found
+    return [*found, EpisodeType(MIXED, plain, grouped=False)] if len(plain) > 1 else found
 
 
 class EpisodeSampler:
-    """All episodes of one protocol on one split.
+    """All episodes of one episode type on one split.
 
     Args:
         catalog: the split, `catalog.select(split)`; rows of episodes are rows of its table.
-        protocol: the kind of episode.
-        way, shot, queries: N, K, Q; N is `GROUP_WAY` at most in grouped protocols.
+        episode_type: families, and whether classes come in groups.
+        way, shot, queries: N, K, Q; N is `GROUP_WAY` at most in grouped episode types.
         seed: of the stream of episodes.
 
     Raises:
@@ -77,21 +77,23 @@ class EpisodeSampler:
     >>> import pandas as pd, pathlib
     >>> table = pd.DataFrame({"class_name": list("aaabbbccc"), "base": list("123456789"), "family": "all"})
     >>> catalog = Catalog(pathlib.Path("videos"), table.assign(role="both", group=""))
-    >>> sampler = EpisodeSampler(catalog, protocols(catalog)[0], way=2, shot=1, queries=2, seed=0)
+    >>> sampler = EpisodeSampler(catalog, episode_types(catalog)[0], way=2, shot=1, queries=2, seed=0)
     >>> sampler[17].classes, sampler[17].support.tolist(), sampler[17].query.tolist()
     (('b', 'c'), [[4], [8]], [[5, 3], [6, 7]])
     """
 
-    def __init__(self, catalog: Catalog, protocol: Protocol, way: int, shot: int, queries: int, seed: int) -> None:
-        self.protocol, self.shot, self.queries, self.seed = protocol, shot, queries, seed
-        self.way = min(way, GROUP_WAY) if protocol.grouped else way
-        self._rows = _rows_by_base(catalog, protocol.families)
+    def __init__(
+        self, catalog: Catalog, episode_type: EpisodeType, way: int, shot: int, queries: int, seed: int
+    ) -> None:
+        self.episode_type, self.shot, self.queries, self.seed = episode_type, shot, queries, seed
+        self.way = min(way, GROUP_WAY) if episode_type.grouped else way
+        self._rows = _rows_by_base(catalog, episode_type.families)
         self._bases = {name: list(rows) for name, rows in self._rows.items()}
-        self._groups = _groups(catalog, protocol, self._rows)
+        self._groups = _groups(catalog, episode_type, self._rows)
         self._check()
 
     def __getitem__(self, index: int) -> Episode:
-        rng = generator(self.seed, "episode", self.protocol.name, index)
+        rng = generator(self.seed, "episode", self.episode_type.name, index)
         group = self._groups[rng.integers(len(self._groups))]
         classes = [group[i] for i in rng.choice(len(group), self.way, replace=False)]
         support = np.empty((self.way, self.shot), np.int64)
@@ -104,7 +106,7 @@ class EpisodeSampler:
             taken.update(chosen)
             support[label] = [self._rows[name][base].support for base in chosen]
         for label, name in enumerate(classes):
-            twins = [base for base in twins if base in self._rows[name]] if self.protocol.grouped else []
+            twins = [base for base in twins if base in self._rows[name]] if self.episode_type.grouped else []
             chosen = (twins + self._untaken(name, rng, taken, self.queries))[: self.queries]
             taken.update(chosen)
             twins = chosen
@@ -118,7 +120,7 @@ class EpisodeSampler:
         return list(islice(free, count))
 
     def _check(self) -> None:
-        name = self.protocol.name
+        name = self.episode_type.name
         largest = max(len(group) for group in self._groups)
         if self.way > largest:
             got, remedy = f"{self.way}-way episodes of '{name}'", "Lower episodes.way or use a split with more classes."
@@ -126,7 +128,7 @@ class EpisodeSampler:
         # In the worst case all classes that share a base are in the episode; within a group their queries are
         # the versions of the same bases.
         sharers = min(self.way, max(Counter(base for rows in self._rows.values() for base in rows).values()))
-        spare = sharers * self.shot + self.queries * (1 if self.protocol.grouped else sharers)
+        spare = sharers * self.shot + self.queries * (1 if self.episode_type.grouped else sharers)
         poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._rows[c]))
         if len(self._rows[poorest]) < spare:
             expected = f"{spare} clips per class ({self.shot}-shot with {self.queries} queries, '{name}')"
@@ -140,16 +142,18 @@ def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) ->
     Every episode has about as many queries in all, way x queries_train: with fewer classes, each has more.
     """
     e, samplers = episodes, []
-    for protocol in protocols(catalog):
-        if protocol.name != MIXED:
-            way = min(e.way, GROUP_WAY) if protocol.grouped else e.way
-            samplers.append(EpisodeSampler(catalog, protocol, way, e.shot, e.way * e.queries_train // way, seed))
+    for episode_type in episode_types(catalog):
+        if episode_type.name != MIXED:
+            way = min(e.way, GROUP_WAY) if episode_type.grouped else e.way
+            samplers.append(EpisodeSampler(catalog, episode_type, way, e.shot, e.way * e.queries_train // way, seed))
     return samplers
 
 
-def evaluation_sampler(catalog: Catalog, protocol: Protocol, episodes: EpisodeSettings, seed: int) -> EpisodeSampler:
+def evaluation_sampler(
+    catalog: Catalog, episode_type: EpisodeType, episodes: EpisodeSettings, seed: int
+) -> EpisodeSampler:
     """Episodes as evaluation draws them from a split."""
-    return EpisodeSampler(catalog, protocol, episodes.way, episodes.shot, episodes.queries_eval, seed)
+    return EpisodeSampler(catalog, episode_type, episodes.way, episodes.shot, episodes.queries_eval, seed)
 
 
 class _Rows(NamedTuple):
@@ -175,12 +179,12 @@ def _rows_by_base(catalog: Catalog, families: tuple[str, ...]) -> dict[str, dict
     }
 
 
-def _groups(catalog: Catalog, protocol: Protocol, rows: dict[str, dict[str, _Rows]]) -> list[list[str]]:
+def _groups(catalog: Catalog, episode_type: EpisodeType, rows: dict[str, dict[str, _Rows]]) -> list[list[str]]:
     """Lists of class names among which an episode may choose."""
     if not rows:
-        expected = f"classes of {', '.join(protocol.families)}"
+        expected = f"classes of {', '.join(episode_type.families)}"
         raise EpisodeError(expected, "none in this split", "Prepare the data, or choose another split.")
-    if not protocol.grouped:
+    if not episode_type.grouped:
         return [sorted(rows)]
     groups: dict[str, set[str]] = {}
     for name, group in zip(catalog.table["class_name"], catalog.table["group"], strict=True):

@@ -25,9 +25,9 @@ _TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the p
 
 @dataclass(frozen=True)
 class Episodes:
-    """E drawn episodes of one protocol as index arrays; all methods are compared on the same ones."""
+    """E drawn episodes of one episode type as index arrays; all methods are compared on the same ones."""
 
-    name: str  # of the protocol
+    name: str  # of the episode type
     support: np.ndarray  # (E, N, K) rows of the split
     query: np.ndarray  # (E, N, Q) rows of the split
     seed: int = 0  # of the stream that they are the first E of
@@ -37,7 +37,7 @@ class Episodes:
         """Episodes 0..count-1 of the sampler."""
         drawn: list[Episode] = [sampler[i] for i in range(count)]
         support, query = (np.stack([getattr(e, part) for e in drawn]) for part in ("support", "query"))
-        return cls(sampler.protocol.name, support, query, sampler.seed)
+        return cls(sampler.episode_type.name, support, query, sampler.seed)
 
     @property
     def way(self) -> int:

@@ -1,4 +1,4 @@
-"""`tmal evaluate`: accuracy of methods on one split, by protocol, with intervals, on the same episodes."""
+"""`tmal evaluate`: accuracy of methods on one split, by episode type, with intervals, on the same episodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tmal_core.config import EvaluationSettings
-from tmal_core.data.episodes import GROUP_WAY, evaluation_sampler, protocols
+from tmal_core.data.episodes import GROUP_WAY, episode_types, evaluation_sampler
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
@@ -20,7 +20,7 @@ from tmal_core.tasks.prepare import lost_videos, save_csv
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""
 Outcomes = dict[str, dict[str, Outcome]]
-"""method -> protocol -> what it found."""
+"""method -> episode type -> what it found."""
 
 
 def evaluate_methods(experiments: Experiments, split: str, progress: bool = True) -> Outcomes:
@@ -37,7 +37,7 @@ def evaluate_methods(experiments: Experiments, split: str, progress: bool = True
         save_table(lost_videos(first.settings.data.folder, split), first.folder, f"lost-{split}")
     episodes = first.episodes(split)
     return {
-        name: {protocol: _evaluated(experiment, split, drawn, progress) for protocol, drawn in episodes.items()}
+        name: {episode_type: _evaluated(experiment, split, drawn, progress) for episode_type, drawn in episodes.items()}
         for name, experiment in experiments.items()
     }
 
@@ -50,20 +50,26 @@ def way_shot_table(
     episodes: int,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Accuracy in percent by method, protocol, number of classes and number of examples, from the kept banks.
+    """Accuracy in percent by method, episode type, number of classes and number of examples, from the kept banks.
 
-    Every method is asked the same episodes. Protocols whose classes come in groups keep their own way.
+    Every method is asked the same episodes. Episode types whose classes come in groups keep their own way.
 
     Returns:
-        One row per method, protocol, way and shot that the split offers; where it does not, `accuracy_pct` is empty and
-        `left_out` says why.
+        One row per method, episode type, way and shot that the split offers; where it does not, `accuracy_pct` is
+        empty and `left_out` says why.
     """
     first = next(iter(experiments.values()))
     catalog, e = first.split(split), first.settings.evaluation
     cells, rows = _cells(first, catalog, ways, shots, episodes), []
     for name, experiment in experiments.items():
-        for (protocol, way, shot), drawn in cells.items():
-            row = {"method": name, "title": experiment.method.title, "protocol": protocol, "way": way, "shot": shot}
+        for (episode_type, way, shot), drawn in cells.items():
+            row = {
+                "method": name,
+                "title": experiment.method.title,
+                "episode_type": episode_type,
+                "way": way,
+                "shot": shot,
+            }
             row["chance_pct"] = 100.0 / way
             if isinstance(drawn, EpisodeError):
                 rows.append({**row, "left_out": str(drawn)})
@@ -85,35 +91,35 @@ def _percent(outcome: Outcome, catalog: Catalog, e: EvaluationSettings) -> dict[
 def _cells(
     experiment: Experiment, catalog: Catalog, ways: Sequence[int], shots: Sequence[int], count: int
 ) -> dict[tuple[str, int, int], Episodes | EpisodeError]:
-    """Episodes of each (protocol, way, shot), or why there are none."""
+    """Episodes of each (episode type, way, shot), or why there are none."""
     cells: dict[tuple[str, int, int], Episodes | EpisodeError] = {}
     s = experiment.settings
-    for protocol in protocols(catalog):
-        for way in dict.fromkeys(min(way, GROUP_WAY) if protocol.grouped else way for way in ways):
+    for episode_type in episode_types(catalog):
+        for way in dict.fromkeys(min(way, GROUP_WAY) if episode_type.grouped else way for way in ways):
             for shot in shots:
                 asked = s.episodes.model_copy(update={"way": way, "shot": shot})
                 try:
-                    sampler = evaluation_sampler(catalog, protocol, asked, s.evaluation.seed)
-                    cells[protocol.name, way, shot] = Episodes.draw(sampler, count)
+                    sampler = evaluation_sampler(catalog, episode_type, asked, s.evaluation.seed)
+                    cells[episode_type.name, way, shot] = Episodes.draw(sampler, count)
                 except EpisodeError as error:
-                    cells[protocol.name, way, shot] = error
+                    cells[episode_type.name, way, shot] = error
     return cells
 
 
 def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd.DataFrame:
-    """One row per method and protocol: mean, intervals, episodes, seeds, settings hash, and what trained weights were
-    trained with. In percent."""
+    """One row per method and episode type: mean, intervals, episodes, seeds, settings hash, and what trained weights
+    were trained with. In percent."""
     rows = []
-    for name, by_protocol in outcomes.items():
+    for name, by_type in outcomes.items():
         experiment = experiments[name]
         s, catalog = experiment.settings, experiment.split(split)
         trained = experiment.trained_with
         origin = {"trained_on": trained.get("data.name", ""), "trained_shot": trained.get("episodes.shot", "")}
         origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
-        for protocol, outcome in by_protocol.items():
+        for episode_type, outcome in by_type.items():
             way, e = outcome.episodes.way, s.evaluation
             row: dict[str, object] = {"method": name, "title": experiment.method.title}
-            row |= {"split": split, "protocol": protocol}
+            row |= {"split": split, "episode_type": episode_type}
             row |= {"way": way, "shot": s.episodes.shot, "chance_pct": 100.0 / way, **_percent(outcome, catalog, e)}
             row |= {"episode_half_width": episode_interval(outcome, e.confidence).half_width}
             row |= {"episodes": len(outcome.correct), "lost_videos": catalog.lost(split), "seed": e.seed}
@@ -129,26 +135,26 @@ def difference_table(
     catalog, e = shared.split(split), shared.settings.evaluation
     rows = []
     for first, second in pairs:
-        for protocol, outcome in outcomes[first].items():
-            other = outcomes[second][protocol]
+        for episode_type, outcome in outcomes[first].items():
+            other = outcomes[second][episode_type]
             found = difference_interval(outcome, other, catalog, e.resampling_seed, e.bootstrap, e.confidence)
-            row = {"first": first, "second": second, "protocol": protocol, "points": found.mean}
+            row = {"first": first, "second": second, "episode_type": episode_type, "points": found.mean}
             rows.append({**row, "low": found.low, "high": found.high, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), e.confidence)
 
 
 def hardest_and_easiest(
-    by_protocol: Mapping[str, Outcome], catalog: Catalog, count: int = 3
+    by_type: Mapping[str, Outcome], catalog: Catalog, count: int = 3
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracy in percent by protocol and class of the query, hardest first; and the ends, with a column `end`."""
+    """Accuracy in percent by episode type and class of the query, hardest first; and the ends, with a column `end`."""
     tables = {}
-    for protocol, outcome in by_protocol.items():
+    for episode_type, outcome in by_type.items():
         names = catalog.table["class_name"].to_numpy()[outcome.episodes.query]
         queries = pd.DataFrame({"class_name": names.reshape(-1), "correct": 100.0 * outcome.correct.reshape(-1)})
         found = queries.groupby("class_name")["correct"].agg(accuracy_pct="mean", queries="size")
-        tables[protocol] = found.sort_values("accuracy_pct").reset_index()
-    whole = pd.concat(tables, names=["protocol"]).reset_index("protocol").reset_index(drop=True)
-    groups = whole.groupby("protocol", sort=False)
+        tables[episode_type] = found.sort_values("accuracy_pct").reset_index()
+    whole = pd.concat(tables, names=["episode_type"]).reset_index("episode_type").reset_index(drop=True)
+    groups = whole.groupby("episode_type", sort=False)
     place, size = groups.cumcount(), groups["class_name"].transform("size")
     # Fewer classes than both ends need are shared out, the odd one as hard.
     hard = place < np.minimum(count, -(-size // 2))

@@ -93,17 +93,17 @@ class StudyResults:
     Variants that learn nothing have one seed.
     """
 
-    right: dict[str, dict[int, dict[str, np.ndarray]]]  # variant -> seed -> protocol -> (E, N, Q) bool
-    episodes: dict[str, Episodes]  # by protocol, the same for all
+    right: dict[str, dict[int, dict[str, np.ndarray]]]  # variant -> seed -> episode type -> (E, N, Q) bool
+    episodes: dict[str, Episodes]  # by episode type, the same for all
     catalog: Catalog  # of their rows
 
-    def by_seed(self, variant: str, protocol: str) -> np.ndarray:
+    def by_seed(self, variant: str, episode_type: str) -> np.ndarray:
         """(seeds, E, N, Q) in percent."""
-        return 100.0 * np.stack([found[protocol] for found in self.right[variant].values()]).astype(np.float64)
+        return 100.0 * np.stack([found[episode_type] for found in self.right[variant].values()]).astype(np.float64)
 
-    def figures(self, values: np.ndarray, protocol: str, e: EvaluationSettings) -> tuple[Interval, float]:
+    def figures(self, values: np.ndarray, episode_type: str, e: EvaluationSettings) -> tuple[Interval, float]:
         """The interval of the mean over seeds of values (seeds, E, N, Q), and their standard deviation over seeds."""
-        drawn = self.episodes[protocol]
+        drawn = self.episodes[episode_type]
         found = interval(values.mean(0), drawn, self.catalog, e.resampling_seed, e.bootstrap, e.confidence)
         return found, float(values.mean((1, 2, 3)).std(ddof=1)) if len(values) > 1 else math.nan
 
@@ -160,16 +160,16 @@ def run_study(
 
 
 def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
-    """One row per variant and protocol: mean over seeds, interval over classes and clips, spread over seeds.
+    """One row per variant and episode type: mean over seeds, interval over classes and clips, spread over seeds.
 
     Args:
         settings: hash of the study's, for the table.
     """
     rows = []
     for name, by_seed in results.right.items():
-        for protocol, episodes in results.episodes.items():
-            found, spread = results.figures(results.by_seed(name, protocol), protocol, evaluation)
-            row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "protocol": protocol}
+        for episode_type, episodes in results.episodes.items():
+            found, spread = results.figures(results.by_seed(name, episode_type), episode_type, evaluation)
+            row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "episode_type": episode_type}
             row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
             row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": spread}
             rows.append(row | {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings})
@@ -177,16 +177,21 @@ def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settin
 
 
 def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> pd.DataFrame:
-    """One row per question, variant and protocol: points over the reference, paired on episodes and seeds."""
+    """One row per question, variant and episode type: points over the reference, paired on episodes and seeds."""
     rows = []
     pairs = [(question, name, other) for question, (other, compared) in QUESTIONS.items() for name in compared]
     for question, name, reference in pairs:
         if not {name, reference} <= set(results.right):
             continue
-        for protocol in results.episodes:
-            values = results.by_seed(name, protocol) - results.by_seed(reference, protocol)
-            found, spread = results.figures(values, protocol, evaluation)
-            row: dict[str, object] = {"question": question, "first": name, "second": reference, "protocol": protocol}
+        for episode_type in results.episodes:
+            values = results.by_seed(name, episode_type) - results.by_seed(reference, episode_type)
+            found, spread = results.figures(values, episode_type, evaluation)
+            row: dict[str, object] = {
+                "question": question,
+                "first": name,
+                "second": reference,
+                "episode_type": episode_type,
+            }
             row |= {"points": found.mean, "low": found.low, "high": found.high}
             rows.append(row | {"seed_spread": spread, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), evaluation.confidence)
@@ -194,8 +199,8 @@ def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> p
 
 def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:
     """What the parts were built to reach on the diagnostic data, and what they reached, in points or percent."""
-    mean = accuracy.pivot(index="method", columns="protocol", values="accuracy_pct")
-    chance = accuracy.groupby("protocol")["chance_pct"].first()
+    mean = accuracy.pivot(index="method", columns="episode_type", values="accuracy_pct")
+    chance = accuracy.groupby("episode_type")["chance_pct"].first()
     families = [name for name in mean.columns if name != MIXED]
     best = mean[families].max()
     cost = mean.loc[[v for v in ("with_text", "with_flow", FULL) if v in mean.index], "appearance"].min()

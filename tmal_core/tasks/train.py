@@ -70,10 +70,10 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
 
 
 def _validation(experiment: Experiment, model: FewShotModel) -> Validate:
-    """Accuracy by protocol on `val`, on the same episodes every time.
+    """Accuracy by episode type on `val`, on the same episodes every time.
 
-    A checkpoint is chosen by the mean over protocols, where one that the model cannot be told from chance at counts as
-    chance: its ups and downs are luck, and would choose for all.
+    A checkpoint is chosen by the mean over episode types, where one that the model cannot be told from chance at counts
+    as chance: its ups and downs are luck, and would choose for all.
     """
     s, catalog = experiment.settings, experiment.split("val")
     reader, text = experiment.reader(catalog, cache=s.data.cache), experiment.text(catalog, model)

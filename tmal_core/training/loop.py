@@ -31,7 +31,7 @@ class Validated(NamedTuple):
     """What a validation found, in percent."""
 
     score_pct: float  # chooses the best checkpoint
-    accuracy_pct: dict[str, float]  # by protocol
+    accuracy_pct: dict[str, float]  # by episode type
 
 
 class Step(NamedTuple):

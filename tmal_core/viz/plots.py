@@ -33,17 +33,19 @@ NOTES = {
 
 @styled
 def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
-    """One panel per protocol: each method's accuracy as a point with its interval, chance as a dashed line.
+    """One panel per episode type: each method's accuracy as a point with its interval, chance as a dashed line.
 
     The table is one of `result_table`, or a study's, whose spread over seeds is a thin line; notes stand below titles.
     """
-    require_columns(table, "method", "title", "protocol", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct")
-    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
+    require_columns(
+        table, "method", "title", "episode_type", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct"
+    )
+    methods, episode_types = table["method"].unique().tolist(), table["episode_type"].unique().tolist()
     titles = table.drop_duplicates("method")["title"].tolist()
     colours = method_colours(methods)
-    figure, panels = _panels(len(protocols), len(methods))
-    for panel, protocol in zip(panels, protocols, strict=True):
-        rows = table[table["protocol"] == protocol].set_index("method")
+    figure, panels = _panels(len(episode_types), len(methods))
+    for panel, episode_type in zip(panels, episode_types, strict=True):
+        rows = table[table["episode_type"] == episode_type].set_index("method")
         way, chance = int(rows["way"].iloc[0]), float(rows["chance_pct"].iloc[0])
         panel.axvline(chance, zorder=1, **_CHANCE_LINE)
         panel.text(chance + 2, -0.84, "chance", color=_CHANCE_LINE["color"], fontsize=6.8, ha="left", va="top")
@@ -52,8 +54,8 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
                 row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
                 spread = row.get("seed_spread", math.nan)
                 _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, colours[name], f"{pct:.1f}")
-        note = notes.get(protocol, "")
-        panel.set_title(f"{protocol} · {way}-way", pad=19 if note else 8)
+        note = notes.get(episode_type, "")
+        panel.set_title(f"{episode_type} · {way}-way", pad=19 if note else 8)
         above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
         panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
         panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
@@ -63,18 +65,18 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 
 @styled
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
-    """One panel per protocol: first method minus second in points, with its interval; grey where it is not clear.
+    """One panel per episode type: first method minus second in points, with its interval; grey where it is not clear.
 
     The table is one of `difference_table`, or a study's, whose spread over seeds is a thin line.
     """
-    require_columns(table, "first", "second", "protocol", "points", "low", "high", "clear")
+    require_columns(table, "first", "second", "episode_type", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
-    protocols, titles = table["protocol"].unique().tolist(), titles or {}
+    episode_types, titles = table["episode_type"].unique().tolist(), titles or {}
     low, high = min(table["low"].min(), -1.0), max(table["high"].max(), 1.0)
     margin = 0.12 * (high - low)
-    figure, panels = _panels(len(protocols), len(pairs), row=0.62)
-    for panel, protocol in zip(panels, protocols, strict=True):
-        rows = table[table["protocol"] == protocol].set_index(["first", "second"])
+    figure, panels = _panels(len(episode_types), len(pairs), row=0.62)
+    for panel, episode_type in zip(panels, episode_types, strict=True):
+        rows = table[table["episode_type"] == episode_type].set_index(["first", "second"])
         panel.axvline(0, color=INK, linewidth=0.9, zorder=1)
         for height, pair in enumerate(pairs):
             if pair in rows.index:
@@ -82,7 +84,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
                 spread, colour = row.get("seed_spread", math.nan), ACCENT if row["clear"] else SOFT
                 text = "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
                 _point(panel, height, (row["low"], points, row["high"]), spread, colour, text)
-        panel.set_title(protocol, pad=8)
+        panel.set_title(episode_type, pad=8)
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
     panels[0].set_yticks(range(len(pairs)), labels)
@@ -98,19 +100,19 @@ def training_curves(
     A ring marks the validation that chose the checkpoint.
 
     Args:
-        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<protocol>_pct, and
-            text_loss where a method has one.
+        history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<episode type>_pct,
+            and text_loss where a method has one.
         titles: method -> its name in the legend.
-        chance_pct: protocol -> chance level, drawn dashed.
+        chance_pct: episode type -> chance level, drawn dashed.
         clip_norm: gradients longer than this were cut to it; drawn dotted.
     """
     require_columns(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
-    by_protocol = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
+    by_type = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
     panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss"}
     panels |= {"gradient norm": "grad_norm", "training accuracy": "train_pct"}
-    if len(by_protocol) > 1:
+    if len(by_type) > 1:
         panels["validation, mean"] = "val_pct"
-    panels |= {f"validation: {protocol}": column for protocol, column in by_protocol.items()}
+    panels |= {f"validation: {episode_type}": column for episode_type, column in by_type.items()}
     panels = {title: column for title, column in panels.items() if column in history}
     methods = history["method"].unique().tolist()
     colours = method_colours(methods)
@@ -124,15 +126,15 @@ def training_curves(
             if column.startswith("val_"):
                 best = line.loc[line["val_pct"].idxmax()]
                 cell.scatter([best["episode"]], [best[column]], s=58, facecolors="none", edgecolors=colours[name])
-        protocol = title.removeprefix("validation: ")
+        episode_type = title.removeprefix("validation: ")
         if column.endswith("_pct"):
             cell.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
         if column == "grad_norm":
             cell.set_ylim(0, 1.1 * max(history["grad_norm"].max(), clip_norm or 0))
             if clip_norm is not None:
                 cell.axhline(clip_norm, color=SOFT, linestyle=(0, (1, 2)), linewidth=1.1)
-        if protocol in chance_pct:
-            cell.axhline(chance_pct[protocol], **_CHANCE_LINE)
+        if episode_type in chance_pct:
+            cell.axhline(chance_pct[episode_type], **_CHANCE_LINE)
         cell.set_title(title, fontsize=9)
         unit = {"loss": "cross-entropy", "text_loss": "cross-entropy", "grad_norm": "before clipping"}
         cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
@@ -148,23 +150,23 @@ def training_curves(
 
 @styled
 def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
-    """A column per protocol: above accuracy by the number of classes, below by the number of examples.
+    """A column per episode type: above accuracy by the number of classes, below by the number of examples.
 
     The bar of a point is its interval; chance is dashed. A cell that the split could not give leaves a gap.
 
     Args:
         table: of `way_shot_table`.
-        way: number of classes of the lower row (a protocol with a way of its own keeps that).
+        way: number of classes of the lower row (an episode type with a way of its own keeps that).
         shot: number of examples of the upper row.
     """
     figures = ("chance_pct", "accuracy_pct", "low_pct", "high_pct")
-    require_columns(table, "method", "title", "protocol", "way", "shot", *figures)
-    methods, protocols = table["method"].unique().tolist(), table["protocol"].unique().tolist()
+    require_columns(table, "method", "title", "episode_type", "way", "shot", *figures)
+    methods, episode_types = table["method"].unique().tolist(), table["episode_type"].unique().tolist()
     colours = method_colours(methods)
-    figure = Figure(figsize=(2.0 * len(protocols) + 0.6, 4.9), layout="constrained")
-    cells = figure.subplots(2, len(protocols), sharey=True, squeeze=False)
-    for column, protocol in zip(cells.T, protocols, strict=True):
-        rows = table[table["protocol"] == protocol]
+    figure = Figure(figsize=(2.0 * len(episode_types) + 0.6, 4.9), layout="constrained")
+    cells = figure.subplots(2, len(episode_types), sharey=True, squeeze=False)
+    for column, episode_type in zip(cells.T, episode_types, strict=True):
+        rows = table[table["episode_type"] == episode_type]
         own_way = way if (rows["way"] == way).any() else int(rows["way"].iloc[0])
         by_way, by_shot = rows[rows["shot"] == shot], rows[rows["way"] == own_way]
         parts = (("way", by_way, f"{shot}-shot"), ("shot", by_shot, f"{own_way}-way"))
@@ -182,7 +184,7 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
             cell.set(xlim=(-0.45, len(steps) - 0.55), ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
             cell.set_xlabel("classes" if axis == "way" else "examples per class", fontsize=8)
             cell.grid(axis="y")
-            cell.set_title(f"{protocol}, {kept}", fontsize=9)
+            cell.set_title(f"{episode_type}, {kept}", fontsize=9)
     for row in cells:
         row[0].set_ylabel("accuracy, %", fontsize=8)
     handles = [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in methods]

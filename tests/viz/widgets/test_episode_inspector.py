@@ -12,7 +12,7 @@ from ipywidgets import BoundedIntText, Box, Button, Dropdown, ToggleButtons
 from ipywidgets.embed import embed_data
 
 from tmal_core.data.clips import ClipReader
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.feature_bank import Bank
@@ -37,7 +37,7 @@ def pictures(page):
 
 
 def test_the_first_episode_is_there_at_once(inspector, catalog):
-    sampler = EpisodeSampler(catalog, protocols(catalog)[0], 3, 1, 1, SEED)
+    sampler = EpisodeSampler(catalog, episode_types(catalog)[0], 3, 1, 1, SEED)
     episode = sampler[0]
     assert inspector.result.episode.classes == episode.classes
     assert np.array_equal(inspector.result.episode.query, episode.query)
@@ -54,7 +54,7 @@ def test_each_control_changes_what_is_asked(inspector, catalog):
     inspector.controls["seed"].value = 5
     inspector.controls["shot"].value = 2
     inspector.controls["way"].value = 2
-    expected = EpisodeSampler(catalog, protocols(catalog)[0], 2, 2, 1, 5)[1]
+    expected = EpisodeSampler(catalog, episode_types(catalog)[0], 2, 2, 1, 5)[1]
     assert np.array_equal(inspector.result.episode.support, expected.support)
     assert inspector.result.distances.shape == (2, 4) and len(pictures(inspector.page)) == 6
 
@@ -131,7 +131,7 @@ def test_names_are_text_not_markup(inspector):
     assert "<b>blue</b>" not in inspector.page and "&lt;b&gt;blue&lt;/b&gt;" in inspector.page
 
 
-def test_grouped_protocols_say_that_they_ask_less(start, reader, model, perfect):
+def test_grouped_episode_types_say_that_they_ask_less(start, reader, model, perfect):
     table = reader.catalog.table.assign(group="colours")
     in_groups = ClipReader(Catalog(reader.catalog.root, table), reader.sampling)
     grouped = EpisodeInspector(in_groups, start, {"otam": model}, {"otam": perfect})
@@ -173,7 +173,7 @@ def test_its_state_can_be_stored_in_a_notebook(inspector):
             {"banks": {"otam": _bank(torch.zeros(5, 8, 3))}},
             r"expected a bank of the split's 12 videos, got 5 for 'otam'",
         ),
-        ({"protocol": "order"}, "expected a protocol among colours, got 'order'"),
+        ({"episode_type": "order"}, "expected an episode type among colours, got 'order'"),
     ],
 )
 def test_wrong_parts_are_refused(start, reader, model, perfect, change, message):

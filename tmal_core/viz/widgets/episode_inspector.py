@@ -16,7 +16,7 @@ import numpy as np
 from tmal_core.analysis.inspection import EpisodeResult, evaluate_episode
 from tmal_core.config import EpisodeSettings
 from tmal_core.data.clips import ClipReader
-from tmal_core.data.episodes import EpisodeSampler, protocols
+from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.errors import EpisodeError, TmalError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.models.few_shot import FewShotModel
@@ -52,15 +52,15 @@ class EpisodeInspector(widgets.VBox):
         start: where the episode's way, shot and queries start.
         models: method name -> model.
         banks: method name -> bank of the catalogue's rows.
-        protocol: which protocol to show first; the first one by default.
+        episode_type: which one to show first; the first one by default.
         seed: of the episodes, where it starts.
 
     Attributes:
         result: what is shown now; None while an error is shown.
-        controls: the widgets by name: method, protocol, way, shot, seed, episode, show.
+        controls: the widgets by name: method, episode_type, way, shot, seed, episode, show.
 
     Raises:
-        EpisodeError: no model, a model without a bank, a bank of other videos, or an unknown protocol.
+        EpisodeError: no model, a model without a bank, a bank of other videos, or an unknown episode type.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class EpisodeInspector(widgets.VBox):
         start: EpisodeSettings,
         models: Mapping[str, FewShotModel],
         banks: Mapping[str, Bank],
-        protocol: str | None = None,
+        episode_type: str | None = None,
         seed: int = 0,
     ) -> None:
         self.catalog, self.models, self.banks = reader.catalog, dict(models), dict(banks)
         self._reader, self._queries = reader, start.queries_eval
-        self._protocols = {found.name: found for found in protocols(self.catalog)}
-        self._check(protocol)
+        self._episode_types = {found.name: found for found in episode_types(self.catalog)}
+        self._check(episode_type)
         self.result: EpisodeResult | None = None
         self._picture = lru_cache(MAX_PICTURES)(self._animated)
         self._sampler = lru_cache(1)(self._made_sampler)  # making one walks over the whole catalogue
         self._note, self._page = widgets.HTML(), widgets.HTML()
-        self.controls = c = self._controls(start, protocol, seed)
+        self.controls = c = self._controls(start, episode_type, seed)
         for control in c.values():
             control.observe(self._refresh, names="value")
         mistake = widgets.Button(description="next mistake", icon="step-forward")
         mistake.on_click(lambda _: self.next_mistake())
-        above = widgets.HBox([c["method"], c["protocol"]])
+        above = widgets.HBox([c["method"], c["episode_type"]])
         numbers = widgets.HBox([c["way"], c["shot"], c["seed"], c["episode"], mistake])
         super().__init__([above, numbers, c["show"], self._note, self._page, widgets.HTML(QUIET)])
         self.add_class(ROOT)
@@ -112,14 +112,16 @@ class EpisodeInspector(widgets.VBox):
                 return
         self._note.value = f"No mistake in episodes {start} to {start + SEARCHED - 1}."
 
-    def _controls(self, e: EpisodeSettings, protocol: str | None, seed: int) -> dict[str, widgets.ValueWidget]:
+    def _controls(self, e: EpisodeSettings, episode_type: str | None, seed: int) -> dict[str, widgets.ValueWidget]:
         titles = [(METHODS[name].title if name in METHODS else name, name) for name in self.models]
-        names = list(self._protocols)
+        names = list(self._episode_types)
         number = {"layout": widgets.Layout(width="150px"), "style": {"description_width": "60px"}, "max": 10**9}
         wide = {"layout": widgets.Layout(width="300px"), "style": {"description_width": "70px"}}
         return {
             "method": widgets.Dropdown(options=titles, description="method", **wide),
-            "protocol": widgets.Dropdown(options=names, value=protocol or names[0], description="protocol", **wide),
+            "episode_type": widgets.Dropdown(
+                options=names, value=episode_type or names[0], description="episode type", **wide
+            ),
             "way": widgets.BoundedIntText(e.way, min=2, description="way", **number),
             "shot": widgets.BoundedIntText(e.shot, min=1, description="shot", **number),
             "seed": widgets.BoundedIntText(seed, min=0, description="seed", **number),
@@ -142,11 +144,11 @@ class EpisodeInspector(widgets.VBox):
             self._note.value = f'<span style="color:#c8553d">{line}</span>'
 
     def _evaluate(self, number: int) -> EpisodeResult:
-        method, *key = (self.controls[name].value for name in ("method", "protocol", "way", "shot", "seed"))
+        method, *key = (self.controls[name].value for name in ("method", "episode_type", "way", "shot", "seed"))
         return evaluate_episode(self.models[method], self.banks[method], self._sampler(*key)[number])
 
-    def _made_sampler(self, protocol: str, way: int, shot: int, seed: int) -> EpisodeSampler:
-        return EpisodeSampler(self.catalog, self._protocols[protocol], way, shot, self._queries, seed)
+    def _made_sampler(self, episode_type: str, way: int, shot: int, seed: int) -> EpisodeSampler:
+        return EpisodeSampler(self.catalog, self._episode_types[episode_type], way, shot, self._queries, seed)
 
     def _animated(self, row: int, show: str) -> str:
         """Address of the moving picture of a row."""
@@ -157,7 +159,7 @@ class EpisodeInspector(widgets.VBox):
         fps = float(self.catalog.table["fps"].iat[row]) * len(positions) / num_frames
         return data_uri(animated_webp(self._reader.frames(row, positions), fps))
 
-    def _check(self, protocol: str | None) -> None:
+    def _check(self, episode_type: str | None) -> None:
         if not self.models or set(self.models) != set(self.banks):
             got = f"models {sorted(self.models)} and banks {sorted(self.banks)}"
             raise EpisodeError("a bank for each of at least one model", got, "Pass both under the same names.")
@@ -166,6 +168,6 @@ class EpisodeInspector(widgets.VBox):
             if bank.num_videos != videos:
                 got = f"{bank.num_videos} for '{name}'"
                 raise EpisodeError(f"a bank of the split's {videos} videos", got, "Use the bank of this split.")
-        if protocol is not None and protocol not in self._protocols:
-            known = ", ".join(self._protocols)
-            raise EpisodeError(f"a protocol among {known}", repr(protocol), "Choose one of them.")
+        if episode_type is not None and episode_type not in self._episode_types:
+            known = ", ".join(self._episode_types)
+            raise EpisodeError(f"an episode type among {known}", repr(episode_type), "Choose one of them.")
