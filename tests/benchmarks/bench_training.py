@@ -20,6 +20,7 @@ import step_profile
 import torch
 from measure import device, peak_bytes, row, taking_turns
 from subjects import model_of, noise, settings_for
+from torch import Tensor
 
 from tmal_core.config import Settings
 from tmal_core.data.clips import EpisodeClips
@@ -55,11 +56,18 @@ class Step:
         settings: of the method.
         clips: the episode.
         model: of these settings; a new one unless given.
+        text: of the episode's classes, where the model reads it.
     """
 
-    def __init__(self, settings: Settings, clips: EpisodeClips, model: FewShotModel | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clips: EpisodeClips,
+        model: FewShotModel | None = None,
+        text: Tensor | None = None,
+    ) -> None:
         self.recipe, self.seed = settings.replace({"training.accumulation": 1}).training, settings.seed
-        self.clips, self.model = clips, model or model_of(settings, device())
+        self.clips, self.model, self.text = clips, model or model_of(settings, device()), text
         self.optimiser = torch.optim.AdamW(
             decay_groups(self.model.tunable().values(), settings.training.weight_decay), lr=1e-9
         )
@@ -69,7 +77,7 @@ class Step:
         """The loss."""
         self.model.encoder.low_memory = self.recipe.memory == "low"
         learning = self.optimiser, self.schedule, self.recipe
-        return _step(self.model, self.clips, None, *learning, self.seed, 0).loss
+        return _step(self.model, self.clips, self.text, *learning, self.seed, 0).loss
 
 
 def plain_step(model: FewShotModel, clips: EpisodeClips) -> Callable[[], float]:

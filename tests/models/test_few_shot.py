@@ -253,10 +253,15 @@ def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, 
             trained.encoder(episode.query)
 
 
-def test_text_changes_the_answer_only_where_it_is_read(trained, episode, before):
+def test_text_changes_the_answer_only_where_it_is_read_and_missing_text_is_an_error(trained, episode, before):
+    reads = trained.reads_text or trained.head.scores_text
     episode.text = episode.text.roll(1, 0) * 1.5
     changed = (episode.logits() - before).abs().max()
-    assert (changed > 1e-4) == (trained.reads_text or trained.head.scores_text)
+    assert (changed > 1e-4) == reads
+    if reads:
+        episode.text = None
+        with pytest.raises(ValueError, match=r"expected text .* which this method reads, got none"):
+            episode.logits()
 
 
 def test_the_text_score_is_not_used_in_training():

@@ -18,7 +18,7 @@ from tmal_core.models.open_clip_access import embedded
 
 def attend(block: Any, tokens: Float[Tensor, "n l d"], class_token_only: bool = False) -> Float[Tensor, "n asked d"]:
     """Tokens, CLS first, plus the block's attention to them; of all tokens, or of the class token alone."""
-    if fast_paths.everywhere():
+    if fast_paths.joint_projection():
         return blocks_fast.attend(block, tokens, class_token_only)
     tokens = tokens + block.ls_1(block.attention(block.ln_1(tokens)))
     return tokens[:, :1] if class_token_only else tokens

@@ -20,8 +20,13 @@ def over_time(kernel_size: tuple[int, ...]) -> bool:
     return not definitions and tuple(kernel_size[1:]) == (1, 1)
 
 
-def everywhere() -> bool:
-    """A block's attention where its projection wrote queries, keys and values; the flow stem as matrix products."""
+def joint_projection() -> bool:
+    """A block's attention where its projection wrote queries, keys and values."""
+    return not definitions
+
+
+def stem_products() -> bool:
+    """The flow stem as products of matrices."""
     return not definitions
 
 

@@ -67,7 +67,7 @@ class StemEncoder(nn.Module):
     def forward(self, flow_px: Float[Tensor, "n t 2 s s"]) -> Motion:
         """Flow in pixels of the crop to motion tokens."""
         scaled = flow_px.flatten(0, 1) / (FLOW_UNIT * flow_px.shape[-1])
-        fast = fast_paths.everywhere()
+        fast = fast_paths.stem_products()
         tokens = stem_tokens(self.stem, scaled) if fast else self.stem(scaled).flatten(2).transpose(1, 2)
         levels = dict.fromkeys(self.blocks, tokens)
         if self.to_joint is None:
