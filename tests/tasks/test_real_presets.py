@@ -30,6 +30,7 @@ SHORT = {
     "prepare.max_lost": 1.0,
     "flow.estimator": "dis_ultrafast",
 }
+UNREAD = {"tmal": [], "clip_fsar": ["model.bottleneck", "model.mlp_width"]}  # by method, of `shrunk`; else the last
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,8 @@ def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path
     prepared(settings, videos, per_class)
     root, run = str(settings.data.root), tmp_path / "run"
     chosen = {**shrunk, **SHORT, "data.root": root, "model.method": trained, "episodes.shot": shot}
+    for key in UNREAD.get(trained, ["model.mlp_width"]):
+        del chosen[key]
     changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     preset = ["--preset", name, *changes]
     assert cli.main(["flow", *preset]) == 0
