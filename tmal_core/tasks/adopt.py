@@ -1,8 +1,8 @@
 """`tmal adopt`: make a run of somebody else's checkpoint, which is then evaluated, inspected and used like one's own.
 
 - CLIP-FSAR's (`model_state` with `backbone.*`, `context2.*` and `scale`) becomes the method `clip_fsar`; text comes
-  from the CLIP of the settings, as there. Pictures are squashed as in its training, unless `sampling.fit` is set; frames
-  are the preset's for `clip_fsar`, on real data its own. `--set model.text_score=0.9` adds its text score.
+  from the CLIP of the settings, as there. Pictures are squashed as in its training, unless `sampling.fit` is set; its
+  frames are the preset's for `clip_fsar`, on real data its own. `--set model.text_score=0.9` adds its text score.
 - ST-Adapter's becomes `st_adapter`: its adapters, without the classifier behind them, in the frozen CLIP of the
   settings.
 
