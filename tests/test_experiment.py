@@ -68,6 +68,33 @@ def test_defaults_then_preset_then_the_method_s_block_then_the_user(tmp_path):
     assert tmal.model.method == "tmal" and not tmal.methods
 
 
+def test_a_scheme_whose_frames_have_no_flow_is_refused_for_a_method_that_reads_it():
+    asked = {"sampling.scheme": "reference_segments", "sampling.min_gap": 0}
+    words = (
+        r"grid all for tmal, which reads flow, got sampling\.scheme reference_segments with sampling\.grid 32\. Change"
+    )
+    with pytest.raises(SettingsError, match=words):
+        Experiment.of("tiny", asked, "tmal")
+    assert Experiment.of("tiny", {**asked, "sampling.grid": "all"}, "tmal").settings.model.reads_flow
+    for name in ("otam", "st_adapter", "clip_fsar"):
+        assert Experiment.of("tiny", asked, name).settings.sampling.scheme == "reference_segments"
+    assert Experiment.of("tiny", {**asked, "model.flow_encoder": "none"}, "tmal")
+
+
+def test_what_a_scheme_has_no_use_for_is_refused():
+    asked = {"sampling.scheme": "reference_stride"}
+    with pytest.raises(
+        SettingsError, match=r"no sampling\.min_gap with sampling\.scheme reference_stride, got 4\. Set it"
+    ):
+        Experiment.of("tiny", asked, "otam")
+    asked |= {"sampling.min_gap": 0, "evaluation.views": 3}
+    with pytest.raises(
+        SettingsError, match=r"evaluation\.views 1 with sampling\.scheme reference_stride, got 3\. Leave"
+    ):
+        Experiment.of("tiny", asked, "otam")
+    assert Experiment.of("tiny", {**asked, "sampling.scheme": "reference_segments"}, "otam")
+
+
 def test_a_setting_for_one_method_holds_for_it_alone_and_goes_before_one_for_all():
     asked = {"methods.tmal.model.adapters": "ffn", "model.adapters": "attention"}
     found = Experiment.of("tiny", asked).of_methods(["tmal", "st_adapter"])

@@ -10,6 +10,7 @@ from tmal_core.config import load_settings, preset_names
 from tmal_core.data.sets.sources import SOURCES, source_markdown
 from tmal_core.errors import SettingsError
 from tmal_core.experiment import Experiment, require_episodes
+from tmal_core.models.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 CLIP_FSAR = {
@@ -45,7 +46,12 @@ def test_real_presets(name):
     e, s = settings.episodes, settings.sampling
     assert (e.way, e.shot, e.queries_train, e.queries_eval) == (5, 1, 5, 1)
     assert load_settings(name, {"episodes.shot": 5}).episodes.shot == 5
-    assert (s.num_frames, s.resize, s.crop) == (8, 256, 224) and s.flip == (not name.startswith("ssv2"))
+    assert (s.num_frames, s.resize, s.crop, s.fit) == (8, 256, 224, "squash")
+    assert not s.flip and s.augment_queries == (name == "kinetics100")
+    schemes = {method: Experiment.of(name, method=method).settings.sampling.scheme for method in METHODS}
+    own = "reference_stride" if name == "kinetics100" else "reference_segments"
+    assert schemes == {**dict.fromkeys(METHODS, "segments"), "clip_fsar": own}
+    assert Experiment.of(name, {"sampling.scheme": "segments"}, method="clip_fsar").settings.sampling == s
     t = settings.training
     assert (t.episodes, t.backbone_learning_rate, t.text_weight) == CLIP_FSAR[name]
     assert (t.accumulation, t.weight_decay) == (4, 5e-5) and t.learning_rate > t.backbone_learning_rate

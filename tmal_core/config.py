@@ -100,16 +100,25 @@ class PrepareSettings(Section):
 class SamplingSettings(Section):
     num_frames: Count = 8
     """T, frames per clip."""
+    scheme: Literal["segments", "reference_segments", "reference_stride"] = "segments"
+    """Which T frames. `segments`: of T equal segments of the grid the middles at test, random positions in training.
+    `reference_segments`: CLIP-FSAR's, a random frame of each, at test too. `reference_stride`: CLIP-FSAR's on
+    Kinetics-100, T equally spaced frames. The last two choose among all frames, and read neither grid nor min_gap."""
     grid: Count | Literal["all"] = 32
     """G, positions per video that sampling may choose."""
     min_gap: Natural = 0
     """Least distance in native frames between two sampled frames, in training."""
+    fit: Literal["crop", "squash"] = "crop"
+    """How a frame becomes a square: `crop` resizes its short side (bicubic, antialiased) and keeps its aspect ratio,
+    `squash` resizes both (bilinear, not antialiased), as CLIP-FSAR does. Both then cut out the crop."""
     resize: Count = 256
-    """Short side in pixels before cropping."""
+    """Short side in pixels before cropping; both sides with `squash`."""
     crop: Count = 224
     """Side of the crop in pixels: random in training, centred in evaluation."""
     flip: bool = False
     """Random horizontal flip in training; never for data sets with direction words."""
+    augment_queries: bool = False
+    """Flip and jitter the colours of training queries, not of support clips: CLIP-FSAR's on Kinetics-100."""
 
     @model_validator(mode="after")
     def _fits(self) -> SamplingSettings:
@@ -229,8 +238,9 @@ class EvaluationSettings(Section):
     precision: Precision = "float32"
     """bfloat16 encodes under autocast; episodes are matched in float32 in any case."""
     views: Count = 1
-    """1 reads the middle of each segment. k encodes k random samples of each video (CLIP-FSAR's random frames, made
-    repeatable); which of them an episode uses follows from the seed, the episode and the clip's place in it."""
+    """1 reads the middle of each segment. k encodes k random samples of each video; which of them an episode uses
+    follows from the seed, the episode and the clip's place in it. With `reference_segments` 1 is random too;
+    `reference_stride` has no more than 1."""
 
 
 class FlowSettings(Section):

@@ -51,7 +51,8 @@ class Experiment:
         checkpoint: trained weights elsewhere than in the run folder.
 
     Raises:
-        SettingsError: there is no such method, or a switch was set that the method fixes to another value.
+        SettingsError: there is no such method, a switch was set that the method fixes to another value, or there are
+            settings that `sampling.scheme` does not go with.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Experiment:
         require_consistent(common, self.set_by_user, [self.name])
         fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
         self.settings = common.for_method(self.name, fixed)
+        require_frames(self.settings)
         self.run_dir = None if run_dir is None else in_project(run_dir)
         self._checkpoint = checkpoint
         self._banks: dict[str, Bank] = {}
@@ -334,6 +336,22 @@ def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: 
         choice = f", or set it for one method that has a choice: --set methods.{free[-1]}.{first}" if free else ""
         got = "; ".join(f"{key}, but {', '.join(who)}" for key, who in against.items())
         raise SettingsError("settings that the method does not fix otherwise", got, f"Leave it out{choice}.")
+
+
+def require_frames(settings: Settings) -> None:
+    """Refuse what the scheme of sampling has no use for, and a scheme whose frames have no flow: a SettingsError."""
+    s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
+    if s.scheme == "segments":
+        return
+    if settings.model.reads_flow and s.grid != "all":
+        got, remedy = f"sampling.scheme {s.scheme} with sampling.grid {s.grid}", "Change one of the two."
+        raise SettingsError(f"sampling.scheme segments or sampling.grid all for {name}, which reads flow", got, remedy)
+    if s.min_gap:
+        remedy = "Set it to 0, or sampling.scheme to segments."
+        raise SettingsError(f"no sampling.min_gap with sampling.scheme {s.scheme}", str(s.min_gap), remedy)
+    if s.scheme == "reference_stride" and views > 1:
+        remedy = "Leave it out, or choose another sampling.scheme."
+        raise SettingsError("evaluation.views 1 with sampling.scheme reference_stride", str(views), remedy)
 
 
 def _home(checkpoint: Path, name: str | None) -> tuple[Path, str | None]:

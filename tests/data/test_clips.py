@@ -6,15 +6,18 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from tmal_core.data import clips
 from tmal_core.data.clips import ClipReader, TrainingEpisodes, evaluation_loader, training_loader
 from tmal_core.data.episodes import Episode, EpisodeType
 from tmal_core.data.sets.catalog import Catalog
+from tmal_core.data.video.reference_frames import reference_stride
 from tmal_core.errors import DataError, RunError
 
 
@@ -76,6 +79,87 @@ def test_errors_come_through_workers_as_they_are(reader, num_workers):
     episodes = TrainingEpisodes(reader, samplers, num_episodes=2, seed=0)
     with pytest.raises(DataError, match=rf"{path} with sha256"):
         list(training_loader(episodes, num_workers))
+
+
+@pytest.fixture
+def of_scheme(reader, small_settings):
+    """Makes a reader of the same two videos whose frames the reference's scheme chooses."""
+
+    def of_scheme(scheme: str, **options) -> ClipReader:
+        changes = {"sampling.scheme": scheme, "sampling.min_gap": 0, "sampling.grid": "all"}
+        return ClipReader(reader.catalog, small_settings.replace(changes).sampling, **options)
+
+    return of_scheme
+
+
+def test_the_reference_s_segments_are_random_at_test_and_the_same_each_time(of_scheme):
+    found = of_scheme("reference_segments", views=3, seed=5)
+    views = [found.test_positions(0, view) for view in range(3)]
+    size = int(found.catalog.table["num_frames"][0]) // 8
+    first = np.arange(8) * size
+    assert all(((positions >= first) & (positions < first + size)).all() for positions in views)
+    assert len({tuple(positions) for positions in views}) == 3
+    alone, other = (of_scheme("reference_segments", seed=seed) for seed in (5, 6))
+    assert np.array_equal(alone.test_positions(0), views[0]) and alone.draws_views
+    assert not np.array_equal(other.test_positions(0), views[0])
+    assert not np.array_equal(alone.test_positions(1), views[0])
+    assert torch.equal(alone.evaluate(0).frames, alone.evaluate(0).frames)
+
+
+def test_the_reference_s_stride_is_fixed_at_test_and_knows_the_rate(of_scheme):
+    found = of_scheme("reference_stride")
+    table = found.catalog.table
+    wanted = reference_stride(int(table["num_frames"][0]), 8, float(table["fps"][0]))
+    assert np.array_equal(found.test_positions(0), wanted) and not found.draws_views
+    assert len({tuple(found.train_positions(0, np.random.default_rng(seed))) for seed in range(20)}) > 1
+    table.loc[0, "fps"] = 1.0
+    assert found.test_positions(0).tolist() != wanted.tolist()
+
+
+@pytest.mark.parametrize("scheme", ["reference_segments", "reference_stride"])
+def test_kept_clips_are_those_that_are_read(of_scheme, scheme):
+    """The reference's frames may lie outside the grid."""
+    kept, read = of_scheme(scheme, cache=True), of_scheme(scheme)
+    for seed in range(6):
+        one, other = (reader.train(0, np.random.default_rng(seed)).frames for reader in (kept, read))
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_last_frame_comes_with_the_motion_that_leads_to_it(of_scheme, cache, monkeypatch):
+    """`reference_segments` may draw it, and no motion begins there."""
+    asked = []
+
+    class Flow:
+        estimator = "dis"
+
+        def read(self, row, positions):
+            asked.append(positions.max())
+            flow_px = np.zeros((len(positions), 2, 4, 4), np.float32) + positions.reshape(-1, 1, 1, 1)
+            return SimpleNamespace(flow_px=flow_px, frame_size=(64, 64))
+
+    found = of_scheme("reference_segments", flow=Flow(), cache=cache)
+    last = int(found.catalog.table["num_frames"][0]) - 1
+    drawn = np.array([0, 5, 9, 14, 20, 25, 31, last])
+    monkeypatch.setattr(clips, "reference_segments", lambda *_: drawn)
+    flow_px = found.train(0, np.random.default_rng(0)).flow_px
+    scale = found.sampling.resize / 64
+    np.testing.assert_allclose(flow_px[:, 0, 30, 30] / scale, [*drawn[:-1], last - 1], rtol=1e-3)
+    assert asked == [last - 1]
+
+
+def test_queries_alone_are_augmented(reader, small_settings):
+    changed = small_settings.replace({"sampling.augment_queries": True}).sampling
+    catalog = Catalog(reader.catalog.root, reader.catalog.table.assign(class_name=["a", "b"]))
+    augmented, plain = (
+        TrainingEpisodes(ClipReader(catalog, s), [_SameRows()], num_episodes=3, seed=0)
+        for s in (changed, small_settings.sampling)
+    )
+    for index in range(3):
+        one, other = (episodes[index].frames for episodes in (augmented, plain))
+        assert torch.equal(one[:2], other[:2]), "support"
+        assert all(not torch.allclose(one[slot], other[slot], atol=0.05) for slot in (2, 3))
+        assert torch.equal(one, augmented[index].frames)
 
 
 class _SameRows:

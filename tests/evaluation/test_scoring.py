@@ -155,6 +155,9 @@ def test_bank_of_other_weights_or_positions_is_another(small_settings, val, read
     assert bank.bank_key(model, reader) == key
     fewer = small_settings.replace({"sampling.num_frames": 4}).sampling
     assert bank.bank_key(model, ClipReader(val, fewer)) != key
+    own = small_settings.replace({"sampling.scheme": "reference_segments"}).sampling
+    assert len({bank.bank_key(model, ClipReader(val, own, seed=seed)) for seed in (0, 0, 1)} | {key}) == 3
+    assert bank.bank_key(model, ClipReader(val, small_settings.sampling, seed=1)) == key, "the middles are not drawn"
     with torch.no_grad():
         next(model.encoder.adapters.parameters()).add_(1e-3)
     assert bank.bank_key(model, reader) != key

@@ -53,6 +53,7 @@ def test_clip_fsar_answers_as_its_own_code(small_settings, tiny, their_clip_fsar
     run, adopted = adopt_checkpoint(Experiment(small_settings, run_dir=tmp_path / "run"), path)
     settings = adopted.settings
     assert settings.model.method == "clip_fsar" and settings.model.mlp_width == 48
+    assert settings.sampling.fit == run.settings.sampling.fit == "squash"
     assert run.status == "done" and run.summary["adopted"] == str(path)
     model = Experiment.of_run(tmp_path / "run").model
     theirs = load_clip_fsar(path)
@@ -68,6 +69,13 @@ def test_clip_fsar_answers_as_its_own_code(small_settings, tiny, their_clip_fsar
         torch.testing.assert_close(found, wanted, atol=1e-3, rtol=1e-3)
         mine = model.head.class_logits(model.encoder(clips), text)
         torch.testing.assert_close(mine, class_logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("key", ["sampling.fit", "methods.clip_fsar.sampling.fit"])
+def test_pictures_that_a_user_asked_for_stay(small_settings, their_clip_fsar, tmp_path, key):
+    path, asked = saved(tmp_path, {"model_state": their_clip_fsar}), {key: "crop"}
+    mine = Experiment(small_settings.replace(asked), asked, run_dir=tmp_path / "run")
+    assert adopt_checkpoint(mine, path)[1].settings.sampling.fit == "crop"
 
 
 def classifier(tiny, **parts) -> STAdapterClassifier:

@@ -65,6 +65,13 @@ def test_untrained(small_settings, places, tmp_path, method):
         assert found.check.asked == 5, "one class has a single example"
 
 
+def test_frames_at_the_reference_s_stride(small_settings, places, tmp_path):
+    """They follow from the rate of the clip, which belongs to no data set."""
+    changes = {"sampling.scheme": "reference_stride", "sampling.min_gap": 0}
+    found = run(untrained(small_settings.replace(changes), "otam", tmp_path), places, unsure_below=0.0)
+    assert found.table["best"].isin(COUNTS).all() and len(found.table) == 2 and not found.notes
+
+
 def test_more_of_the_same_example_changes_nothing(small_settings, places, tmp_path):
     """Unequal numbers of examples give no class an advantage."""
     experiment = untrained(small_settings, "otam", tmp_path)

@@ -18,6 +18,7 @@ from tmal_core.data.sets.lists import load_splits
 from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
 from tmal_core.experiment import Experiment
+from tmal_core.models.methods import unread
 from tmal_core.tasks.evaluate import evaluate_methods
 from tmal_core.tasks.prepare import prepare_data_set
 from tmal_core.tasks.splits import import_splits
@@ -30,7 +31,6 @@ SHORT = {
     "prepare.max_lost": 1.0,
     "flow.estimator": "dis_ultrafast",
 }
-UNREAD = {"tmal": [], "clip_fsar": ["model.bottleneck", "model.mlp_width"]}  # by method, of `shrunk`; else the last
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path
     prepared(settings, videos, per_class)
     root, run = str(settings.data.root), tmp_path / "run"
     chosen = {**shrunk, **SHORT, "data.root": root, "model.method": trained, "episodes.shot": shot}
-    for key in UNREAD.get(trained, ["model.mlp_width"]):
-        del chosen[key]
+    idle = unread(Experiment(settings, method_name=trained).settings.model)  # refused where nobody reads it
+    chosen = {key: value for key, value in chosen.items() if key.removeprefix("model.") not in idle}
     changes = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     preset = ["--preset", name, *changes]
     assert cli.main(["flow", *preset]) == 0

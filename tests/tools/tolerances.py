@@ -25,6 +25,10 @@ NETWORK = {"rtol": 1e-4, "atol": 1e-4}
 PARITY, LAYER_PARITY = 1e-4, 1e-5
 """Of the largest value: a reference's whole network in float32, computed on another machine; one layer of it."""
 
+END_TO_END, GRADIENT_END_TO_END, FILE_END_TO_END = 1e-5, 2e-5, 1e-2
+"""Of the largest value, against goldens from a float64 run of a small model: pictures to features, logits and losses;
+pictures to gradients; video files to logits, where decoded bytes may differ by one."""
+
 HALF_PARITY = 2e-2
 """Of the largest value: under autocast against float32."""
 

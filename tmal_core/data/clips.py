@@ -19,6 +19,7 @@ from tmal_core.config import SamplingSettings
 from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video import read_frames
+from tmal_core.data.video.reference_frames import reference_segments, reference_stride
 from tmal_core.data.video.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.video.transforms import ClipTransform
 from tmal_core.errors import DataError, TmalError
@@ -49,9 +50,9 @@ class ClipReader:
     Args:
         sampling: which frames of the videos, cropped how.
         decoder: as for `read_frames`.
-        cache: keep what is decoded: for `train` all frames (and flow) of a video's grid, for `evaluate` its T frames.
+        cache: keep what is decoded: for `train` all frames (and flow) that may be drawn, for `evaluate` its T frames.
         flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
-        views: samples of a video in evaluation: 1 is the middle of each segment, more are random.
+        views: samples of a video in evaluation; of `segments` 1 is the middle of each, more are random.
         seed: of random views.
     """
 
@@ -72,7 +73,7 @@ class ClipReader:
         self._grids: dict[int, _Decoded] = {}
         self._views: dict[tuple[int, int], _Decoded] = {}  # by row and view
         self._unchanged: dict[int, tuple[int, int]] = {}
-        self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip)
+        self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip, sampling.fit)
 
     @property
     def with_flow(self) -> bool:
@@ -84,13 +85,28 @@ class ClipReader:
         """The estimator of the clips' flow."""
         return None if self._flow is None else self._flow.estimator
 
+    @property
+    def draws_views(self) -> bool:
+        """Whether the frames that evaluation reads depend on the seed."""
+        return self.sampling.scheme == "reference_segments" or (self.sampling.scheme == "segments" and self.views > 1)
+
     def test_positions(self, row: int, view: int = 0) -> np.ndarray:
-        """(T,) native frames that evaluation reads: the middle of each segment, or one of several random views."""
-        s = self.sampling
-        if self.views == 1:
-            return test_positions(self._num_frames(row), s.num_frames, s.grid)
-        rng = generator(self.seed, "view", self.catalog.table["video"].iat[row], view)
-        return train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
+        """(T,) native frames that evaluation reads in one of the views, by `sampling.scheme`."""
+        if self.draws_views:
+            return self.train_positions(row, generator(self.seed, "view", self.catalog.table["video"].iat[row], view))
+        s, num_frames = self.sampling, self._num_frames(row)
+        if s.scheme == "segments":
+            return test_positions(num_frames, s.num_frames, s.grid)
+        return reference_stride(num_frames, s.num_frames, self._fps(row))
+
+    def train_positions(self, row: int, rng: np.random.Generator) -> np.ndarray:
+        """(T,) native frames of one random sample, by `sampling.scheme`."""
+        s, num_frames = self.sampling, self._num_frames(row)
+        if s.scheme == "segments":
+            return train_positions(num_frames, s.num_frames, s.grid, rng, s.min_gap)
+        if s.scheme == "reference_segments":
+            return reference_segments(num_frames, s.num_frames, rng)
+        return reference_stride(num_frames, s.num_frames, self._fps(row), rng)
 
     def frames(self, row: int, positions: np.ndarray) -> np.ndarray:
         """(len(positions), H, W, 3) uint8, as decoded.
@@ -121,32 +137,35 @@ class ClipReader:
             self._views[row, view] = decoded
         return self._cropped(decoded, None)
 
-    def train(self, row: int, rng: np.random.Generator) -> Clip:
-        """A random position in each segment, one random crop."""
-        s = self.sampling
-        positions = train_positions(self._num_frames(row), s.num_frames, s.grid, rng, s.min_gap)
-        return self._cropped(self._cached(row, positions) if self._cache else self._read(row, positions), rng)
+    def train(self, row: int, rng: np.random.Generator, augmented: bool = False) -> Clip:
+        """One random sample of frames, one random crop; `augmented` as of `ClipTransform.plan`."""
+        positions = self.train_positions(row, rng)
+        decoded = self._cached(row, positions) if self._cache else self._read(row, positions)
+        return self._cropped(decoded, rng, augmented)
 
     def _read(self, row: int, positions: np.ndarray) -> _Decoded:
         frames = self.frames(row, positions)
         if self._flow is None:
             return _Decoded(frames)
-        stored = self._flow.read(row, positions)
+        # Behind the last frame, which the reference's schemes may draw, there is no motion: the one that leads to it.
+        stored = self._flow.read(row, np.minimum(positions, max(self._num_frames(row) - 2, 0)))
         return _Decoded(frames, stored.flow_px, stored.frame_size)
 
     def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
-        grid = np.unique(grid_positions(self._num_frames(row), self.sampling.grid))
+        s, num_frames = self.sampling, self._num_frames(row)
+        on_grid = s.scheme == "segments"
+        drawn_from = np.unique(grid_positions(num_frames, s.grid)) if on_grid else np.arange(num_frames)
         if row not in self._grids:
-            whole = self._read(row, grid)
+            whole = self._read(row, drawn_from)
             # Stored flow comes from eight bits a component: half precision loses nothing that was there.
             flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
             self._grids[row] = whole._replace(flow_px=flow)
-        (frames, flow, size), at = self._grids[row], np.searchsorted(grid, positions)
+        (frames, flow, size), at = self._grids[row], np.searchsorted(drawn_from, positions)
         return _Decoded(frames[at], None if flow is None else flow[at], size)
 
-    def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None) -> Clip:
+    def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None, augmented: bool = False) -> Clip:
         height, width = decoded.frames.shape[1:3]
-        plan = self.transform.plan(height, width, rng)
+        plan = self.transform.plan(height, width, rng, augmented)
         frames = self.transform.apply_frames(decoded.frames, plan)
         if decoded.flow_px is None:
             return Clip(frames)
@@ -154,6 +173,9 @@ class ClipReader:
 
     def _num_frames(self, row: int) -> int:
         return int(self.catalog.table["num_frames"].iat[row])
+
+    def _fps(self, row: int) -> float:
+        return float(self.catalog.table["fps"].iat[row])
 
 
 class _Decoded(NamedTuple):
@@ -202,8 +224,9 @@ class TrainingEpisodes(Dataset):
         sampler = self.samplers[index % len(self.samplers)]
         episode = sampler[index]
         parts = {"support": episode.support, "query": episode.query}
+        augmented = {"query"} if self.reader.sampling.augment_queries else set()
         clips = [
-            self.reader.train(int(row), generator(self.seed, "clip", index, part, slot))
+            self.reader.train(int(row), generator(self.seed, "clip", index, part, slot), part in augmented)
             for part, rows in parts.items()
             for slot, row in enumerate(rows.flat)
         ]

@@ -151,7 +151,7 @@ def code_version() -> str:
 
 def bank_key(model: FewShotModel, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
     """Names all that clip tokens depend on; what comes after encoding (matching, modulation, scales) is left out."""
-    drawn = (reader.seed, reader.views) if reader.views > 1 else ()
+    drawn = (reader.seed, reader.views) if reader.draws_views else ()
     facts = [code_version(), precision, reader.sampling.model_dump(), reader.decoder, reader.flow_origin, *drawn]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())

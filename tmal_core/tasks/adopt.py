@@ -1,8 +1,8 @@
 """`tmal adopt`: make a run of somebody else's checkpoint, which is then evaluated, inspected and used like one's own.
 
 - CLIP-FSAR's (`model_state` with `backbone.*`, `context2.*` and `scale`) becomes the method `clip_fsar`; text comes
-  from the CLIP of the settings, as there. Its own test draws a random frame of each segment and this project takes the
-  middle one; `--set model.text_score=0.9` adds its text score.
+  from the CLIP of the settings, as there. Pictures are squashed as in its training, unless `sampling.fit` is set; its
+  frames are the preset's for `clip_fsar`, on real data its own. `--set model.text_score=0.9` adds its text score.
 - ST-Adapter's becomes `st_adapter`: its adapters, without the classifier behind them, in the frozen CLIP of the
   settings.
 
@@ -61,7 +61,9 @@ def adopt_checkpoint(experiment: Experiment, source: str | Path) -> tuple[Run, E
 def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     found: Any = load_clip_fsar(source)  # a module whose parts have the names of the file
     mlp_width = found.head.context2.layers[0][1].net[0].out_features
-    model, adopted = _built(experiment, CLIP_FSAR, {"model.mlp_width": mlp_width})
+    asked = {key.removeprefix(f"methods.{CLIP_FSAR}.") for key in experiment.set_by_user}
+    pictures = {} if "sampling.fit" in asked else {"sampling.fit": "squash"}
+    model, adopted = _built(experiment, CLIP_FSAR, {"model.mlp_width": mlp_width, **pictures})
     head: Any = model.head
     backbone = adopted.settings.model.backbone
     if not isinstance(model.encoder.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):

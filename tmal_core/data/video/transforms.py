@@ -1,8 +1,11 @@
 """From decoded frames to what the models read, and the same for flow.
 
-Frames are resized (short side, bicubic with antialiasing), cropped and normalised as CLIP's own pipeline does, but in
-one batched call on uint8: within 1-2 grey levels of open_clip's PIL pipeline and several times faster. Flow goes
-through the same plan: vectors are scaled with the frame, and a flip negates dx.
+Two ways to fit a frame into the square that a model reads. `crop` keeps its aspect ratio: short side, bicubic with
+antialiasing, as CLIP's own pipeline does, but in one batched call on uint8: within 1-2 grey levels of open_clip's PIL
+pipeline and several times faster. `squash` gives it up: both sides, bilinear without antialiasing, in float, as
+CLIP-FSAR's code does, and TS-FSAR's and D2ST-Adapter's; it is held against CLIP-FSAR's pictures. Then both cut a window
+and normalise. Flow goes through the same plan: vectors are scaled with the frame, dx and dy apart where it is squashed,
+and a flip negates dx.
 
 Letters: T frames, H, W pixels of the decoded frame, h, w samples of a flow field over the same frame.
 """
@@ -10,27 +13,31 @@ Letters: T frames, H, W pixels of the decoded frame, h, w samples of a flow fiel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from tmal_core.data.video.colour_jitter import ColourJitter, draw_jitter, jittered
 from tmal_core.errors import DataError, SettingsError
 
+Fit = Literal["crop", "squash"]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CropPlan(NamedTuple):
-    """What is done to all frames of one clip: resize to (height, width), cut a window, perhaps flip it."""
+    """What is done to all frames of one clip: resize to (height, width), cut a window, perhaps flip it, and jitter its
+    colours."""
 
     height: int
     width: int
     top: int
     left: int
     flip: bool
+    jitter: ColourJitter | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,15 @@ class ClipTransform:
     """Resize, crop and normalise the frames of a clip, and its flow with them.
 
     Args:
-        resize: short side after resizing, pixels.
+        resize: short side after resizing, both sides with `squash`; pixels.
         crop: side of the square window, pixels; at most `resize`.
         flip: whether training mirrors half of the clips. Never for classes with a direction in their name.
+        fit: `crop` keeps the aspect ratio, `squash` does not.
 
     >>> transform = ClipTransform(resize=32, crop=24)
     >>> plan = transform.plan(48, 64)
     >>> plan
-    CropPlan(height=32, width=42, top=4, left=9, flip=False)
+    CropPlan(height=32, width=42, top=4, left=9, flip=False, jitter=None)
     >>> transform.apply_frames(np.zeros((8, 48, 64, 3), np.uint8), plan).shape
     torch.Size([8, 3, 24, 24])
     """
@@ -53,14 +61,22 @@ class ClipTransform:
     resize: int = 256
     crop: int = 224
     flip: bool = False
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resize:
             got, remedy = f"crop {self.crop} of resize {self.resize}", "Change sampling.crop or sampling.resize."
             raise SettingsError("a crop between 1 and the resized short side", got, remedy)
 
-    def plan(self, height: int, width: int, generator: np.random.Generator | None = None) -> CropPlan:
-        """The plan for a clip of height x width frames: the centre crop, or a random one when a generator is given."""
+    def plan(
+        self, height: int, width: int, generator: np.random.Generator | None = None, augmented: bool = False
+    ) -> CropPlan:
+        """The plan for a clip of height x width frames: the centre crop, or a random one when a generator is given.
+
+        `augmented` clips are flipped in any case (half of them), and their colours jittered.
+        """
+        if self.fit == "squash":
+            return self._squashed(generator, augmented)
         # Truncated, not rounded, as torchvision and open_clip do.
         if height <= width:
             new_height, new_width = self.resize, int(self.resize * width / height)
@@ -72,7 +88,19 @@ class ClipTransform:
         top, left = int(generator.integers(spare_y + 1)), int(generator.integers(spare_x + 1))
         # Drawn in any case, so that switching the flip on does not move the crops.
         mirrored = bool(generator.random() < 0.5)
-        return CropPlan(new_height, new_width, top, left, flip=self.flip and mirrored)
+        jitter = draw_jitter(generator) if augmented else None
+        return CropPlan(new_height, new_width, top, left, (self.flip or augmented) and mirrored, jitter)
+
+    def _squashed(self, generator: np.random.Generator | None, augmented: bool) -> CropPlan:
+        """Drawn in the reference's order. It mirrors the frame before it cuts the window, from whose other side the
+        window is counted here; and it cuts its random offset down to whole numbers, so the last one is never drawn."""
+        side, spare = self.resize, self.resize - self.crop
+        if generator is None:
+            return CropPlan(side, side, spare // 2, spare // 2, flip=False)
+        mirrored = (self.flip or augmented) and bool(generator.random() < 0.5)
+        x, y = int(generator.uniform(0, spare)), int(generator.uniform(0, spare))
+        jitter = draw_jitter(generator) if augmented else None
+        return CropPlan(side, side, y, spare - x if mirrored else x, mirrored, jitter)
 
     def apply_frames(self, frames: np.ndarray, plan: CropPlan) -> Tensor:
         """(T, H, W, 3) uint8 to (T, 3, crop, crop) float32, normalised, by the plan."""
@@ -81,15 +109,20 @@ class ClipTransform:
             raise DataError("uint8 frames of shape (T, H, W, 3)", got, "Pass frames as decoded.")
         # A view with channels last in memory: the layout torch resizes fastest.
         images = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        if images.shape[-2:] != (plan.height, plan.width):
+        size = (plan.height, plan.width)
+        if self.fit == "squash":
+            images = interpolate(images.float(), size, mode="bilinear", align_corners=False)
+        elif images.shape[-2:] != size:
             # What torchvision's resize does for uint8, without the second that workers would take to import it.
-            size = (plan.height, plan.width)
             images = interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
         images = images[..., plan.top : plan.top + self.crop, plan.left : plan.left + self.crop]
         if plan.flip:
             images = images.flip(-1)
         mean, std = (torch.tensor(value).view(3, 1, 1) * 255 for value in (CLIP_MEAN, CLIP_STD))
-        return images.to(torch.float32, memory_format=torch.contiguous_format).sub_(mean).div_(std)
+        images = images.to(torch.float32, memory_format=torch.contiguous_format)
+        if plan.jitter is not None:
+            images = jittered(images / 255, plan.jitter) * 255
+        return images.sub_(mean).div_(std)
 
     def apply_flow(self, flow_px: np.ndarray, plan: CropPlan, frame: tuple[int, int]) -> Tensor:
         """Flow inside the plan's window, (T, 2, crop, crop) float32 in pixels of the crop.
