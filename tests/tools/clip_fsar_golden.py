@@ -1,4 +1,4 @@
-"""CLIP-FSAR's end-to-end goldens as objects of this project's: a small CLIP, weights by rule, episodes, a checkpoint."""
+"""CLIP-FSAR's end-to-end goldens as objects of this project: a CLIP, weights by rule, episodes, a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.models.backbone import FOLDER_CONFIG, load_backbone, save_folder
 from tmal_core.models.few_shot import FewShotModel
 
 TEXT_TOWER = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
@@ -30,10 +31,12 @@ def by_rule(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def clip_folder(folder: Path) -> Path:
-    """A folder that open_clip makes the small CLIP of, with random weights."""
+    """A folder that open_clip makes the small CLIP of; its weights are random."""
     parts = {"embed_dim": 64, "quick_gelu": True, "vision_cfg": IMAGE_TOWER, "text_cfg": TEXT_TOWER}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": parts, "preprocess_cfg": {}}))
+    config = {"model_cfg": parts, "preprocess_cfg": {}}
+    folder.mkdir(parents=True)
+    (folder / FOLDER_CONFIG).write_text(json.dumps(config))
+    save_folder(load_backbone(str(folder), "random"), folder, config)
     return folder
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tmal_core.config import TrainingSettings
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
@@ -22,6 +23,7 @@ from tmal_core.tasks import train as task
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import _rotations, episode_loss
+from tmal_core.training.optimiser import decay_groups, learning_rate
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     model = build(settings.model).train()
     for clips in islice(_episodes(twice), 2):
         (episode_loss(model, clips, None, twice.training.rotate, 0.0).loss / 2).backward()
-    parameters = [p for group in loop.decay_groups(model.tunable().values(), 0.0) for p in group["params"]]
+    parameters = [p for group in decay_groups(model.tunable(), 0.0) for p in group["params"]]
     gradients = {index: p.grad for index, p in enumerate(parameters) if p.grad is not None}
     assert first_moments.keys() == gradients.keys() and any(gradient.any() for gradient in gradients.values())
     for index, gradient in gradients.items():
@@ -143,7 +145,9 @@ def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(
 
 
 def test_schedule_rises_then_falls_to_zero():
-    factors = [loop._warm_cosine(step, 10, 100) for step in range(101)]
+    """A step at the end of every second episode; zero would be reached by one more step than there are."""
+    recipe = TrainingSettings(warmup=10, episodes=200, accumulation=2)
+    factors = [learning_rate(2 * step + 1, recipe, 1.0) for step in range(101)]
     assert factors[0] == pytest.approx(1 / 11)
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.0)
