@@ -217,3 +217,5 @@ def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, cap
     assert "clip_fsar" in capsys.readouterr().out
     assert of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
     assert Run.open(run).status == "done"
+    again = ["adopt", "--from", str(path), "--out", str(tmp_path / "other"), *sets, "--normalised", "0.45", "0.225"]
+    assert cli.main(again) == 0 and Run.open(tmp_path / "other").summary["normalised"] == [0.45, 0.225]
