@@ -29,6 +29,13 @@ from tmal_core.training.loop import _step
 from tmal_core.training.optimiser import build_optimiser
 
 WAY, QUERIES, RATE = 5, 1, 1e-9
+PLAIN_RECIPE = {
+    "training.accumulation": 1,
+    "training.warmup": 0,
+    "training.schedule": "cosine",
+    "training.optimiser": "adamw",
+    "training.clip_norm": 1.0,
+}
 LARGE_EPISODE = 5, 5, 5  # way, shot, queries per class
 LOSS_TOLERANCE = {"exact": 1e-3, "ours": 0.05, "low": 0.05}
 
@@ -67,8 +74,7 @@ class Step:
         model: FewShotModel | None = None,
         text: Tensor | None = None,
     ) -> None:
-        changes = {"training.accumulation": 1, "training.warmup": 0}
-        self.recipe, self.seed = settings.replace(changes).training, settings.seed
+        self.recipe, self.seed = settings.replace(PLAIN_RECIPE).training, settings.seed
         self.clips, self.model, self.text = clips, model or model_of(settings, device()), text
         self.optimiser = build_optimiser(self.model.tunable(), self.recipe, RATE)
 

@@ -74,9 +74,13 @@ def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
     assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation):
+OTHER_RECIPE = {"optimiser": "adam_l2", "schedule": "steps", "warmup_episodes": 5, "clip_norm": None}
+
+
+@pytest.mark.parametrize(("accumulation", "recipe"), [(1, {}), (3, {}), (3, OTHER_RECIPE)])
+def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation, recipe):
     """Also where a validation falls between two optimiser steps: 4 episodes are a step of 3, and a third of one."""
+    settings = settings.replace({f"training.{key}": value for key, value in recipe.items()})
     settings = settings.replace({"training.accumulation": accumulation})
     whole, _ = _train(settings, tmp_path / "whole", _rising())
 
@@ -129,6 +133,18 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     for index, gradient in gradients.items():
         assert int(first_moments[index]["step"]) == 1
         torch.testing.assert_close(first_moments[index]["exp_avg"], 0.1 * gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_are_clipped_or_not(settings, tmp_path):
+    """Adam's first average is a tenth of the gradient that it was given."""
+    once = settings.replace({"training.episodes": 1, "training.validate_every": 1})
+    lengths = {}
+    for norm in (None, 1e-5):
+        _, state = _train(once.replace({"training.clip_norm": norm}), tmp_path / str(norm))
+        moments = torch.load(tmp_path / str(norm) / loop.LAST, weights_only=True)["optimiser"]["state"].values()
+        lengths[norm] = torch.stack([10 * found["exp_avg"].norm() for found in moments]).norm().item()
+    measured = state.history[0]["grad_norm"]
+    assert measured > 2e-5 and lengths == {None: pytest.approx(measured, rel=1e-4), 1e-5: pytest.approx(1e-5, rel=0.05)}
 
 
 def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
