@@ -345,7 +345,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         SettingsError: unknown preset, unreadable file, unknown key, wrong type or range (all of them at once).
 
     >>> load_settings("hmdb51", {"episodes.shot": 5}).episodes
-    EpisodeSettings(way=5, shot=5, queries_train=5, queries_eval=1)
+    EpisodeSettings(way=5, shot=5, queries_train=1, queries_eval=1)
     >>> load_settings("hmdb51", {"episodes.shots": 5})
     Traceback (most recent call last):
     tmal_core.errors.SettingsError: expected valid settings in ... (got 5; did you mean episodes.shot?). ...
