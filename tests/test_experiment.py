@@ -16,7 +16,7 @@ from tmal_core.config import MATCHERS, ModelSettings, TrainingSettings, load_set
 from tmal_core.data.sets import catalog as catalog_module
 from tmal_core.data.sets.catalog import save_catalog
 from tmal_core.errors import SettingsError, WeightsError
-from tmal_core.experiment import Experiment, of_checkpoint
+from tmal_core.experiment import Experiment, of_checkpoint, require_episodes, trained_in_words
 from tmal_core.models.methods import METHODS
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite.notebook_runs import METHODS as OF_THE_SUITE
@@ -209,6 +209,33 @@ def test_an_experiment_travels_with_what_it_was_made_of(plain, trained):
 def test_only_an_experiment_with_a_folder_keeps_anything(plain):
     with pytest.raises(SettingsError, match=r"an experiment with a run folder, got none\. Pass run_dir"):
         Experiment(plain, method_name="otam").bank("val")
+
+
+def test_a_schedule_s_settings_are_refused_where_no_method_is_trained_on_it():
+    words = r"change something, got training\.warmup=5, but the schedule of clip_fsar is steps; the schedule of tmal is"
+    asked = Experiment.of("hmdb51", {"training.warmup": 5})
+    with pytest.raises(SettingsError, match=words):
+        asked.of_methods(["clip_fsar", "tmal"])
+    cosine = {"methods.tmal.training.schedule": "cosine", "training.warmup": 5}
+    found = Experiment.of("hmdb51", cosine).of_methods(["clip_fsar", "tmal"])
+    assert found["tmal"].settings.training.warmup == 5
+    for key in ("training.rate_drops", "methods.tmal.training.rate_drops"):
+        with pytest.raises(SettingsError, match=rf"got {key}=\[\], but the schedule of tmal is cosine\. Leave it out"):
+            Experiment.of("tiny", {key: []}).of_methods(["tmal"])
+
+
+def test_training_has_a_shot_of_its_own(plain, trained, tmp_path):
+    asked = {"data.root": str(plain.data.root), "episodes.way": 2, "episodes.queries_train": 1}
+    both = {shot: Experiment.of("tiny", {**asked, "episodes.shot": 2, "training.shot": shot}) for shot in (1, None)}
+    clips = {shot: one.training_episodes(with_flow=False)[0].num_support for shot, one in both.items()}
+    assert clips == {1: 2, None: 4}
+    assert {one.samplers("val")["appearance"][0].support.shape[1] for one in both.values()} == {2}
+    require_episodes(both[1])
+    experiment = of_checkpoint(trained, run_dir=tmp_path)
+    known = {"episodes.shot": 5, "training.shot": 1, "training.source": "a paper's"}
+    experiment.__dict__["trained_with"] = {**experiment.trained_with, **known}
+    words = trained_in_words(experiment)
+    assert "2-way 1-shot, seed 0" in words and words.endswith("best.pt; recipe: a paper's")
 
 
 # checkpoints

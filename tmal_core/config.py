@@ -202,13 +202,27 @@ class TrainingSettings(Section):
     """Of everything where the backbone itself is fine-tuned (CLIP-FSAR's base learning rate)."""
     text_weight: NotNegative = 0.0
     """Weight of the video-text cross-entropy over all training classes (methods that read text)."""
+    optimiser: Literal["adamw", "adam_l2"] = "adamw"
+    """adamw decays matrices, apart from the gradient; adam_l2 adds the decay to the gradient, for all but norms
+    (CLIP-FSAR's)."""
     weight_decay: NotNegative = 5e-5
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """cosine: `warmup` steps of linear rise, then half a cosine down to zero. steps: `warmup_episodes` of linear rise
+    from `warmup_rate`, then the learning rate times the last factor of `rate_drops` that is due."""
     warmup: Natural = 50
-    """Optimiser steps of linear warm-up before the cosine schedule."""
+    """Optimiser steps of linear warm-up (cosine)."""
+    warmup_episodes: Natural = 0
+    """Episodes of linear warm-up (steps)."""
+    warmup_rate: NotNegative = 0.0
+    """Learning rate that the warm-up starts from (steps)."""
+    rate_drops: tuple[tuple[Count, Fraction], ...] = ()
+    """From which episode on which factor (steps), in ascending order: [[1400, 0.1], [2100, 0.01]]."""
     accumulation: Count = 1
     """Episodes per optimiser step."""
-    clip_norm: Positive = 1.0
-    """Largest norm of the gradient."""
+    shot: Count | None = None
+    """K of training episodes where it is not `episodes.shot`: 1 in CLIP-FSAR, also where 5 are tested."""
+    clip_norm: Positive | None = 1.0
+    """Largest norm of the gradient; null does not clip."""
     validate_every: Count = 500
     """Episodes between two validations on `val`."""
     val_episodes: Count = 500
@@ -220,6 +234,15 @@ class TrainingSettings(Section):
     memory: Literal["normal", "low"] = "normal"
     """low computes each block anew in the backward pass, some clips at a time: slower, with less memory. The numbers
     stay the same."""
+    source: str = ""
+    """Where the preset has its recipe from, in words, for those who read the run's record."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> TrainingSettings:
+        starts = [start for start, _ in self.rate_drops]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"rate_drops start at {starts}, not in ascending order")
+        return self
 
 
 class EvaluationSettings(Section):
@@ -285,6 +308,11 @@ class Settings(Section):
         chosen = {"model.method": name, **flatten(self.methods.get(name, {})), **fixed, "methods": {}}
         return _validate(_apply(self.model_dump(mode="json"), chosen), source=f"methods.{name}")
 
+    @property
+    def episodes_in_training(self) -> EpisodeSettings:
+        """Episodes as training draws them: with its own K, where it has one."""
+        return self.episodes.model_copy(update={"shot": self.training.shot or self.episodes.shot})
+
     def to_flat(self) -> dict[str, Any]:
         """The tree as one dict of dotted keys and plain values."""
         return flatten(self.model_dump(mode="json"))
@@ -327,7 +355,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         SettingsError: unknown preset, unreadable file, unknown key, wrong type or range (all of them at once).
 
     >>> load_settings("hmdb51", {"episodes.shot": 5}).episodes
-    EpisodeSettings(way=5, shot=5, queries_train=5, queries_eval=1)
+    EpisodeSettings(way=5, shot=5, queries_train=1, queries_eval=1)
     >>> load_settings("hmdb51", {"episodes.shots": 5})
     Traceback (most recent call last):
     tmal_core.errors.SettingsError: expected valid settings in ... (got 5; did you mean episodes.shot?). ...
@@ -356,7 +384,7 @@ def settings_hash(settings: Settings, *sections: str) -> str:
     >>> settings_hash(tiny) == settings_hash(moved) != settings_hash(tiny.replace({"seed": 1}))
     True
     """
-    without = {"training": {"memory"}, "data": {"root", "cache"}}
+    without = {"training": {"memory", "source"}, "data": {"root", "cache"}}
     tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=without)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 

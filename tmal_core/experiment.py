@@ -33,6 +33,7 @@ from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
 from tmal_core.training.checkpoint import Origin, load_checkpoint, read_checkpoint_file
 from tmal_core.training.loop import BEST
+from tmal_core.training.optimiser import SCHEDULES
 
 Overrides = Mapping[str, Any] | None
 Place = str | Path | None
@@ -158,8 +159,8 @@ class Experiment:
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
         s, catalog = self.settings, self.split("train")
-        samplers, reader = training_samplers(catalog, s.episodes, s.seed), self.reader(catalog, s.data.cache, with_flow)
-        return TrainingEpisodes(reader, samplers, s.training.episodes, s.seed)
+        samplers = training_samplers(catalog, s.episodes_in_training, s.seed)
+        return TrainingEpisodes(self.reader(catalog, s.data.cache, with_flow), samplers, s.training.episodes, s.seed)
 
     def samplers(self, split: str, seed: int | None = None) -> dict[str, EpisodeSampler]:
         """Samplers of evaluation episodes of a split, by episode type."""
@@ -244,8 +245,10 @@ def trained_in_words(experiment: Experiment) -> str:
     t = experiment.trained_with
     if "data.name" not in t:
         return f"weights of {t.get('adopted_from', 'unknown origin')}"
-    where = f"{t['data.name']}, {t['episodes.way']}-way {t['episodes.shot']}-shot, seed {t['seed']}"
-    return f"trained on {where}: {experiment.checkpoint}"
+    shot = t.get("training.shot") or t["episodes.shot"]
+    where = f"{t['data.name']}, {t['episodes.way']}-way {shot}-shot, seed {t['seed']}"
+    source = f"; recipe: {t['training.source']}" if t.get("training.source") else ""
+    return f"trained on {where}: {experiment.checkpoint}{source}"
 
 
 def of_checkpoint(
@@ -291,30 +294,40 @@ def require_episodes(experiment: Experiment) -> None:
     Raises:
         EpisodeError: too few classes, or too few clips in a class.
     """
-    data, e = experiment.settings.data, experiment.settings.episodes
+    s = experiment.settings
+    data = s.data
     if data.name == DIAGNOSTIC:
         catalog = planned(data.folder, data.clips)
     elif (data.folder / FILE_NAME).is_file():
         catalog = experiment.catalog
     else:
         return
-    training_samplers(catalog.select("train"), e, experiment.settings.seed)
+    training_samplers(catalog.select("train"), s.episodes_in_training, s.seed)
     for split in ("val", "test"):
         part = catalog.select(split)
         for found in episode_types(part):
-            evaluation_sampler(part, found, e, experiment.settings.evaluation.seed)
+            evaluation_sampler(part, found, s.episodes, s.evaluation.seed)
 
 
 def require_used(experiments: Iterable[Experiment]) -> None:
-    """Refuse a switch of the model that a user set and no method here uses: a SettingsError that says why for each."""
+    """Refuse what a user set of model or schedule and no method here uses: a SettingsError that says why for each."""
     experiments = list(experiments)
     for key, value in experiments[0].set_by_user.items():
-        owner, switch = key.split(".")[1] if key.startswith("methods.") else None, key.split("model.")[-1]
+        owner = key.split(".")[1] if key.startswith("methods.") else None
+        switch = key.removeprefix(f"methods.{owner}.")
         asked = [one for one in experiments if owner in (None, one.name)]
-        why = [found[switch] for one in asked if switch in (found := unread(one.settings.model))]
-        if "model." in key and len(why) == len(asked):
+        why = [found[switch] for one in asked if switch in (found := _unread(one.settings))]
+        if len(why) == len(asked) and (why or switch.startswith("model.")):
             got = f"{key}={value}, but {'; '.join(why) or f'{owner} is not among the methods'}"
             raise SettingsError("settings that change something", got, "Leave it out, or choose another method.")
+
+
+def _unread(settings: Settings) -> dict[str, str]:
+    """Dotted switches that change nothing -> why, in words."""
+    method_name, schedule = settings.model.method, settings.training.schedule
+    of_other = SCHEDULES["cosine" if schedule == "steps" else "steps"]
+    model = {f"model.{switch}": why for switch, why in unread(settings.model).items()}
+    return model | {f"training.{name}": f"the schedule of {method_name} is {schedule}" for name in of_other}
 
 
 def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:

@@ -25,9 +25,17 @@ from torch import Tensor
 from tmal_core.config import Settings
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.training.loop import _step, decay_groups
+from tmal_core.training.loop import _step
+from tmal_core.training.optimiser import build_optimiser
 
-WAY, QUERIES = 5, 1
+WAY, QUERIES, RATE = 5, 1, 1e-9
+PLAIN_RECIPE = {
+    "training.accumulation": 1,
+    "training.warmup": 0,
+    "training.schedule": "cosine",
+    "training.optimiser": "adamw",
+    "training.clip_norm": 1.0,
+}
 LARGE_EPISODE = 5, 5, 5  # way, shot, queries per class
 LOSS_TOLERANCE = {"exact": 1e-3, "ours": 0.05, "low": 0.05}
 
@@ -66,17 +74,14 @@ class Step:
         model: FewShotModel | None = None,
         text: Tensor | None = None,
     ) -> None:
-        self.recipe, self.seed = settings.replace({"training.accumulation": 1}).training, settings.seed
+        self.recipe, self.seed = settings.replace(PLAIN_RECIPE).training, settings.seed
         self.clips, self.model, self.text = clips, model or model_of(settings, device()), text
-        self.optimiser = torch.optim.AdamW(
-            decay_groups(self.model.tunable().values(), settings.training.weight_decay), lr=1e-9
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda _: 1.0)
+        self.optimiser = build_optimiser(self.model.tunable(), self.recipe, RATE)
 
     def __call__(self) -> float:
         """The loss."""
         self.model.encoder.low_memory = self.recipe.memory == "low"
-        learning = self.optimiser, self.schedule, self.recipe
+        learning = self.optimiser, RATE, self.recipe
         return _step(self.model, self.clips, self.text, *learning, self.seed, 0).loss
 
 
@@ -84,7 +89,7 @@ def plain_step(model: FewShotModel, clips: EpisodeClips) -> Callable[[], float]:
     """The plain version of it."""
     frames = clips.frames.to(device())
     episode = plain.Episode(frames[: clips.num_support], frames[clips.num_support :], len(clips.classes))
-    optimiser = torch.optim.AdamW(model.tunable().values(), lr=1e-9)
+    optimiser = torch.optim.AdamW(model.tunable().values(), lr=RATE)
     return lambda: plain.step(model, episode, optimiser, clip_norm=1.0)
 
 

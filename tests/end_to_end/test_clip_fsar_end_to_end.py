@@ -7,7 +7,6 @@ have, by the head in the form of its checkpoints. Pictures and frames: tests/dat
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
+from clip_fsar_golden import their_name
 from golden_weights import by_rule
 from reference_draws import python_draws
 from safetensors import safe_open
@@ -69,22 +69,16 @@ def built(text_score: float = 0.0) -> FewShotModel:
     model = method("clip_fsar").build(clip, ModelSettings(method="clip_fsar", text_score=text_score))
     with torch.no_grad():
         for name, parameter in named(model).items():
-            parameter.copy_(by_rule(name, parameter.shape) if name != "head.scale" else torch.tensor(math.log(SCALE)))
+            parameter.copy_(by_rule(name, parameter.shape) if name != "head.scale" else torch.tensor([SCALE]))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # as in the goldens
     return model.eval()
 
 
-def named(model: FewShotModel) -> dict[str, nn.Parameter]:
-    """What is trained, under the names of the reference's checkpoint; `head.scale` is the log of it here."""
-    prefixes = {"encoder.clip.visual.": "head.backbone.", "head.log_text_scale": "head.scale"}
-    found = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
-            found[prefixes.get(old, "") + name.removeprefix(old)] = parameter
-    return found
+def named(model: FewShotModel) -> dict[str, Tensor]:
+    """What is trained, under the names of the reference's checkpoint."""
+    return {their_name(name): parameter for name, parameter in model.tunable().items()}
 
 
 def pictures(frames: Tensor) -> Tensor:
@@ -175,7 +169,6 @@ def test_losses_and_their_gradient(golden):
         losses = [total - CLASS_WEIGHT * found.text_loss, found.text_loss, total / LOSS_DIVISOR]
         assert_parity(torch.tensor(losses), tensors[f"iteration{iteration}.losses"], END_TO_END, "losses")
     gradients = {name: parameter.grad for name, parameter in named(model).items()}
-    gradients["head.scale"] = gradients["head.scale"][None] / SCALE  # d / d scale from d / d log scale
     whole = [name.removeprefix("step1.gradient.") for name in tensors if name.startswith("step1.gradient.")]
     assert len(whole) == 10
     for name in whole:

@@ -23,7 +23,7 @@ def pair(request):
     head.context2.load_state_dict(model.head.context2.state_dict())
     with torch.no_grad():
         head.scale.fill_(1.7)
-        model.head.log_text_scale.fill_(torch.tensor(1.7).log())
+        model.head.scale.fill_(1.7)
     return model, head
 
 

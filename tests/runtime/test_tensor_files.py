@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -103,6 +104,20 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("core", ["numpy._core", "numpy.core"], ids=["numpy 2", "numpy 1"])
+def test_numpy_s_numbers_beside_the_weights_are_read(tmp_path, core):
+    """As training loops of others leave them; so are settings that are text, and an optimiser's state."""
+    beside = {"accuracy": np.float64(61.9), "epoch": np.int64(3), "best": np.bool_(True), "cfg": '{"SHOT": 1}'}
+    optimiser = torch.optim.Adam([torch.zeros(2, requires_grad=True)]).state_dict()
+    path = tmp_path / "theirs.pyth"
+    torch.save({**beside, "optimizer_state": optimiser, **STATE}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes().replace(b"numpy._core.multiarray", f"{core}.multiarray".encode()))
+    found = read_archive(path)
+    assert {key: found[key] for key in beside} == beside and found["optimizer_state"] == optimiser
+    torch.save(beside, path)
+    assert read_archive(path) == beside
 
 
 @pytest.mark.parametrize("form", ["zip", "pickle", "bare pickle", "inside a dict", "other pickle protocol"])

@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
+from clip_fsar_golden import Golden, clip_folder
+from tolerances import assert_parity
 
 from tmal_core import cli
-from tmal_core.errors import WeightsError
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
@@ -34,9 +38,9 @@ def their_clip_fsar(tiny):
     torch.manual_seed(1)
     head = CLIPFSARHead(WIDTH, mlp_width=48)
     visual = {k: v + 0.02 * torch.randn(v.shape, generator=draw) for k, v in tiny.visual.state_dict().items()}
-    state = {f"backbone.{name}": value for name, value in visual.items()}
-    state |= {f"context2.{name}": value for name, value in head.context2.state_dict().items()}
-    return state | {"scale": torch.tensor([1.3])}
+    state = {f"head.backbone.{name}": value for name, value in visual.items()}
+    state |= {f"head.context2.{name}": value for name, value in head.context2.state_dict().items()}
+    return state | {"head.scale": torch.tensor([1.3])}
 
 
 def saved(tmp_path, content):
@@ -76,6 +80,66 @@ def test_pictures_that_a_user_asked_for_stay(small_settings, their_clip_fsar, tm
     path, asked = saved(tmp_path, {"model_state": their_clip_fsar}), {key: "crop"}
     mine = Experiment(small_settings.replace(asked), asked, run_dir=tmp_path / "run")
     assert adopt_checkpoint(mine, path)[1].settings.sampling.fit == "crop"
+
+
+WRAPPED = {
+    "as it is written": str,
+    "of a wrapped model": "module.{}".format,
+    "of a compiled model": lambda name: name.replace("head.", "head._orig_mod."),
+    "of both": "module._orig_mod.{}".format,
+}
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+@pytest.mark.parametrize("shot", [1, 5])
+def test_a_checkpoint_of_clip_fsar_s_gives_the_golden_logits(assets, tmp_path, shot, form):
+    """Loaded as `tmal evaluate` loads it, with any share of the text, whose score is of the exact cosine."""
+    golden, asked = Golden(assets, shot), on_small_clip(tmp_path)
+    content = golden.checkpoint(Experiment.of("hmdb51", asked, "clip_fsar").build())
+    content["model_state"] = {WRAPPED[form](name): value for name, value in content["model_state"].items()}
+    path = saved(tmp_path, content | {"best": np.float64(61.9), "epochs": np.int64(3), "done": np.bool_(True)})
+    for mode, share in {"visual": 0.0, "combine": 0.9, "combine_half": 0.5, "text": 1.0}.items():
+        run, _ = adopt_checkpoint(
+            Experiment.of("hmdb51", {**asked, "model.text_score": share}, run_dir=tmp_path / mode), path
+        )
+        model = Experiment.of_run(run.path).model
+        for episode in (0, 1):
+            found = answers(model, golden, episode)
+            found = found if mode == "visual" else found.softmax(1) if mode == "text" else found.exp()
+            wanted = golden.tensors[f"start.eval.episode{episode}.{mode}.logits"]
+            assert_parity(found, wanted, 1e-5, f"{mode} of episode {episode}")
+
+
+def on_small_clip(tmp_path):
+    """What a user sets to stand on the small CLIP."""
+    small = {"model.backbone": str(clip_folder(tmp_path / "clip")), "model.pretrained": "folder"}
+    return small | {"sampling.crop": 32, "sampling.resize": 32}
+
+
+def answers(model, golden, episode):
+    clips = {role: (golden.clips(episode, role).float(),) for role in ("query", "support")}
+    text = golden.text["test"][golden.tensors[f"episode{episode}.test_class_ids"].long()]
+    with torch.no_grad():
+        return model(**clips, labels=golden.labels(episode, "support"), text=text)
+
+
+def test_pictures_by_another_mean_are_taken_into_the_weights(assets, tmp_path):
+    """UCF101 with 5 shots in CLIP-FSAR: the adopted model answers on CLIP's pictures as on those of its own."""
+    golden, asked = Golden(assets, 1), on_small_clip(tmp_path)
+    path = saved(tmp_path, golden.checkpoint(Experiment.of("ucf101", asked, "clip_fsar").build()))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    found = {}
+    for name, normalised in (("plain", None), ("theirs", (0.45, 0.225))):
+        run, _ = adopt_checkpoint(Experiment.of("ucf101", asked, run_dir=tmp_path / name), path, normalised)
+        found[name] = Experiment.of_run(run.path).model
+    assert Run.open(run.path).summary["normalised"] == [0.45, 0.225]
+    clips = golden.clips(0, "query").float()
+    with torch.no_grad():
+        wanted = found["plain"].encoder((clips * std + mean - 0.45) / 0.225)
+        assert_parity(found["theirs"].encoder(clips), wanted, 1e-5)
+    for wrong in ((0.45, 0.0), (0.45, float("nan"))):
+        with pytest.raises(SettingsError, match=r"std \(above 0\) .*, got 0\.45, (0|nan) for clip_fsar\. Leave"):
+            adopt_checkpoint(Experiment.of("ucf101", asked, run_dir=tmp_path / "wrong"), path, wrong)
 
 
 def classifier(tiny, **parts) -> STAdapterClassifier:
@@ -130,10 +194,16 @@ def test_what_does_not_fit_is_named(small_settings, tiny, their_clip_fsar, tmp_p
     less = {
         name: value
         for name, value in their_clip_fsar.items()
-        if not name.startswith("backbone.transformer.resblocks.3")
+        if not name.startswith("head.backbone.transformer.resblocks.3")
     }
     refused({"model_state": less}, r"the weights of VisionTransformer, got .*missing: transformer\.resblocks\.3")
-    refused({"model_state": their_clip_fsar | {"scale": torch.tensor([-1.0])}}, r"a scale over 0, got -1 in .*theirs")
+    twice = their_clip_fsar | {"module.head.scale": torch.ones(1)}
+    refused(
+        {"model_state": twice}, r"each tensor under one name, got .*theirs\.pyth with scale under several\. Keep one"
+    )
+    with pytest.raises(SettingsError, match=r"of a checkpoint of CLIP-FSAR, got 0\.45, 0\.225 for st_adapter"):
+        theirs = saved(tmp_path, {"model": classifier(tiny).state_dict()})
+        adopt_checkpoint(Experiment(small_settings, run_dir=tmp_path / "run"), theirs, (0.45, 0.225))
     refused([1, 2], r"a checkpoint of ST-Adapter with `model`, a dict of tensors")
     state = classifier(tiny).state_dict()
     state["positional_embedding"] = state["positional_embedding"] + 1
@@ -155,3 +225,5 @@ def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, cap
     assert "clip_fsar" in capsys.readouterr().out
     assert of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
     assert Run.open(run).status == "done"
+    again = ["adopt", "--from", str(path), "--out", str(tmp_path / "other"), *sets, "--normalised", "0.45", "0.225"]
+    assert cli.main(again) == 0 and Run.open(tmp_path / "other").summary["normalised"] == [0.45, 0.225]

@@ -263,6 +263,8 @@ def test_what_is_worth_knowing_is_said(mine):
     lines = str(prepare_data_set(settings.replace({"episodes.shot": 5}), videos, progress=False)).splitlines()
     assert lines[-4] == "1 classes are unnamed: methods that read class names need their label files"
     assert "1 classes of train have fewer videos than the 7 that 5-shot episodes with 2 queries take" in lines[-3]
+    once = settings.replace({"episodes.shot": 5, "training.shot": 1})
+    assert "classes of train" not in str(prepare_data_set(once, videos, progress=False))
     extra = problems(settings)["extra"]
     assert len(extra) == prepare_module.MAX_EXTRA + 1 and extra[-1] == ""
 

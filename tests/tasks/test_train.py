@@ -20,7 +20,7 @@ SHORT = {
     "training.episodes": 6,
     "training.accumulation": 2,
     "training.validate_every": 6,
-    "training.warmup": 0,
+    "training.warmup_episodes": 0,
     "training.backbone_learning_rate": 1e-3,  # so that three steps are more than rounding
 }
 
@@ -39,7 +39,8 @@ def settings(changes):
 def test_every_method_trains_and_answers(settings, tmp_path, name):
     experiment = Experiment(settings, method_name=name, run_dir=tmp_path)
     settings = experiment.settings
-    assert settings.training.text_weight == 1.2 and settings.training.precision == "bfloat16"  # the preset's
+    recipe = (1.2, "float32") if name == "clip_fsar" else (2.5, "bfloat16")  # the preset's
+    assert (settings.training.text_weight, settings.training.precision) == recipe
     torch.manual_seed(settings.seed)
     before = build(settings.model)
     run = Run.create(tmp_path, settings, "train")
@@ -62,7 +63,7 @@ def test_clip_fsar_tunes_the_whole_image_tower_on_frames_of_the_whole_video(sett
     model, _ = train_method(experiment, Run.create(tmp_path, experiment.settings, "train"), progress=False)
     towers = {n for n in model.tunable() if not n.startswith("head.context2.")}
     assert towers == {f"encoder.clip.visual.{n}" for n, _ in model.encoder.clip.visual.named_parameters()} | {
-        "head.log_text_scale"
+        "head.scale"
     }
     assert model.head.scores_text and evaluate_methods({"clip_fsar": experiment}, "val", progress=False)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from tmal_core.config import TrainingSettings
 from tmal_core.data.clips import EpisodeClips
 from tmal_core.errors import RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
@@ -22,6 +23,7 @@ from tmal_core.tasks import train as task
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import _rotations, episode_loss
+from tmal_core.training.optimiser import decay_groups, learning_rate
 
 
 @pytest.fixture
@@ -72,9 +74,13 @@ def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
     assert any(not torch.equal(p, start.tunable()[n]) for n, p in model.tunable().items())
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation):
+OTHER_RECIPE = {"optimiser": "adam_l2", "schedule": "steps", "warmup_episodes": 5, "clip_norm": None}
+
+
+@pytest.mark.parametrize(("accumulation", "recipe"), [(1, {}), (3, {}), (3, OTHER_RECIPE)])
+def test_stopped_and_resumed_ends_with_the_same_bits(settings, tmp_path, accumulation, recipe):
     """Also where a validation falls between two optimiser steps: 4 episodes are a step of 3, and a third of one."""
+    settings = settings.replace({f"training.{key}": value for key, value in recipe.items()})
     settings = settings.replace({"training.accumulation": accumulation})
     whole, _ = _train(settings, tmp_path / "whole", _rising())
 
@@ -121,12 +127,24 @@ def test_accumulation_equals_one_larger_step(settings, tmp_path):
     model = build(settings.model).train()
     for clips in islice(_episodes(twice), 2):
         (episode_loss(model, clips, None, twice.training.rotate, 0.0).loss / 2).backward()
-    parameters = [p for group in loop.decay_groups(model.tunable().values(), 0.0) for p in group["params"]]
+    parameters = [p for group in decay_groups(model.tunable(), 0.0) for p in group["params"]]
     gradients = {index: p.grad for index, p in enumerate(parameters) if p.grad is not None}
     assert first_moments.keys() == gradients.keys() and any(gradient.any() for gradient in gradients.values())
     for index, gradient in gradients.items():
         assert int(first_moments[index]["step"]) == 1
         torch.testing.assert_close(first_moments[index]["exp_avg"], 0.1 * gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_are_clipped_or_not(settings, tmp_path):
+    """Adam's first average is a tenth of the gradient that it was given."""
+    once = settings.replace({"training.episodes": 1, "training.validate_every": 1})
+    lengths = {}
+    for norm in (None, 1e-5):
+        _, state = _train(once.replace({"training.clip_norm": norm}), tmp_path / str(norm))
+        moments = torch.load(tmp_path / str(norm) / loop.LAST, weights_only=True)["optimiser"]["state"].values()
+        lengths[norm] = torch.stack([10 * found["exp_avg"].norm() for found in moments]).norm().item()
+    measured = state.history[0]["grad_norm"]
+    assert measured > 2e-5 and lengths == {None: pytest.approx(measured, rel=1e-4), 1e-5: pytest.approx(1e-5, rel=0.05)}
 
 
 def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
@@ -143,7 +161,9 @@ def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(
 
 
 def test_schedule_rises_then_falls_to_zero():
-    factors = [loop._warm_cosine(step, 10, 100) for step in range(101)]
+    """A step at the end of every second episode; zero would be reached by one more step than there are."""
+    recipe = TrainingSettings(warmup=10, episodes=200, accumulation=2)
+    factors = [learning_rate(2 * step + 1, recipe, 1.0) for step in range(101)]
     assert factors[0] == pytest.approx(1 / 11)
     assert max(factors) == factors[10] == 1.0
     assert factors[-1] == pytest.approx(0.0)

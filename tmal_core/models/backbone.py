@@ -24,7 +24,7 @@ from tmal_core.models.open_clip_access import (
     convert_to_custom_text_state_dict,
     get_pretrained_cfg,
 )
-from tmal_core.models.state_dicts import load_strictly
+from tmal_core.models.state_dicts import load_strictly, own_names
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive
 from tmal_core.runtime.weights_files import WEIGHTS, WeightsFile, require, resolve, weights_folder
@@ -143,12 +143,11 @@ def _load_file(model: Any, name: str, path: Path) -> None:
     state: Any = content.get("state_dict", content) if isinstance(content, dict) else content
     if not is_state_dict(state) or not state:
         raise WeightsError(expected, f"{path} ({describe_content(content)})", remedy)
-    load_strictly(model, _renamed(model, state), str(path))
+    load_strictly(model, _renamed(model, own_names(state, str(path))), str(path))
 
 
 def _renamed(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names that open_clip gives them today, as its own loader renames them."""
-    state = {name.removeprefix("module."): value for name, value in state.items()}
     if not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     if _POSITIONS not in model.state_dict():  # numbers 0, 1, 2, ... that transformers no longer keeps

@@ -12,7 +12,8 @@ p_visual = softmax((8 - distance) / 8), 8 being the number of frames in the pape
 The form of its checkpoints is `references.CLIPFSARHead`, which scores by the functions below.
 """
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from tmal_core.matching import cosine_distance
 from tmal_core.matching.cosine import at_least_float32
@@ -42,17 +43,18 @@ class CLIPFSARHead(MatchingHead):
     def __init__(self, width: int, mlp_width: int, smoothing: float, text_score: float) -> None:
         super().__init__("otam", smoothing, text_score=text_score)
         self.log_scale.requires_grad_(False)  # distances are taken as they are
-        self.log_text_scale.requires_grad_(True)  # its code's `scale`, which starts at 1 and is learned
+        self.register_parameter("log_text_scale", None)
+        self.scale = nn.Parameter(torch.ones(1))  # in its place: learned as it is, not as its logarithm
         self.context2 = TemporalTransformer(width, mlp_width=mlp_width)
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         return in_context(self.context2, clip_tokens, text)
 
     def class_logits(self, clip_tokens: Tensor, class_text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * class_cosine(clip_tokens, class_text)
+        return self.scale * class_cosine(clip_tokens, class_text)
 
     def text_similarity(self, clip_tokens: Tensor, text: Tensor) -> Tensor:
-        return self.log_text_scale.exp() * pooled_cosine(clip_tokens, text)
+        return self.scale * pooled_cosine(clip_tokens, text)
 
     def score(self, visual: Tensor | None, text: Tensor | None = None) -> Tensor:
         assert visual is not None

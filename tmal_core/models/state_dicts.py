@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,20 @@ def read_checkpoint(path: str | Path) -> object:
     if not path.is_file():
         raise WeightsError("a checkpoint", f"{path}, which is not there", "Check the path.")
     return read_archive(path, "a checkpoint of tensors and plain values")
+
+
+def own_names(state: Mapping[str, Tensor], source: str, prefix: str = "") -> dict[str, Tensor]:
+    """Weights under their model's own names: without torch.compile's `_orig_mod.` anywhere, DataParallel's `module.`
+    in front, and a further prefix.
+
+    Raises:
+        WeightsError: two of them come to the same name.
+    """
+    bare = [name.replace("_orig_mod.", "").removeprefix("module.").removeprefix(prefix) for name in state]
+    if twice := [name for name, count in Counter(bare).items() if count > 1]:
+        got, remedy = f"{source} with {_some(twice)} under several", "Keep one of them."
+        raise WeightsError("each tensor under one name", got, remedy)
+    return dict(zip(bare, state.values(), strict=True))
 
 
 def vit_shape(state: Mapping[str, Tensor], source: str) -> ViTShape:

@@ -12,7 +12,9 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,6 +26,11 @@ EXPECTED = "a weights file of tensors and plain values"
 REMEDY = "Replace the file, or save its tensors alone again with torch.save."
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # which OpenAI keeps among its tensors
 _MAX_HEADER = 100_000_000  # bytes; safetensors allows no longer one
+_KINDS = [np.dtype(kind) for kind in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
+_SCALAR = np.float64().__reduce__()[0]  # which makes one, under the names that it has had
+_NUMBERS = [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+_PLAIN: list[Any] = [np.dtype, *map(type, _KINDS), *_NUMBERS]
+"""What makes numpy's numbers, which stand for plain ones in other people's files (an accuracy, an epoch)."""
 _PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^]]*\][ .]*")
 _FOREIGN = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 
@@ -44,7 +51,7 @@ def read_archive(path: Path, expected: str = EXPECTED, remedy: str = REMEDY) -> 
         # safetensors begins with eight bytes of the length of its JSON header.
         if start[8:] == b"{" and int.from_bytes(start[:8], "little") < _MAX_HEADER:
             return load_file(path)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN):
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # rare, and read all the same
             return torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:

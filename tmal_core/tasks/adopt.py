@@ -1,8 +1,10 @@
 """`tmal adopt`: make a run of somebody else's checkpoint, which is then evaluated, inspected and used like one's own.
 
-- CLIP-FSAR's (`model_state` with `backbone.*`, `context2.*` and `scale`) becomes the method `clip_fsar`; text comes
-  from the CLIP of the settings, as there. Pictures are squashed as in its training, unless `sampling.fit` is set; its
-  frames are the preset's for `clip_fsar`, on real data its own. `--set model.text_score=0.9` adds its text score.
+- CLIP-FSAR's (`model_state` with `head.backbone.*`, `head.context2.*` and `head.scale`) becomes the method `clip_fsar`;
+  text comes from the CLIP of the settings, as there. Pictures are squashed as in its training, unless `sampling.fit` is
+  set; its frames are the preset's for `clip_fsar`, on real data its own. `--set model.text_score=0.9` adds its text
+  score. With UCF101 and 5 shots its code normalises pictures by mean 0.45 and std 0.225, a slip of its settings:
+  `normalised` says so.
 - ST-Adapter's becomes `st_adapter`: its adapters, without the classifier behind them, in the frozen CLIP of the
   settings.
 
@@ -18,7 +20,8 @@ import torch
 from torch import Tensor
 
 from tmal_core.config import ModelSettings
-from tmal_core.errors import WeightsError
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.open_clip_access import QuickGELU
@@ -34,27 +37,34 @@ CLIP_FSAR, ST_ADAPTER = "clip_fsar", "st_adapter"
 _NAMES = {"attention": "adapter_pre_attn", "ffn": "adapter_pre_mlp"}
 
 
-def adopt_checkpoint(experiment: Experiment, source: str | Path) -> tuple[Run, Experiment]:
+def adopt_checkpoint(
+    experiment: Experiment, source: str | Path, normalised: tuple[float, float] | None = None
+) -> tuple[Run, Experiment]:
     """Write a run folder with the checkpoint in it: the experiment's, empty or new.
 
     Args:
         experiment: of the data set and the CLIP that the checkpoint stands on.
         source: the file, or its name in `tmal_core.runtime.weights_files`.
+        normalised: mean and std of its pictures, in 0..1, where they were not CLIP's; they go into the weights, which
+            answer on CLIP's pictures as they did on their own.
 
     Returns:
         The run, and the experiment with the method and what the file told of it.
 
     Raises:
         WeightsError: neither of the two kinds, damaged, or of another CLIP than the settings'.
+        SettingsError: `normalised` for ST-Adapter's, or no std above 0.
         RunError: the folder holds something else.
     """
     content = read_checkpoint(source)
     fill = _clip_fsar if isinstance(content, dict) and "model_state" in content else _st_adapter
     model, adopted = fill(experiment, source)
+    if normalised is not None:
+        _take_clip_pictures(model, adopted.name, *normalised)
     path = Path(source) if Path(source).is_file() else resolve(source)
     with Run.create(adopted.folder, adopted.settings, "adopt", adopted.set_by_user) as run:
         save_checkpoint(adopted.checkpoints / BEST, model, Origin(adopted.origin.digest, {"adopted_from": path.name}))
-        run.update_summary(adopted=str(path), sha256=file_sha256(path))
+        run.update_summary(adopted=str(path), sha256=file_sha256(path), normalised=normalised)
     return run, adopted
 
 
@@ -69,14 +79,11 @@ def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel
     if not isinstance(model.encoder.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         got = f"{backbone}, which computes something else with them"
         raise WeightsError("a model with QuickGELU for CLIP-FSAR's weights", got, "Use a -quickgelu model.")
-    if not found.head.scale > 0:
-        got = f"{float(found.head.scale.detach()):g} in {source}"
-        raise WeightsError("a scale over 0", got, "Take a checkpoint that CLIP-FSAR wrote.")
     where = f"{source}, for {backbone}"
     load_strictly(model.encoder.clip.visual, found.backbone.state_dict(), where)
     load_strictly(head.context2, found.head.context2.state_dict(), where)
     with torch.no_grad():
-        head.log_text_scale.copy_(found.head.scale.log().squeeze())
+        head.scale.copy_(found.head.scale)
     return model, adopted
 
 
@@ -100,6 +107,21 @@ def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotMode
         for mine, block in zip(modules, blocks, strict=True):
             mine.load_state_dict(block[place].state_dict())
     return model, adopted
+
+
+def _take_clip_pictures(model: FewShotModel, name: str, mean: float, std: float) -> None:
+    """Change the first layer and what is added to it so that pictures by CLIP's mean and std serve as those of others.
+
+    Patches tile the picture without a margin, so a constant in it is a constant in every patch's token.
+    """
+    if name != CLIP_FSAR or not std > 0:
+        got, remedy = f"{mean:g}, {std:g} for {name}", "Leave it out, or correct the two numbers."
+        raise SettingsError("mean and std (above 0) of a checkpoint of CLIP-FSAR", got, remedy)
+    visual: Any = model.encoder.clip.visual
+    clip_mean, clip_std = (torch.tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
+    with torch.no_grad():
+        visual.positional_embedding[1:] += (visual.conv1.weight * (clip_mean - mean) / std).sum((1, 2, 3))
+        visual.conv1.weight *= clip_std / std
 
 
 def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[FewShotModel, Experiment]:

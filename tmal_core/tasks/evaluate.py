@@ -114,7 +114,8 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
         experiment = experiments[name]
         s, catalog = experiment.settings, experiment.split(split)
         trained = experiment.trained_with
-        origin = {"trained_on": trained.get("data.name", ""), "trained_shot": trained.get("episodes.shot", "")}
+        shot = trained.get("training.shot") or trained.get("episodes.shot", "")
+        origin = {"trained_on": trained.get("data.name", ""), "trained_shot": shot}
         origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
         for episode_type, outcome in by_type.items():
             way, e = outcome.episodes.way, s.evaluation

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from tmal_core.config import EpisodeSettings, Settings, load_settings
+from tmal_core.config import Settings, load_settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
 from tmal_core.data.sets.folder import Folder, match, walk
 from tmal_core.data.sets.lists import FILE_NAME as SPLITS_NAME
@@ -100,7 +100,7 @@ def prepare_data_set(
     save_csv(report, root / REPORT)
     save_csv(_problems(listed, folder, extra), root / PROBLEMS)
     _check(listed, folder, root, settings.prepare.max_lost)
-    notes = _notes(listed, settings.episodes)
+    notes = _notes(listed, settings)
     catalog = _save(root, folder.root, listed) if decode else None
     return Preparation(data.name, root, listed, report, len(extra), catalog, notes)
 
@@ -268,7 +268,7 @@ def _check(listed: pd.DataFrame, folder: Folder, root: Path, limit: float) -> No
         raise DataError("videos for every class", got, "Add them and run the same command again.")
 
 
-def _notes(listed: pd.DataFrame, e: EpisodeSettings) -> list[str]:
+def _notes(listed: pd.DataFrame, settings: Settings) -> list[str]:
     """What a user should know and nothing is wrong with."""
     notes = []
     pairs = listed[["split", "class_id", "class_name"]].drop_duplicates().itertuples(index=False)
@@ -276,11 +276,13 @@ def _notes(listed: pd.DataFrame, e: EpisodeSettings) -> list[str]:
     if nameless:
         notes.append(f"{len(nameless)} classes are unnamed: methods that read class names need their label files")
     good = listed[listed["status"].isin(["used", _UNCHECKED])]
-    for split, queries in (("train", e.queries_train), ("val", e.queries_eval), ("test", e.queries_eval)):
+    e, trained = settings.episodes, settings.episodes_in_training.shot
+    asked = {"train": (trained, e.queries_train), "val": (e.shot, e.queries_eval), "test": (e.shot, e.queries_eval)}
+    for split, (shot, queries) in asked.items():
         sizes = good.loc[good["split"] == split, "class_name"].value_counts()
-        few = sizes[sizes < e.shot + queries]
+        few = sizes[sizes < shot + queries]
         if len(few):
-            wanted = f"{e.shot + queries} that {e.shot}-shot episodes with {queries} queries take"
+            wanted = f"{shot + queries} that {shot}-shot episodes with {queries} queries take"
             notes.append(f"{len(few)} classes of {split} have fewer videos than the {wanted}, as {few.index[-1]!r}")
     return notes
 

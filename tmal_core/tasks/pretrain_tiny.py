@@ -26,7 +26,7 @@ from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.models.backbone import save_folder, tokenizer
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.seeding import generator, seed_everything
-from tmal_core.training.loop import decay_groups
+from tmal_core.training.optimiser import decay_groups
 
 MODEL = {
     "embed_dim": 128,
@@ -101,7 +101,7 @@ def retrieval(model: Any, name: str, pictures: int = 960) -> dict[str, float]:
 
 
 def _train(model: Any, tokenize: Callable[[list[str]], torch.Tensor], recipe: Recipe, progress: bool) -> None:
-    groups = decay_groups(model.parameters(), recipe.weight_decay)
+    groups = decay_groups(dict(model.named_parameters()), recipe.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
     warm = torch.optim.lr_scheduler.LinearLR(optimiser, 1e-3, total_iters=recipe.warmup)
     cool = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, recipe.steps - recipe.warmup))

@@ -1,1 +1,1 @@
-"""Episodic training: losses, the loop, checkpoints."""
+"""Episodic training: losses, optimiser and learning rate, the loop, checkpoints."""

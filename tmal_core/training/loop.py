@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss
+from tmal_core.training.optimiser import base_rate, build_optimiser, learning_rate
 
 
 class Validated(NamedTuple):
@@ -88,17 +89,15 @@ def train_model(
         RunError: a gradient is not finite, or the disk is full.
     """
     model.encoder.low_memory = recipe.memory == "low"
-    rate = recipe.backbone_learning_rate if model.encoder.tune_backbone else recipe.learning_rate
-    optimiser = torch.optim.AdamW(decay_groups(model.tunable().values(), recipe.weight_decay), lr=rate)
-    steps = math.ceil(recipe.episodes / recipe.accumulation)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, recipe.warmup, steps))
-    state = _resumed(folder / LAST, model, optimiser, schedule, origin)
+    rate = base_rate(recipe, model.encoder.tune_backbone)
+    optimiser = build_optimiser(model.tunable(), recipe, rate)
+    state = _resumed(folder / LAST, model, optimiser, origin)
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, compute.num_workers, state.episode, compute.device))
     began = time.perf_counter() - state.seconds
     recent: list[Step] = []
     while state.episode < recipe.episodes and state.stale < recipe.patience:
-        recent.append(_step(model, next(loader), class_text, optimiser, schedule, recipe, seed, state.episode))
+        recent.append(_step(model, next(loader), class_text, optimiser, rate, recipe, seed, state.episode))
         state.episode += 1
         bar.update()
         if state.episode % recipe.validate_every and state.episode < recipe.episodes:
@@ -110,7 +109,7 @@ def train_model(
         recent = []
         if state.stale == 0:
             save_checkpoint(folder / BEST, model, origin, episode=state.episode)
-        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, schedule, state))
+        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, state))
     bar.close()
     load_checkpoint(folder / BEST, model)
     model.eval()
@@ -122,7 +121,7 @@ def _step(
     clips: EpisodeClips,
     class_text: Tensor | None,
     optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
+    rate: float,
     recipe: TrainingSettings,
     seed: int,
     index: int,
@@ -135,31 +134,30 @@ def _step(
     (result.loss / recipe.accumulation).backward()
     norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
-        norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm).item()
+        norm = torch.nn.utils.clip_grad_norm_(model.tunable().values(), recipe.clip_norm or math.inf).item()
         if not math.isfinite(norm):  # one such step, and every weight is nan
             got = f"a norm of {norm} in episode {index + 1}, loss {result.loss.item():g}"
             remedy = "Lower training.learning_rate, or set training.precision to float32."
             raise RunError("gradients that are finite", got, remedy)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(index, recipe, rate)
         optimiser.step()
-        schedule.step()
         optimiser.zero_grad(set_to_none=True)
     return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss)
 
 
-def _snapshot(model: FewShotModel, optimiser, schedule, state: Progress) -> dict[str, Any]:
+def _snapshot(model: FewShotModel, optimiser: torch.optim.Optimizer, state: Progress) -> dict[str, Any]:
     """What training needs to go on from here, beside the weights; a validation may fall between two optimiser steps."""
     gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
-    own = {"progress": vars(state), "gradients": gradients}
-    return {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), **own}
+    return {"optimiser": optimiser.state_dict(), "progress": vars(state), "gradients": gradients}
 
 
-def _resumed(path: Path, model: FewShotModel, optimiser, schedule, origin: Origin) -> Progress:
+def _resumed(path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, origin: Origin) -> Progress:
     """Bring everything to where the file was written; where there is none it is the start."""
     if not path.exists():
         return Progress()
     saved = load_checkpoint(path, model, origin)
     optimiser.load_state_dict(saved["optimiser"])
-    schedule.load_state_dict(saved["schedule"])
     tunable = model.tunable()
     for name, gradient in saved["gradients"].items():
         tunable[name].grad = gradient.to(tunable[name].device)
@@ -177,18 +175,3 @@ def _note(state: Progress, recent: list[Step], found: Validated, began: float) -
     state.stale += 1
     if found.score_pct > state.best_pct:
         state.best_pct, state.best_episode, state.stale = found.score_pct, state.episode, 0
-
-
-def decay_groups(tensors: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
-    """Groups of parameters for an optimiser: matrices decay; biases, norms and the logit scale do not."""
-    groups: list[dict[str, Any]] = [{"params": [], "weight_decay": decay} for decay in (weight_decay, 0.0)]
-    for tensor in tensors:
-        groups[tensor.ndim <= 1]["params"].append(tensor)
-    return groups
-
-
-def _warm_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate: a linear rise, then half a cosine down to zero."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))

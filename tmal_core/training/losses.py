@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tmal_core.data.clips import EpisodeClips
+from tmal_core.matching.cosine import at_least_float32
 from tmal_core.models.few_shot import FewShotModel
 
 
@@ -58,14 +59,15 @@ def episode_loss(
     for support, query in turns:
         labels = clips.labels[support].to(device)
         parts.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
-    logits, truth = torch.cat(parts).float(), clips.labels[torch.cat([query for _, query in turns])].to(device)
+    (logits,) = at_least_float32(torch.cat(parts))
+    truth = clips.labels[torch.cat([query for _, query in turns])].to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
     if not text_weight or class_text is None or text is None:
         return EpisodeLoss(loss, accuracy_pct)
     similarity = model.head.class_logits(as_query[clips.named], class_text)
     named = clips.classes[clips.labels[clips.named]].to(device)
-    text_loss = F.cross_entropy(similarity.float(), named)
+    text_loss = F.cross_entropy(at_least_float32(similarity)[0], named)
     return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())
 
 

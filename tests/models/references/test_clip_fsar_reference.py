@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from tmal_core.errors import WeightsError
 from tmal_core.models.prototypes import class_means
 from tmal_core.models.references import CLIPFSARHead, load_clip_fsar
+from tmal_core.models.state_dicts import vit_shape
 
 EVAL = {
     "plain": {},
@@ -166,8 +168,9 @@ def test_heads_must_divide_the_width():
 
 @pytest.fixture
 def model_state(golden):
-    backbone = {f"backbone.{name}": value for name, value in part(golden, "visual.").items()}
-    return backbone | {k: v for k, v in golden.items() if k.startswith("context2.") or k == "scale"}
+    backbone = {f"head.backbone.{name}": value for name, value in part(golden, "visual.").items()}
+    rest = {f"head.{k}": v for k, v in golden.items() if k.startswith("context2.") or k == "scale"}
+    return backbone | rest
 
 
 def test_a_checkpoint_gives_backbone_and_head(golden, episode, model_state, tmp_path):
@@ -183,19 +186,19 @@ def without(state: dict, name: str) -> dict:
     return {key: value for key, value in state.items() if key != name}
 
 
-CONTEXT = "context2.layers.0.0.fn.to_q.weight"
+CONTEXT = "head.context2.layers.0.0.fn.to_q.weight"
 DAMAGES = {
-    "a key is missing": (lambda s: without(s, "scale"), "missing: scale"),
+    "a key is missing": (lambda s: without(s, "head.scale"), "missing: scale"),
     "one of another shape": (lambda s: s | {CONTEXT: torch.zeros(8, 64)}, r"to_q\.weight \(8, 64\) for \(64, 64\)"),
-    "an unknown key": (lambda s: s | {"mid_layer.weight": torch.zeros(2)}, r"unknown: mid_layer\.weight"),
+    "an unknown key": (lambda s: s | {"head.mid_layer.weight": torch.zeros(2)}, r"unknown: mid_layer\.weight"),
     "a missing block": (
-        lambda s: without(s, "backbone.transformer.resblocks.1.ln_1.bias"),
+        lambda s: without(s, "head.backbone.transformer.resblocks.1.ln_1.bias"),
         r"missing: .*1\.ln_1\.bias",
     ),
-    "a residual network": (lambda s: without(s, "backbone.proj"), r"CLIP-FSAR on a ViT, got .*backbone\.proj"),
-    "no positions": (lambda s: without(s, "backbone.positional_embedding"), "weights of a CLIP ViT"),
+    "a residual network": (lambda s: without(s, "head.backbone.proj"), r"CLIP-FSAR on a ViT, got .*backbone\.proj"),
+    "no positions": (lambda s: without(s, "head.backbone.positional_embedding"), "weights of a CLIP ViT"),
     "no context": (lambda s: {k: v for k, v in s.items() if "context2" not in k}, r"context2\.layers\.0\.1\.net\.0"),
-    "not tensors": (lambda s: s | {"scale": 1.0}, "`model_state`, a dict of tensors"),
+    "not tensors": (lambda s: s | {"head.scale": 1.0}, "`model_state`, a dict of tensors"),
 }
 
 
@@ -237,3 +240,14 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     torch.save({"model_state": _RunsCode()}, tmp_path / "checkpoint.pyth")
     with pytest.raises(WeightsError, match="tensors and plain values"):
         load_clip_fsar(tmp_path / "checkpoint.pyth")
+
+
+def test_names_and_shapes_are_those_of_the_full_size_checkpoint(assets):
+    wanted = json.loads((assets / "clip_fsar_state_dict.json").read_text())["ViT-B/16"]["model_state"]
+    wanted = {name: tuple(shape) for name, (shape, _) in wanted.items()}
+    state = {name.removeprefix("head.backbone."): torch.empty(shape, device="meta") for name, shape in wanted.items()}
+    shape = vit_shape(state, "the list")
+    with torch.device("meta"):
+        tower, head = VisionTransformer(**shape._asdict(), mlp_ratio=4.0, output_dim=512), CLIPFSARHead(512)
+    mine = {f"head.backbone.{name}": tuple(value.shape) for name, value in tower.state_dict().items()}
+    assert mine | {f"head.{name}": tuple(value.shape) for name, value in head.state_dict().items()} == wanted

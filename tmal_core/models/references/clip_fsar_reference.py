@@ -18,7 +18,7 @@ from tmal_core.models.clip_fsar_head import class_cosine, log_scores
 from tmal_core.models.heads import pooled_cosine
 from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer
 from tmal_core.models.prototypes import class_means, in_context
-from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
+from tmal_core.models.state_dicts import load_strictly, own_names, read_checkpoint, vit_shape
 from tmal_core.models.temporal_transformer import TemporalTransformer
 from tmal_core.runtime.tensor_files import is_state_dict
 
@@ -104,8 +104,9 @@ class CLIPFSARCheckpoint(NamedTuple):
 def load_clip_fsar(path: str | Path, num_heads: int = 8) -> CLIPFSARCheckpoint:
     """Read a checkpoint of CLIP-FSAR with a ViT backbone, both parts in eval mode on the CPU.
 
-    A file of `torch.save` with a dict whose `model_state` holds `backbone.*` (the image tower under CLIP's names),
-    `context2.*` and `scale`; weights do not tell the number of the temporal transformer's heads.
+    A file of `torch.save` with a dict whose `model_state` holds `head.backbone.*` (the image tower under CLIP's names),
+    `head.context2.*` and `head.scale`; what wraps models leaves prefixes, which are taken off. Beside it are optimiser
+    and settings, which are not used. Weights do not tell the number of the temporal transformer's heads.
 
     Raises:
         WeightsError: no such file, an unreadable one, one of another model, or names and shapes that do not agree.
@@ -115,7 +116,7 @@ def load_clip_fsar(path: str | Path, num_heads: int = 8) -> CLIPFSARCheckpoint:
     remedy = "Take a checkpoint that CLIP-FSAR wrote."
     if not is_state_dict(state):
         raise WeightsError("a checkpoint with `model_state`, a dict of tensors", str(path), remedy)
-    state = {name: value.float() for name, value in state.items()}
+    state = {name: value.float() for name, value in own_names(state, str(path), "head.").items()}
     visual = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
     rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
     proj, mlp = (weights.get(name, torch.empty(0)) for weights, name in ((visual, "proj"), (rest, _MLP_WEIGHT)))

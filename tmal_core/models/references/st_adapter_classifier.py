@@ -19,7 +19,7 @@ from tmal_core.errors import WeightsError
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer, embedded
-from tmal_core.models.state_dicts import load_strictly, read_checkpoint, vit_shape
+from tmal_core.models.state_dicts import load_strictly, own_names, read_checkpoint, vit_shape
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict
 
 DROPOUT = 0.5
@@ -117,6 +117,7 @@ def load_st_adapter(path: str | Path, backbone: nn.Module | None = None) -> STAd
     if not is_state_dict(state):
         got, remedy = f"{path} ({describe_content(content)})", "Take a checkpoint that ST-Adapter wrote."
         raise WeightsError("a checkpoint of ST-Adapter with `model`, a dict of tensors", got, remedy)
+    state = own_names(state, str(path))
     if backbone is not None:
         state = {name: value for name, value in backbone.state_dict().items() if name != "proj"} | state
     elif "conv1.weight" not in state:
