@@ -6,6 +6,7 @@ PRESET ?= tiny
 OUT ?= runs/suite
 ARGS ?=
 ONLY ?=
+BASE ?=
 ROWS ?=
 
 BIN := .venv/bin
@@ -40,8 +41,8 @@ test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed th
 lab: $(STAMP) ## open JupyterLab in notebooks/
 	@GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-5000} $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
-bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks
-	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
+bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks, BASE=<commit> compares with that commit
+	@$(BIN)/python tests/benchmarks/$(if $(BASE),against.py $(BASE),run.py $(ONLY))
 
 lint: $(STAMP) ## check style, formatting (notebooks too), types and the direction of imports
 	@$(BIN)/ruff check .

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 
+import against
 import bench_encode
 import memory_count
 import plain
@@ -130,3 +133,29 @@ def test_rows_arrive_on_the_screen_and_in_the_folder(tmp_path, monkeypatch, caps
     assert table[-2:] == ["| a | 1 s | <= 2 s |", "| b | 1.23e+03 |  |"] and "threads" in table[0]
     assert run.main(["three"]) == 1
     assert "expected benchmarks among one, two, got three" in capsys.readouterr().err
+
+
+def test_two_commits_take_turns_and_leave_nothing(tmp_path, monkeypatch, capsys):
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    commit = git("rev-parse", "HEAD").strip()
+    asked: list[bool] = []
+
+    def speed_of(tree: Path, clips: Path) -> dict[str, float]:
+        asked.append(tree == tmp_path)
+        return {"step": 3.0 if tree == tmp_path else 2.0}
+
+    monkeypatch.setattr(against, "ROOT", tmp_path)
+    monkeypatch.setattr(against, "speed_of", speed_of)
+    monkeypatch.setattr(against, "write_h264", lambda folder: None)
+    assert against.main(commit) == 0
+    assert "| step | 2.000 | 3.000 | 1.500 |" in capsys.readouterr().out
+    assert asked == [False, True] * against.ROUNDS
+    assert len(git("worktree", "list").splitlines()) == 1
+    assert against.main("no-such-commit") != 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -48,20 +49,25 @@ def write_clips(folder: Path, count: int, seed: int = 0) -> list[Path]:
     """Clips of a texture that pans, with noise: 320x240, 90 frames, MPEG-4 in AVI, as HMDB51 has them."""
     paths = []
     for number in range(seed, seed + count):
-        rng = np.random.default_rng(number)
-        texture_noise = rng.normal(0, 1, (HEIGHT + 180, WIDTH + 180, 3)).astype(np.float32)
-        texture = sum(cv2.GaussianBlur(texture_noise, (0, 0), sigma) * sigma for sigma in (1.5, 6.0))
-        texture = (texture * 40 / texture.std() + 128).clip(0, 255)
         paths.append(folder / f"original{number}.avi")
         with av.open(str(paths[-1]), "w") as container:
             stream = container.add_stream("mpeg4", rate=30, options={"b": "900k", "g": "12", "bf": "2"})
             stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-            for t in range(NUM_FRAMES):
-                view = texture[t : t + HEIGHT, 2 * t : 2 * t + WIDTH] + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
-                picture = np.ascontiguousarray(view.clip(0, 255).astype(np.uint8))
+            for picture in textured_frames(number):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             container.mux(stream.encode())
     return paths
+
+
+def textured_frames(seed: int) -> Iterator[np.ndarray]:
+    """`NUM_FRAMES` pictures (HEIGHT, WIDTH, 3) uint8 of a texture that pans, with noise."""
+    rng = np.random.default_rng(seed)
+    texture_noise = rng.normal(0, 1, (HEIGHT + 180, WIDTH + 180, 3)).astype(np.float32)
+    texture = sum(cv2.GaussianBlur(texture_noise, (0, 0), sigma) * sigma for sigma in (1.5, 6.0))
+    texture = (texture * 40 / texture.std() + 128).clip(0, 255)
+    for t in range(NUM_FRAMES):
+        view = texture[t : t + HEIGHT, 2 * t : 2 * t + WIDTH] + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
+        yield np.ascontiguousarray(view.clip(0, 255).astype(np.uint8))
 
 
 def link_files(originals: list[Path], folder: Path, count: int) -> list[str]:
