@@ -184,9 +184,7 @@ def test_names_longer_than_the_text_tower_reads(small_settings, places, tmp_path
     experiment = untrained(small_settings, "zero_shot", tmp_path)
     assert f"class name '{long} left' is read as 'go go go" in run(experiment, places).notes[0]
     (support / "a_red_circle").rename(support / f"{long} right")
-    with pytest.raises(
-        DataError, match=r"class names that read differently, got 'go .* left' and 'go .* right'"
-    ):
+    with pytest.raises(DataError, match=r"class names that read differently, got 'go .* left' and 'go .* right'"):
         run(experiment, places)
 
 

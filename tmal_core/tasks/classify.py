@@ -122,10 +122,17 @@ def classify_clips(
         probabilities = (logits(model, tokens, known) / checked.temperature).softmax(1).numpy()
     notes += [f"example not used: {path} ({reason})" for path, reason in sorted(broken.items())]
     notes += _same_content(examples, listed)
-    same = set(examples.table["sha256"])
-    twins = {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
-    table = _table(names, clips, probabilities, {**new.refused, **new.others, **lost}, twins, unsure_below)
+    notes += [f"example used though frames are lost: {path} ({what})" for path, what in _lost_frames(examples).items()]
+    same, odd = set(examples.table["sha256"]), _lost_frames(clips)
+    odd |= {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
+    table = _table(names, clips, probabilities, {**new.refused, **new.others, **lost}, odd, unsure_below)
     return Classified(table, len(examples), checked, [*notes, *_left_out(folder), *_hidden(new)])
+
+
+def _lost_frames(clips: Catalog) -> dict[str, str]:
+    """Path -> what is lost of a clip, in words."""
+    rows = clips.table[clips.table["lost_frames"] > 0].itertuples()
+    return {row.path: f"{row.num_frames} frames, {row.lost_frames} more are lost" for row in rows}
 
 
 def _same_content(examples: Catalog, listed: dict[str, str]) -> list[str]:

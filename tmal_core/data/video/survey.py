@@ -186,7 +186,7 @@ def _upright_size(path: Path, frame: av.VideoFrame, orientation: Orientation) ->
     """(height, width) in px."""
     if max(frame.height, frame.width) > opening.MAX_ASPECT * min(frame.height, frame.width):
         expected = f"frames at most {opening.MAX_ASPECT} times as long as wide"
-        raise DataError(expected, f"{path} ({frame.width} x {frame.height} pixels)", REMEDY)
+        raise DataError(expected, f"{path} ({frame.width} x {frame.height} pixels, a longer strip)", REMEDY)
     return orientation.size(frame.height, frame.width)
 
 
