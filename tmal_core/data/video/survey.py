@@ -96,7 +96,8 @@ class _Tally:
         if shown and packet.pts is not None:
             self.ticks.add(packet.pts)
         self.damaged = self.damaged or packet.is_corrupt
-        self.skippable = self.skippable and not any(d.data_type in _FOR_LATER for d in packet.iter_sidedata())
+        for data in packet.iter_sidedata():
+            self.skippable = self.skippable and data.data_type not in _FOR_LATER
         if packet.pts is None:
             return
         if packet.is_keyframe:
@@ -198,13 +199,13 @@ def _seekable(container, tally: _Tally, ticks: list[int | None]) -> tuple[np.nda
     """
     if _TIMED.isdisjoint(container.format.name.split(",")) or not tally.key_ticks or None in ticks:
         return _NOT_SEEKABLE
-    order, marked = np.array(ticks, dtype=np.int64), np.unique(np.array(tally.key_ticks, dtype=np.int64))
-    if (np.diff(order) <= 0).any() or marked[0] > order[0] or not tally.skippable:
+    order, intra = np.array(ticks, dtype=np.int64), set(tally.intra_ticks)
+    begin, *marked = sorted(set(tally.key_ticks))
+    if (np.diff(order) <= 0).any() or begin > order[0] or not tally.skippable:
         return _NOT_SEEKABLE
-    believed = np.isin(marked, tally.intra_ticks)
-    tally.closed = tally.closed and bool(believed[marked >= order[0]].all())
-    believed[0] = True
-    return order, marked[believed]
+    keys = [begin, *(tick for tick in marked if tick in intra)]
+    tally.closed = tally.closed and all(tick in intra for tick in (begin, *marked) if tick >= order[0])
+    return order, np.array(keys, dtype=np.int64)
 
 
 def _info(
