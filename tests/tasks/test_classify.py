@@ -138,7 +138,7 @@ def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, m
     assert "3 not read" in text and "not read: broken.mp4 (" in text and found.num_examples == 6
 
 
-def test_names_that_do_no_harm(small_settings, places, tmp_path, capsys):
+def test_names_that_do_no_harm(small_settings, places, tmp_path, assets):
     """Formulas, line breaks, no UTF-8, one content in two classes, and files that are no videos or hidden."""
     support, queries = places
     ring, red = support / "a_green_ring", support / "a_red_circle"
@@ -149,6 +149,7 @@ def test_names_that_do_no_harm(small_settings, places, tmp_path, capsys):
     (queries / "red.mp4").rename(queries / "=1+1.mp4")
     (queries / "2.webp").touch()
     (queries / ".hidden.mp4").touch()
+    shutil.copy(assets / "video_cases" / "damaged_middle.mkv", queries / "damaged.mkv")
     (support / "labels.csv").touch()
     found = run(untrained(small_settings, "otam", tmp_path), places)
     assert found.notes == [
@@ -158,7 +159,8 @@ def test_names_that_do_no_harm(small_settings, places, tmp_path, capsys):
         f"left out: 1 hidden by their names in {queries}, as .hidden.mp4",
     ]
     rows = found.table.set_index("clip")
-    assert list(rows.index) == ["2.webp", "=1+1.mp4", "deep/ring.mp4"]
+    assert list(rows.index) == ["2.webp", "=1+1.mp4", "damaged.mkv", "deep/ring.mp4"]
+    assert rows.loc["damaged.mkv", "note"] == "18 frames, 6 more are lost" and rows.loc["damaged.mkv", "best"]
     assert rows.loc["2.webp", "note"] == "animated WebP is not decoded: save it as GIF or mp4"
     save_csv(found.table, tmp_path / "a.csv")
     lines = (tmp_path / "a.csv").read_text().splitlines()

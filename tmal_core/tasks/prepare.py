@@ -102,6 +102,8 @@ def prepare_data_set(
     save_csv(_problems(listed, folder, extra), root / PROBLEMS)
     _check(listed, folder, root, settings.prepare.max_lost)
     notes = _notes(listed, settings.episodes)
+    for path, reason in [*folder.aside.items()][:1]:
+        notes.append(f"{len(folder.aside):,} files and folders are left aside, as {path} ({reason}): {PROBLEMS}")
     catalog = _save(root, folder.root, listed) if decode else None
     return Preparation(data.name, root, listed, report, len(extra), catalog, notes)
 

@@ -76,7 +76,7 @@ def test_decord_is_refused_when_it_gives_another_picture():
 
 def test_a_strip_is_refused_for_its_shape():
     """Its short side would become 256 pixels, and the long one two million."""
-    words = r"frames at most 64 times as long as wide, got .*strip_1x8192\.mkv \(8192 x 1 pixels, a longer strip\)\."
+    words = r"frames at most 64 times as long as wide, got .*strip_1x8192\.mkv \(8192 x 1 pixels, more than 64 times"
     with pytest.raises(DataError, match=words):
         video.probe(_CASES / "strip_1x8192.mkv")
 
@@ -108,10 +108,11 @@ def test_wherever_the_damage_lies_lost_and_read_add_up(tmp_path, make_clip, name
         assert info.num_frames + info.lost_frames == 24, place
 
 
-def test_a_recorder_that_took_no_frame_lost_none(tmp_path, make_clip, spelled):
+@pytest.mark.parametrize("name", ["pause.mkv", "pause.flv", "pause.mp4", "pause.avi"])
+def test_a_recorder_that_took_no_frame_lost_none(tmp_path, make_clip, spelled, name):
     """At a constant rate otherwise, and nothing in the file is broken."""
     times_ms = [40 * index + 400 * (index >= 12) for index in range(24)]
-    path = make_clip(tmp_path / "pause.mkv", frames=24, times_ms=times_ms, fps=25, codec_options={"g": "8"})
+    path = make_clip(tmp_path / name, frames=24, times_ms=times_ms, fps=25, codec_options={"g": "8"})
     assert (video.probe(path).num_frames, video.probe(path).lost_frames) == (24, 0)
     assert spelled(video.read_frames(path, [11, 12, 23])) == [11, 12, 23]
 

@@ -32,7 +32,7 @@ from tmal_core.errors import DataError
 
 # Containers whose time stamps are those of the frames; AVI and MPEG streams carry decoding order or nothing.
 _TIMED = {"mov", "mp4", "matroska", "webm"}
-_MOST_HEADERS = 100  # bytes between two packets of a Matroska file; 30 are the most that were seen
+_MOST_HEADERS = 100  # bytes between two packets of Matroska or FLV; 30 are the most that were seen
 _LONGEST_HOLE = 10_000  # frames; more is a broken time stamp
 # What a decoder is told beside a packet and needs for all later ones: a seek would pass it over.
 _FOR_LATER = (
@@ -186,8 +186,8 @@ def digest(image: np.ndarray) -> str:
 def _upright_size(path: Path, frame: av.VideoFrame, orientation: Orientation) -> tuple[int, int]:
     """(height, width) in px."""
     if max(frame.height, frame.width) > opening.MAX_ASPECT * min(frame.height, frame.width):
-        expected = f"frames at most {opening.MAX_ASPECT} times as long as wide"
-        raise DataError(expected, f"{path} ({frame.width} x {frame.height} pixels, a longer strip)", REMEDY)
+        shape, limit = f"{frame.width} x {frame.height} pixels", f"{opening.MAX_ASPECT} times as long as wide"
+        raise DataError(f"frames at most {limit}", f"{path} ({shape}, more than {limit})", REMEDY)
     return orientation.size(frame.height, frame.width)
 
 
@@ -235,7 +235,7 @@ def _info(
         gap_s = _end_s(container, stream) - max(held) * tick_s - last_s
         holes = _holes(held, rate * tick_s)
         broken = tally.damaged or len(held) > num_frames or gap_s > 1.5 * tick_s  # both ends are rounded to ticks
-        if holes and not (broken or _is_streamed(container) or _skips_bytes(path)):
+        if holes and not (broken or _skips_bytes(path)):
             holes = 0  # a recorder that took no frame there
         announced, held_s = len(held) + holes, (max(held) - min(held)) * tick_s
         if rate and held_s and abs((announced - 1) / held_s / rate - 1) < 0.02:
@@ -269,18 +269,18 @@ def _holes(ticks: set[int], frames_per_tick: float) -> int:
     return int((whole - 1).sum()) if (whole >= 1).all() and (np.abs(steps - whole) <= frames_per_tick).all() else 0
 
 
-def _is_streamed(container) -> bool:
-    """Whether frames of a constant rate are missing only if they were lost on the way."""
-    return container.format.name in ("mpegts", "mpeg", "flv")
-
-
 def _skips_bytes(path: Path) -> bool:
-    """Whether more than headers lies between two packets of a Matroska file: FFmpeg passes over a broken part so."""
+    """Whether FFmpeg passed over a broken part: more than headers lies between two packets, or a new stream is met.
+
+    Packet follows on packet in Matroska and FLV alone. MPEG streams tell nothing; they are taken for unbroken rates.
+    """
     with opening.opened(path) as container:
-        if "matroska" not in container.format.name:
-            return False
+        if container.format.name not in ("matroska,webm", "flv"):
+            return container.format.name in ("mpegts", "mpeg")
+        num_streams = len(container.streams)
         places = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
-    return any((later or 0) - (place or 0) - size > _MOST_HEADERS for (place, size), (later, _) in pairwise(places))
+        gaps = ((later or 0) - (place or 0) - size for (place, size), (later, _) in pairwise(places))
+        return len(container.streams) > num_streams or max(gaps, default=0) > _MOST_HEADERS
 
 
 def _is_cut_avi(path: Path) -> bool:
