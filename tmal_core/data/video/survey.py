@@ -270,17 +270,17 @@ def _holes(ticks: set[int], frames_per_tick: float) -> int:
 
 
 def _skips_bytes(path: Path) -> bool:
-    """Whether FFmpeg passed over a broken part: more than headers lies between two packets, or a new stream is met.
+    """Whether FFmpeg passed over a broken part: more than headers lies between two packets, or what cannot be does.
 
     Packet follows on packet in Matroska and FLV alone. MPEG streams tell nothing; they are taken for unbroken rates.
     """
     with opening.opened(path) as container:
         if container.format.name not in ("matroska,webm", "flv"):
             return container.format.name in ("mpegts", "mpeg")
-        num_streams = len(container.streams)
         places = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
         gaps = ((later or 0) - (place or 0) - size for (place, size), (later, _) in pairwise(places))
-        return len(container.streams) > num_streams or max(gaps, default=0) > _MOST_HEADERS
+        second_video = container.format.name == "flv" and len(container.streams.video) > 1
+        return second_video or max(gaps, default=0) > _MOST_HEADERS
 
 
 def _is_cut_avi(path: Path) -> bool:
