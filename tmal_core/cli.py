@@ -18,7 +18,7 @@ from typer import Argument, Option
 
 from tmal_core import __version__
 from tmal_core.errors import DataError, SettingsError, TmalError
-from tmal_core.runtime.files import full_disk_is_clear
+from tmal_core.runtime.files import full_disk_is_clear, require_writable
 
 if TYPE_CHECKING:
     from tmal_core.config import Settings
@@ -405,9 +405,10 @@ def classify(
     if checkpoint and preset:
         raise SettingsError("--checkpoint or --preset", "both", "A checkpoint has the settings of its run.")
     overrides = parse_overrides(sets)
+    require_writable(out)
     from tmal_core.experiment import Experiment, of_checkpoint
+    from tmal_core.runtime.tables import save_csv
     from tmal_core.tasks.classify import classify_clips
-    from tmal_core.tasks.prepare import save_csv
 
     if checkpoint:
         experiment = of_checkpoint(checkpoint, None, overrides, method)

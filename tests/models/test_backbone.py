@@ -77,7 +77,7 @@ def test_a_few_steps_of_pretraining_lower_the_loss_and_leave_a_whole_folder(tmp_
     ("name", "pretrained", "message"),
     [
         ("ViT-B-17", "random", "expected an open_clip model name"),
-        ("nowhere", "folder", "Run from the project's root"),
+        ("nowhere", "folder", "Run in a checkout of the project, or make .*`tmal pretrain-tiny --out nowhere`"),
         ("ViT-B-32", "weights/none.pt", "which is not there"),
         ("RN50", "random", "whose image tower is a ViT"),
     ],

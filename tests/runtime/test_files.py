@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from tmal_core.errors import RunError
-from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
+from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied, require_writable
 
 
 def test_atomic_path_appears_at_the_end_under_its_own_name(tmp_path):
@@ -66,3 +66,18 @@ def test_full_disk_is_one_clear_line(tmp_path, error):
 def test_other_errors_keep_their_kind(tmp_path):
     with pytest.raises(PermissionError), full_disk_is_clear(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_place_that_takes_no_file_is_refused_before(tmp_path):
+    (tmp_path / "file.txt").write_text("x")
+    for place in (tmp_path / "a.csv", tmp_path / "new" / "deep" / "a.csv", tmp_path / "file.txt"):
+        require_writable(place)
+    assert (
+        sorted(path.name for path in tmp_path.iterdir()) == ["file.txt"] and (tmp_path / "file.txt").read_text() == "x"
+    )
+    with pytest.raises(RunError, match=rf"a file to write, got {tmp_path}, which is a folder\. Name another file"):
+        require_writable(tmp_path)
+    with pytest.raises(
+        RunError, match=r"a file that can be written, got .*/file\.txt/a\.csv \(Not a directory\)\. Name"
+    ):
+        require_writable(tmp_path / "file.txt" / "a.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.flow import extraction as extract_module
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.runtime.run_folders import Run
+from tmal_core.runtime.tables import load_csv, save_csv
 from tmal_core.tasks.classify import classify_clips
 from tmal_core.tasks.flow import extract_flow
 from tmal_core.tasks.train import train_method
@@ -141,6 +143,69 @@ def test_files_that_cannot_be_used_are_named(small_settings, places, tmp_path, m
     ]
     text = str(found)
     assert "3 not read" in text and "not read: broken.mp4 (" in text and found.num_examples == 6
+
+
+def test_names_that_do_no_harm(small_settings, places, tmp_path, assets):
+    """Formulas, line breaks, no UTF-8, one content in two classes, and files that are no videos or hidden."""
+    support, queries = places
+    ring, red = support / "a_green_ring", support / "a_red_circle"
+    twin = sorted(ring.iterdir())[0]
+    shutil.copy(twin, red / "twin.mp4")
+    shutil.copy(twin, ring / "line\nbreak.mp4")
+    (support / "a_blue_cross").rename(support / "=SUM(A1)")
+    (queries / "red.mp4").rename(queries / "=1+1.mp4")
+    (queries / "2.webp").touch()
+    (queries / ".hidden.mp4").touch()
+    shutil.copy(assets / "video_cases" / "damaged_middle.mkv", queries / "damaged.mkv")
+    (support / "labels.csv").touch()
+    found = run(untrained(small_settings, "otam", tmp_path), places)
+    assert found.notes == [
+        f"the same content as an example of two classes: a_green_ring/{twin.name} and a_red_circle/twin.mp4",
+        "left out: 'a_green_ring/line\\nbreak.mp4' (a control character)",
+        "left out: labels.csv (not a kind of video that is read (.csv))",
+        f"left out: 1 hidden by their names in {queries}, as .hidden.mp4",
+    ]
+    rows = found.table.set_index("clip")
+    assert list(rows.index) == ["2.webp", "=1+1.mp4", "damaged.mkv", "deep/ring.mp4"]
+    assert rows.loc["damaged.mkv", "note"] == "18 frames, 6 more are lost" and rows.loc["damaged.mkv", "best"]
+    assert rows.loc["2.webp", "note"] == "animated WebP is not decoded: save it as GIF or mp4"
+    save_csv(found.table, tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert not any(cell.startswith("=") for line in lines for cell in line.split(","))
+    pd.testing.assert_frame_equal(load_csv(tmp_path / "a.csv")[["clip"]], found.table[["clip"]])
+
+
+def test_one_new_clip_whose_name_is_no_text(small_settings, places, tmp_path):
+    support, queries = places
+    name = os.fsdecode(b"latin\xe9.mp4")
+    (queries / "red.mp4").rename(queries / name)
+    alone = run(untrained(small_settings, "otam", tmp_path), (support, queries / name)).table
+    assert alone[["clip", "answer", "note"]].values.tolist() == [[repr(name), "", "the name is not UTF-8"]]
+    save_csv(alone, tmp_path / "a.csv")
+    below = run(untrained(small_settings, "otam", tmp_path), places).table
+    assert alone["note"].iat[0] in below["note"].tolist()
+
+
+def test_names_longer_than_the_text_tower_reads(small_settings, places, tmp_path):
+    support, _ = places
+    long = " ".join(["go"] * 60)
+    (support / "a_blue_cross").rename(support / f"{long} left")
+    experiment = untrained(small_settings, "zero_shot", tmp_path)
+    assert f"class name '{long} left' is read as 'go go go" in run(experiment, places).notes[0]
+    (support / "a_red_circle").rename(support / f"{long} right")
+    with pytest.raises(DataError, match=r"class names that read differently, got 'go .* left' and 'go .* right'"):
+        run(experiment, places)
+
+
+@pytest.mark.parametrize("place", [".", "answers.csv/a.csv"])
+def test_the_place_of_the_table_is_checked_first(places, tmp_path, capsys, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "answers.csv").touch()
+    monkeypatch.setattr(Experiment, "of", lambda *_: pytest.fail("work began"))
+    command = ["classify", "--support", str(places[0]), "--queries", str(places[1]), "--out", place]
+    assert cli.main(command) == 1
+    told = capsys.readouterr().err
+    assert f"got {place}" in told and "partial" not in told and told.count("\n") == 1
 
 
 def test_no_clip_that_can_be_read(small_settings, places, tmp_path):

@@ -89,6 +89,7 @@ def test_every_loss_is_named(mine, make_clip, copy_clip):
     (videos / "v/out.avi").symlink_to(settings.data.root / "splits.csv")
     done = prepare_data_set(settings, videos, progress=False)
     assert done.counts == {"used": 9, "missing": 1, "undecodable": 1, "too short": 1} and done.num_extra == 1
+    assert done.notes[-1].startswith("1 files and folders are left aside, as v/out.avi (a link that leads out of")
     found = problems(settings)
     assert found.pop("frames lost") == ["v/testing/4.avi"]
     assert found == {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.tables import load_csv, save_csv
 
 REPORT_NAME = "flow_report.csv"
 
@@ -58,7 +58,7 @@ def shard_path(root: Path, rank: int, world_size: int) -> Path:
 def write_report(report: ExtractReport) -> None:
     """Write the file of a report."""
     rows = [vars(outcome) for outcome in report.outcomes if outcome.status in ("broken", "remade")]
-    _write(report.path, pd.DataFrame(rows, columns=["video", "status", "reason"]))
+    save_csv(pd.DataFrame(rows, columns=["video", "status", "reason"]), report.path)
 
 
 def join_reports(root: Path, world_size: int) -> None:
@@ -68,10 +68,4 @@ def join_reports(root: Path, world_size: int) -> None:
         if other not in shards:
             other.unlink(missing_ok=True)
     if world_size > 1 and all(shard.is_file() for shard in shards):
-        tables = [pd.read_csv(shard, dtype=str, keep_default_na=False) for shard in shards]
-        _write(root / REPORT_NAME, pd.concat(tables))
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        save_csv(pd.concat([load_csv(shard, dtype=str) for shard in shards]), root / REPORT_NAME)

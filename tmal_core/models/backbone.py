@@ -59,7 +59,7 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
     folder = Path(name)
     for file in (FOLDER_CONFIG, FOLDER_WEIGHTS) if pretrained == "folder" else ():
         if not (folder / file).is_file():
-            remedy = "Run from the project's root, or make the tiny CLIP with `tmal pretrain-tiny`."
+            remedy = f"Run in a checkout of the project, or make the tiny CLIP: `tmal pretrain-tiny --out {folder}`."
             raise WeightsError(f"{file} in the folder {folder}", "none", remedy)
     if not folder.is_dir() and name not in open_clip.list_models():
         remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."

@@ -1,5 +1,7 @@
 """Class names as CLIP's text tower sees them."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +11,50 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tmal_core.config import ModelSettings
+from tmal_core.errors import DataError
 from tmal_core.models.backbone import located, tokenizer
 
 
 @torch.no_grad()
-def class_text(clip: Any, settings: ModelSettings, names: list[str]) -> Float[Tensor, "c d"]:
-    """Text features, float32, of class names, each put into `settings.prompt`."""
-    tokens = tokenizer(located(settings.backbone))([settings.prompt.format(name) for name in names])
+def class_text(
+    clip: Any, settings: ModelSettings, names: list[str], say: Callable[[str], object] = warnings.warn
+) -> Float[Tensor, "c d"]:
+    """Text features, float32, of class names, each put into `settings.prompt`.
+
+    Args:
+        say: is told of each name that was cut because its text is longer than the tower's context.
+
+    Raises:
+        DataError: two names read the same, as their beginnings may.
+    """
+    tokenize = tokenizer(located(settings.backbone))
+    tokens = tokenize([settings.prompt.format(_cut(name, settings.prompt, tokenize, say)) for name in names])
+    first_of: dict[tuple[int, ...], str] = {}
+    for name, row in zip(names, tokens.tolist(), strict=True):
+        first = first_of.setdefault(tuple(row), name)
+        if first != name:
+            got = f"{first!r} and {name!r}, the same in the {tokens.shape[1]} tokens of {settings.backbone}"
+            raise DataError("class names that read differently", got, "Rename one of them.")
     return clip.encode_text(tokens.to(clip.logit_scale.device)).float()
+
+
+def _cut(name: str, prompt: str, tokenize: Any, say: Callable[[str], object]) -> str:
+    """The name without the last words that its text has no room for; a single word is left to the tokenizer."""
+    words = name.split(" ")
+    kept = next((n for n in range(len(words), 1, -1) if _fits(prompt.format(" ".join(words[:n])), tokenize)), 1)
+    short = " ".join(words[:kept])
+    if not _fits(prompt.format(short), tokenize):
+        say(f"class name {name!r} is cut within {short!r}: its text is longer than the text tower reads")
+    elif kept < len(words):
+        say(f"class name {name!r} is read as {short!r}: its text is longer than the text tower reads")
+    return short
+
+
+def _fits(text: str, tokenize: Any) -> bool:
+    """Whether a text has no more tokens than the context, whatever pads it."""
+    context, room = tokenize([text]).shape[1], 4 * len(text.encode()) + 16
+    row = tokenize([text], context_length=max(room, context + 1))[0]
+    return bool((row[context:] == row[-1]).all())
 
 
 @dataclass(frozen=True)

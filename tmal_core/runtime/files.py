@@ -46,6 +46,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             part.replace(path)
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a place for a file before any work is done for it; what is there stays.
+
+    Raises:
+        RunError: it is a folder, or its folder is none and cannot be one, or takes no file.
+    """
+    remedy = "Name another file."
+    if path.is_dir():
+        raise RunError("a file to write", f"{path}, which is a folder", remedy)
+    folder = path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder):
+            pass
+    except OSError as error:
+        raise RunError("a file that can be written", f"{path} ({error.strerror})", remedy) from None
+
+
 def is_occupied(path: Path) -> bool:
     """Whether something stands at `path`: a file, or a folder with more in it than a killed process leaves."""
     return path.is_file() or (path.is_dir() and any(not entry.name.startswith(PARTIAL) for entry in path.iterdir()))

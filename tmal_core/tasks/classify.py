@@ -17,7 +17,7 @@ import torch
 from tmal_core.config import Settings
 from tmal_core.data.clips import ClipReader
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.data.sets.folder import Folder, walk
+from tmal_core.data.sets.folder import Folder, one_file, walk
 from tmal_core.data.sets.own_videos import by_class, folders_without_videos
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import Bank, encode
@@ -102,19 +102,17 @@ def classify_clips(
     if len(by_name) < 2:
         remedy = "Add a folder of examples for each class that new clips may show."
         raise DataError(f"two classes or more in {support}", f"one, {next(iter(by_name))!r}", remedy)
-    root, paths, refused = place.parent, [place.name], {}
-    if not place.is_file():
-        found = walk(Path(queries))
-        root, paths, refused = found.root, found.paths(), found.refused
-    model = _model(experiment, force)
+    new = one_file(place) if place.is_file() else walk(Path(queries))
+    model, notes = _model(experiment, force), list[str]()
     with flow_place(model.reads_flow, flow_folder, settings.flow) as store:
         examples, broken = readable(folder.root, list(listed), experiment, store, progress)
         names = _class_names(listed, examples, broken)
-        clips, lost = readable(root, paths, experiment, store, progress)
+        clips, lost = readable(new.root, new.paths(), experiment, store, progress)
         class_of = np.array([names.index(listed[path]) for path in examples.table["path"]])
         text = None
         if needs_names(settings.model):
-            text = SplitText(class_text(model.encoder.clip, settings.model, names).cpu(), class_of)
+            features = class_text(model.encoder.clip, settings.model, names, say=notes.append)
+            text = SplitText(features.cpu(), class_of)
         bank = _encoded(settings, model, examples, store, text, progress)
         tokens = _encoded(settings, model, clips, store, None, progress).query if len(clips) else None
     known = Examples(bank.query, bank.support, torch.from_numpy(class_of), None if text is None else text.features)
@@ -122,17 +120,41 @@ def classify_clips(
     probabilities = np.empty((0, len(names)))
     if tokens is not None:
         probabilities = (logits(model, tokens, known) / checked.temperature).softmax(1).numpy()
-    notes = [f"example not used: {path} ({reason})" for path, reason in sorted(broken.items())]
-    same = set(examples.table["sha256"])
-    twins = {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
-    table = _table(names, clips, probabilities, {**refused, **lost}, twins, unsure_below)
-    return Classified(table, len(examples), checked, [*notes, *_left_out(folder)])
+    notes += [f"example not used: {path} ({reason})" for path, reason in sorted(broken.items())]
+    notes += _same_content(examples, listed)
+    notes += [f"example used though frames are lost: {path} ({what})" for path, what in _lost_frames(examples).items()]
+    same, odd = set(examples.table["sha256"]), _lost_frames(clips)
+    odd |= {row.path: "the same file as an example" for row in clips.table.itertuples() if row.sha256 in same}
+    table = _table(names, clips, probabilities, {**new.refused, **new.others, **lost}, odd, unsure_below)
+    return Classified(table, len(examples), checked, [*notes, *_left_out(folder), *_hidden(new)])
+
+
+def _lost_frames(clips: Catalog) -> dict[str, str]:
+    """Path -> what is lost of a clip, in words."""
+    rows = clips.table[clips.table["lost_frames"] > 0].itertuples()
+    return {row.path: f"{row.num_frames} frames, {row.lost_frames} more are lost" for row in rows}
+
+
+def _same_content(examples: Catalog, listed: dict[str, str]) -> list[str]:
+    """Files that show two classes: a copy, or a link to one file."""
+    notes = []
+    for _, paths in examples.table.groupby("sha256", sort=False)["path"]:
+        first, *others = paths
+        other = next((path for path in others if listed[path] != listed[first]), None)
+        notes += [f"the same content as an example of two classes: {first} and {other}"] if other else []
+    return notes
+
+
+def _hidden(found: Folder) -> list[str]:
+    count = len(found.hidden)
+    return [f"left out: {count} hidden by their names in {found.root}, as {found.hidden[0]}"] if count else []
 
 
 def _left_out(found: Folder) -> list[str]:
     """What in the folder of examples is none, in words."""
     beside = [path for path in found.paths() if "/" not in path]
-    notes = [f"left out: {path} ({reason})" for path, reason in sorted(found.refused.items())]
+    unusable = sorted({**found.refused, **found.others}.items())
+    notes = [*(f"left out: {path} ({reason})" for path, reason in unusable), *_hidden(found)]
     if beside:
         notes.append(f"left out: {len(beside)} videos beside the class folders, as {beside[0]}")
     notes += [f"left out: {name}, a folder without videos" for name in folders_without_videos(found)]

@@ -15,7 +15,8 @@ from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.experiment import Experiment, require_used
-from tmal_core.tasks.prepare import lost_videos, save_csv
+from tmal_core.runtime.tables import save_csv
+from tmal_core.tasks.prepare import lost_videos
 
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""

@@ -53,7 +53,7 @@ def readable(
     lost = {path: found[path].reason for path in paths if found[path].reason}
     short = {path: found[path].num_frames for path in paths if path not in lost and found[path].num_frames < least}
     lost |= {path: f"{number} frames, fewer than {least} (prepare.min_frames)" for path, number in short.items()}
-    columns = ("path", "num_frames", "fps", "height", "width", "sha256")
+    columns = ("path", "num_frames", "lost_frames", "fps", "height", "width", "sha256")
     rows = [[getattr(found[path], name) for name in columns] for path in paths if path not in lost]
     table = pd.DataFrame(rows, columns=columns)
     table["video"] = table["sha256"]

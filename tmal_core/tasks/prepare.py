@@ -22,17 +22,18 @@ from tmal_core.config import Settings, load_settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
 from tmal_core.data.sets.folder import Folder, match, walk
 from tmal_core.data.sets.lists import FILE_NAME as SPLITS_NAME
-from tmal_core.data.sets.lists import check_published, load_splits, save_splits
+from tmal_core.data.sets.lists import check_published, load_splits, path_fault, save_splits
 from tmal_core.data.sets.own_videos import folders_without_videos, moved_classes, own_splits
 from tmal_core.data.sets.sources import SOURCES
 from tmal_core.data.video.examination import Examined, Journal, examine_all
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.tables import load_csv, save_csv
 
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"
 STATUSES = ("used", "missing", "undecodable", "too short")
 MAX_EXTRA = 1000
-"""Files that no list names are listed up to this number; all of them are counted."""
+"""Files that no list names are listed up to this number, and so are those left aside; all of them are counted."""
 _UNCHECKED = "found"  # in place of "used" where nothing was decoded
 
 
@@ -101,6 +102,8 @@ def prepare_data_set(
     save_csv(_problems(listed, folder, extra), root / PROBLEMS)
     _check(listed, folder, root, settings.prepare.max_lost)
     notes = _notes(listed, settings)
+    for path, reason in [*folder.aside.items()][:1]:
+        notes.append(f"{len(folder.aside):,} files and folders are left aside, as {path} ({reason}): {PROBLEMS}")
     catalog = _save(root, folder.root, listed) if decode else None
     return Preparation(data.name, root, listed, report, len(extra), catalog, notes)
 
@@ -190,8 +193,7 @@ def lost_videos(folder: Path, split: str) -> pd.DataFrame:
 
 
 def _walk(root: Path, videos: Path) -> Folder:
-    # Flow lies in the data folder, which may be that of the videos too.
-    return walk(videos, leave_out=("flow",) if videos.resolve() == root.resolve() else ())
+    return walk(videos, is_data_folder=videos.resolve() == root.resolve())
 
 
 def _examine(
@@ -242,10 +244,12 @@ def _problems(listed: pd.DataFrame, folder: Folder, extra: list[str]) -> pd.Data
             twin, where = seen.setdefault(row.sha256, (row.video, row.split))
             if twin != row.video:
                 rows.append(("same content", *place, f"used, though its bytes are those of {twin} in {where}"))
-    rows += [("refused", "", "", "", path, folder.refused[path]) for path in sorted(folder.refused)]
-    rows += [("extra", "", "", "", path, "no list names it, or another file was taken") for path in extra[:MAX_EXTRA]]
-    if len(extra) > MAX_EXTRA:
-        rows.append(("extra", "", "", "", "", f"and {len(extra) - MAX_EXTRA:,} more"))
+    aside = [("refused", path, reason) for path, reason in folder.aside.items()]
+    unnamed = [("extra", path, path_fault(path) or "no list names it, or another file was taken") for path in extra]
+    for found in (aside, unnamed):
+        rows += [(kind, "", "", "", path, reason) for kind, path, reason in found[:MAX_EXTRA]]
+        if len(found) > MAX_EXTRA:
+            rows.append((found[0][0], "", "", "", "", f"and {len(found) - MAX_EXTRA:,} more"))
     return pd.DataFrame(rows, columns=["kind", "video", "split", "class_name", "path", "reason"])
 
 
@@ -300,13 +304,7 @@ def _seconds(used: pd.DataFrame) -> pd.Series:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, keep_default_na=False)
+        return load_csv(path)
     except (OSError, ValueError) as error:
         got = f"{path} ({' '.join(str(error).split())[:120]})"
         raise DataError("a report of the preparation", got, "Run `tmal prepare`: nothing is decoded twice.") from error
-
-
-def save_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table, every digit kept."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")

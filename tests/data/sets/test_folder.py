@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tmal_core.data.sets import folder as folder_module
-from tmal_core.data.sets.folder import match, walk
+from tmal_core.data.sets.folder import match, one_file, walk
 from tmal_core.errors import DataError
 
 
@@ -74,6 +74,43 @@ def test_missing_and_folders_called_like_a_video(tree):
     assert found(root, "1.avi", "3.avi") == [("", "1.avi is a folder, not a file"), ("", "no file of this name")]
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".wmv", ".flv", ".3gp", ".mts", ".m2ts", ".ogv", ".vob", ".VOB"])
+def test_suffixes_of_cameras_and_of_the_web(tree, suffix):
+    assert found(tree(f"B/clip1{suffix}"), f"B/clip1{suffix.upper()}", "B/clip2") == [
+        (f"B/clip1{suffix}", ""),
+        ("", "no file of this name"),
+    ]
+
+
+def test_what_is_no_video_is_named_with_the_reason(tree):
+    root = tree("a/1.avi", "a/2.webp", "a/3.XYZ", "a/README")
+    assert walk(root).aside == {
+        "a/2.webp": "animated WebP is not decoded: save it as GIF or mp4",
+        "a/3.XYZ": "not a kind of video that is read (.xyz)",
+        "a/README": "not a kind of video that is read (no suffix)",
+    }
+    reasons = [reason for _, reason in found(root, "a/2.mp4", "a/2.WEBP", "a/3.xyz", "a/4.avi")]
+    assert reasons == ["animated WebP is not decoded: save it as GIF or mp4"] * 2 + [
+        "not a kind of video that is read (.xyz)",
+        "no file of this name",
+    ]
+
+
+def test_a_suffix_that_was_added_to_the_listed_name(tree):
+    root = tree("B/x.mp4.avi", "B/y.webm.mp4", "B/z.mp4", "B/z.mp4.avi", "C/w.mp4.avi")
+    answers = found(root, "B/x.mp4", "B/y.webm", "B/z.mp4", "B/z.mp4.avi", "B/w.mp4")
+    assert [file for file, _ in answers] == ["B/x.mp4.avi", "B/y.webm.mp4", "B/z.mp4", "B/z.mp4.avi", "C/w.mp4.avi"]
+    other = found(root, "B/x.mp4", "B/w.mp4", "C/v.avi")
+    assert other[1] == ("", "no file of this name"), "a file of another class is not taken for it"
+
+
+def test_a_single_file_whatever_its_suffix(tree):
+    root = tree("clip")
+    assert one_file(root / "clip").paths() == ["clip"] and one_file(root / "clip").root == root
+    name = os.fsdecode(b"latin\xe9.mp4")
+    assert one_file(root / name).refused == {repr(name): "the name is not UTF-8"}
+
+
 def test_accents_compare_however_they_are_written(tree):
     assert found(tree("caf\u0065\u0301.avi"), "caf\u00e9.mp4") == [("cafe\u0301.avi", "")]
 
@@ -101,6 +138,7 @@ def test_links(tree, tmp_path):
         "broken.avi": "a broken link",
         "a.avi": "a link that leads in a circle",
         "b.avi": "a link that leads in a circle",
+        "real/b/up": "a link to a folder",
     }
     assert found(root, "out.avi") == [("", "a link that leads out of the folder, to " + str(tmp_path / "secret.avi"))]
     (tmp_path / "link").symlink_to(root)
@@ -108,11 +146,13 @@ def test_links(tree, tmp_path):
 
 
 def test_hidden_files_pipes_and_names_that_are_no_text(tree):
-    root = tree("1.avi", "._1.avi", ".trash/2.avi", "flow/3.avi", "a/flow/4.avi")
+    root = tree("1.avi", "._1.avi", ".trash/2.avi", "flow/3.avi", "a/flow/4.avi", "splits.csv", "a/.partial-x/5.avi")
     os.mkfifo(root / "pipe.avi")
     (root / os.fsdecode(b"\xff.avi")).touch()
-    seen = walk(root, leave_out=("flow",))
-    assert seen.paths() == ["1.avi", "a/flow/4.avi"]
+    seen = walk(root, is_data_folder=True)
+    assert seen.paths() == ["1.avi", "a/flow/4.avi"] and sorted(seen.hidden) == ["._1.avi", ".trash"]
+    assert not seen.others and seen.aside[".trash"] == "hidden by its name"
+    assert walk(root).paths() == ["1.avi", "a/flow/4.avi", "flow/3.avi"] and list(walk(root).others) == ["splits.csv"]
     assert sorted(seen.refused.values()) == ["not a file: a pipe, a socket or a device", "the name is not UTF-8"]
 
 
@@ -122,7 +162,7 @@ def test_no_videos(tree, tmp_path):
     with pytest.raises(DataError, match=r"\(Not a directory\)"):
         walk(tree("1.avi") / "1.avi")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"videos \(.mp4, .webm, .avi, .mkv, .*\.ts\), got .*empty, which is empty"):
+    with pytest.raises(DataError, match=r"videos \(.mp4, .webm, .avi, .mkv, .*\.gif\), got .*empty, which is empty"):
         walk(tmp_path / "empty")
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0001.jpg").touch()

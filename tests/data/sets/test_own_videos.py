@@ -82,6 +82,7 @@ def test_links_that_lead_out_are_said(tmp_path):
             "class folders whose names differ in letters or digits, got (a b and a_B|a_B and a b)",
         ),
         (("a/1.mp4", "a/1.avi", "b/1.mp4"), "one video of a name in a folder, got a/1.avi and a/1.mp4"),
+        (("a/1\\.mp4", "b/1.mp4"), r"plain names of folders and videos, got .*\(a backslash\)"),
         (("a\\x/1.mp4",), r"plain names of folders and videos, got .*\(a backslash\)"),
         (("-/1.mp4",), r"plain names of folders and videos, got .*a folder without letters"),
     ],
@@ -89,3 +90,10 @@ def test_links_that_lead_out_are_said(tmp_path):
 def test_names_that_do_not_do(clips, paths, words):
     with pytest.raises(DataError, match=words):
         own_splits(clips(*paths), "0/0/100", seed=0, way=1)
+
+
+def test_a_file_whose_name_cannot_be_used_is_left_out_and_named(clips):
+    folder = clips("a/1.mp4", "a/2\n.mp4", "a/3\\.mp4", "b/1.mp4")
+    table = own_splits(folder, "0/0/100", seed=0, way=2)
+    assert sorted(table["path"]) == ["a/1.mp4", "b/1.mp4"]
+    assert folder.refused == {"'a/2\\n.mp4'": "a control character", "a/3\\.mp4": "a backslash"}

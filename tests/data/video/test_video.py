@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import multiprocessing
 import struct
@@ -101,7 +102,7 @@ def test_seeking_is_used_where_time_stamps_are_exact(clips, name):
 def test_a_seek_that_misses_ends_in_counting(clips, spelled):
     """A survey of another file sends the reader to the wrong place; it notices and counts instead."""
     survey, _ = video_survey.survey_video(clips["b_frames"])
-    off = video_survey.Survey(survey.info, survey.ticks + 1, survey.key_ticks, survey.closed)
+    off = dataclasses.replace(survey, ticks=survey.ticks + 1)
     assert pyav_reader._by_time_stamp(clips["b_frames"], off, [7, 30]) == {}
     images = pyav_reader.read_positions(clips["b_frames"], off, [7, 30])
     assert spelled([images[7], images[30]]) == [7, 30]
@@ -186,15 +187,28 @@ def test_avi_that_repeats_frames(tmp_path, make_clip, spelled):
     assert video.probe(path).lost_frames == 0
 
 
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-@pytest.mark.parametrize("decoder", ["pyav", "decord"])
-def test_rotation(tmp_path, make_clip, make_frame, spelled, degrees, decoder):
-    """A phone stores turned frames and a matrix in the track header; what comes out stands upright."""
+# What a display matrix (a, b, c, d) asks for, and how a frame is stored that it makes upright.
+MATRICES: dict[tuple[int, int, int, int], Callable[[np.ndarray], np.ndarray]] = {
+    (1, 0, 0, 1): lambda frame: frame,
+    (0, 1, -1, 0): lambda frame: np.rot90(frame, 1),
+    (-1, 0, 0, -1): lambda frame: np.rot90(frame, 2),
+    (0, -1, 1, 0): lambda frame: np.rot90(frame, 3),
+    (-1, 0, 0, 1): np.fliplr,
+    (1, 0, 0, -1): np.flipud,
+    (0, 1, 1, 0): lambda frame: frame.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda frame: np.rot90(frame.swapaxes(0, 1), 2),
+}
+ROTATIONS = list(MATRICES)[:4]
+
+
+@pytest.mark.parametrize(("matrix", "decoder"), [*((m, "pyav") for m in MATRICES), *((m, "decord") for m in ROTATIONS)])
+def test_display_matrix(tmp_path, make_clip, make_frame, spelled, matrix, decoder):
+    """A phone stores turned or mirrored frames and a matrix in the track header; what comes out stands upright."""
     upright = [make_frame(index, 96, 64) for index in range(8)]
-    path = make_clip(tmp_path / "turned.mp4", frames=[np.rot90(frame, degrees // 90) for frame in upright])
+    frames = [np.ascontiguousarray(MATRICES[matrix](frame)) for frame in upright]
+    path = make_clip(tmp_path / "turned.mp4", frames=frames, codec_options={"g": "3"})
     data = bytearray(path.read_bytes())
     start = data.index(b"tkhd") + 44
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
     a, b, c, d = (value << 16 for value in matrix)
     data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
@@ -202,6 +216,7 @@ def test_rotation(tmp_path, make_clip, make_frame, spelled, degrees, decoder):
     assert clip.shape == (8, 64, 96, 3)
     assert spelled(clip) == list(range(8))
     assert np.abs(clip.astype(int) - np.stack(upright)).mean() < 8
+    assert np.array_equal(video.read_frames(path, [5, 2], decoder), clip[[5, 2]])
     assert (video.probe(path).height, video.probe(path).width) == (64, 96)
 
 

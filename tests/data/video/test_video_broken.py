@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tmal_core.data.video import decoding as video
-from tmal_core.data.video import decord_reader
+from tmal_core.data.video import decord_reader, opening
 from tmal_core.data.video import survey as video_survey
 from tmal_core.errors import DataError
 
@@ -86,7 +86,8 @@ def test_cut_elsewhere(tmp_path, clips, spelled, name, kept):
     assert info.num_frames - 1 <= shown[-1] <= info.num_frames + 2
     last = info.num_frames - 1
     assert spelled(video.read_frames(path, [last])) == shown[-1:]
-    assert info.lost_frames == (0 if name == "ts" else 48 - info.num_frames)  # a stream has no beginning and no end
+    # A stream has no beginning and no end: what is missing in between is all that can be known.
+    assert info.lost_frames == (shown[-1] - last if name == "ts" else 48 - info.num_frames)
 
 
 def test_damaged_in_the_middle(tmp_path, faststart, spelled, capfd):
@@ -265,7 +266,7 @@ def test_a_frame_of_8k(tmp_path, make_clip, make_frame, spelled):
 def test_frames_that_are_too_large_are_refused(clips, monkeypatch, name):
     """Before they are decoded: a damaged header announces frames that take seconds and gigabytes."""
     video._surveys.clear()
-    monkeypatch.setattr(video_survey, "MAX_PIXELS", 80 * 80 - 1)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 80 * 80 - 1)
     words = rf"frames of at most 6,399 pixels, got {clips[name]} \(80 x 80\)|which frames over 6,399 pixels give too"
     with pytest.raises(DataError, match=words):
         video.read_clip(clips[name])
@@ -283,7 +284,7 @@ def test_frames_that_are_larger_than_their_container_says(tmp_path, clips):
         info = video.probe(path)
     except DataError:
         return
-    assert info.height * info.width <= video_survey.MAX_PIXELS
+    assert info.height * info.width <= opening.MAX_PIXELS
     assert info.lost_frames > 0
 
 

@@ -21,8 +21,11 @@ import pandas as pd
 
 from tmal_core.data.sets.lists import VIDEO_SUFFIXES, class_folder, stem
 from tmal_core.errors import DataError
+from tmal_core.runtime.files import PARTIAL
 
 _MISSING = "no file of this name"
+NOT_TEXT = "the name is not UTF-8"
+_NOT_DECODED = {".webp": "animated WebP is not decoded: save it as GIF or mp4"}
 
 
 @dataclass
@@ -33,21 +36,27 @@ class Folder:
     files: dict[str, list[str]] = field(default_factory=dict)  # stem of the name -> paths of video files
     folders: dict[str, list[str]] = field(default_factory=dict)  # stem -> paths of folders that are called like a video
     refused: dict[str, str] = field(default_factory=dict)  # path -> why it is left out
-    other: str = ""  # a file that is not a video, where there is one
+    others: dict[str, str] = field(default_factory=dict)  # the same for files that are no videos
+    hidden: list[str] = field(default_factory=list)  # files and folders whose names begin with a dot
 
     def __len__(self) -> int:
         return sum(len(paths) for paths in self.files.values())
+
+    @property
+    def aside(self) -> dict[str, str]:
+        """Path -> why it is left aside, sorted."""
+        return dict(sorted({**self.refused, **self.others, **dict.fromkeys(self.hidden, "hidden by its name")}.items()))
 
     def paths(self) -> list[str]:
         """All video files, sorted."""
         return sorted(path for paths in self.files.values() for path in paths)
 
 
-def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
-    """Walk over a folder once. Hidden files and folders are passed over.
+def walk(root: str | Path, is_data_folder: bool = False) -> Folder:
+    """Walk over a folder once. What is left aside is named with the reason; hidden folders are not walked into.
 
     Args:
-        leave_out: names directly below `root` that are not walked into.
+        is_data_folder: `flow` and files beside the videos are this project's own then, and passed over.
 
     Raises:
         DataError: the folder or one below it is not there or cannot be read, or there is no video in it.
@@ -58,10 +67,12 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
         below = stack.pop()
         for entry in _entries(found.root, below):
             path = f"{below}{entry.name}"
-            if entry.name.startswith(".") or (not below and entry.name in leave_out):
+            if entry.name.startswith(PARTIAL) or (is_data_folder and not below and _is_ours(entry)):
                 continue
-            if re.search("[\ud800-\udfff]", entry.name):  # how Python reads bytes that are no UTF-8
-                found.refused[repr(path)] = "the name is not UTF-8"
+            if not_text(entry.name):
+                found.refused[repr(path)] = NOT_TEXT
+            elif entry.name.startswith("."):
+                found.hidden.append(path)
             elif entry.is_symlink():
                 _add_link(found, path)
             elif entry.is_dir():
@@ -73,16 +84,34 @@ def walk(root: str | Path, leave_out: tuple[str, ...] = ()) -> Folder:
             else:
                 found.refused[path] = "not a file: a pipe, a socket or a device"
     if not found.files and not found.refused:
-        got = f"{found.root}, {f'only files like {found.other}' if found.other else 'which is empty'}"
+        other = next(iter(sorted(found.others)), "")
+        got = f"{found.root}, {f'only files like {other}' if other else 'which is empty'}"
         remedy = "Correct the folder. Frames that were extracted as pictures are not read: the videos are needed."
         raise DataError(f"videos ({', '.join(VIDEO_SUFFIXES)})", got, remedy)
     return found
 
 
+def one_file(path: Path) -> Folder:
+    """A single file as a walk would find it, whatever its suffix."""
+    found = Folder(path.parent.resolve())
+    if not_text(path.name):
+        found.refused[repr(path.name)] = NOT_TEXT
+    else:
+        found.files[_key(path.name)] = [path.name]
+    return found
+
+
+def not_text(name: str) -> bool:
+    """Whether a name holds bytes that are no UTF-8, which Python reads as halves of pairs."""
+    return re.search("[\ud800-\udfff]", name) is not None
+
+
 def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     """The file of each listed video: `file` (relative path) and `reason` (why there is none), one of them ""."""
     classes = {class_folder(path) for path in table["path"]} - {""}
-    refused = {_key(path.rpartition("/")[2]): reason for path, reason in folder.refused.items()}
+    names = {path: _key(path.rpartition("/")[2]).casefold() for path in folder.aside}
+    refused = {names[path].rpartition(".")[0]: reason for path, reason in folder.others.items()}
+    refused |= {names[path]: reason for path, reason in folder.aside.items()}
     found = [_find(path, folder, classes, refused) for path in table["path"]]
     uses = Counter(file for file, _ in found if file)
     for row, ((file, reason), listed) in enumerate(zip(found, table["path"], strict=True)):
@@ -98,14 +127,16 @@ def match(table: pd.DataFrame, folder: Folder) -> pd.DataFrame:
 def _find(listed: str, folder: Folder, classes: set[str], refused: dict[str, str]) -> tuple[str, str]:
     """The file of one listed path, or why there is none."""
     *parents, name = listed.split("/")
-    key = _key(name)
-    candidates = folder.files.get(key, ())
-    own = class_folder(listed)
-    fitting = [path for path in candidates if class_folder(path) not in classes or class_folder(path) == own]
-    if not fitting:
+    key, own = _key(name), class_folder(listed)
+    # "x.mp4" may have become "x.mp4.avi", whose stem is the whole listed name.
+    for candidates in (folder.files.get(key, ()), folder.files.get(unicodedata.normalize("NFC", name), ())):
+        fitting = [path for path in candidates if class_folder(path) not in classes or class_folder(path) == own]
+        if fitting:
+            break
+    else:
         if key in folder.folders:
             return "", f"{folder.folders[key][0]} is a folder, not a file"
-        return "", refused.get(key, _MISSING)
+        return "", refused.get(key.casefold(), _MISSING)
     if len(fitting) == 1:
         return fitting[0], ""
     agreement = {path: _agreement(path, parents) for path in fitting}
@@ -131,11 +162,16 @@ def _entries(root: Path, below: str) -> Iterator[os.DirEntry]:
         raise DataError("a folder of videos that can be read", got, remedy) from error
 
 
+def _is_ours(entry: os.DirEntry) -> bool:
+    return entry.name == "flow" or not (_is_video(entry.name) or entry.is_dir())
+
+
 def _add_file(found: Folder, path: str, name: str) -> None:
     if _is_video(name):
         found.files.setdefault(_key(name), []).append(path)
     else:
-        found.other = found.other or path
+        kind = _suffix(name)
+        found.others[path] = _NOT_DECODED.get(kind) or f"not a kind of video that is read ({kind or 'no suffix'})"
 
 
 def _add_link(found: Folder, path: str) -> None:
@@ -150,6 +186,8 @@ def _add_link(found: Folder, path: str) -> None:
         found.refused[path] = f"a link that leads out of the folder, to {target}"
     elif target.is_file():
         _add_file(found, path, link.name)
+    else:
+        found.refused[path] = "a link to a folder, which is not walked into"
 
 
 def _is_video(name: str) -> bool:

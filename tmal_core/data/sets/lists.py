@@ -24,12 +24,16 @@ import pandas as pd
 from tmal_core.data.sets.catalog import SPLITS
 from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
-from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.tables import cell_text, save_csv
 
 FILE_NAME = "splits.csv"
 COLUMNS = ("video", "path", "split", "class_id", "class_name")
-# Of video files; a listed file is found under any of them. The last five are of cameras and phones.
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".ts")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".webm", ".avi", ".mkv"),
+    *(".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".vob"),  # of cameras and phones
+    *(".wmv", ".flv", ".ogv", ".gif"),
+)
+"""Of video files; a listed file is found under any of them."""
 
 _LINE = re.compile(r"(train|val|test)(0|[1-9][0-9]{0,5})/(/?)(.*)", re.DOTALL)
 _FORMS = "train8/78687 or train0//videos/brush_hair/x.avi"
@@ -141,8 +145,7 @@ def check_published(table: pd.DataFrame, name: str, any_counts: bool = False) ->
 
 def save_splits(root: Path, table: pd.DataFrame) -> Path:
     """Write `splits.csv` into a data folder, atomically."""
-    with atomic_path(root / FILE_NAME) as temporary:
-        table.to_csv(temporary, columns=list(COLUMNS), index=False, lineterminator="\n")
+    save_csv(table[list(COLUMNS)], root / FILE_NAME)
     return root / FILE_NAME
 
 
@@ -158,7 +161,7 @@ def load_splits(root: Path) -> pd.DataFrame:
         raise DataError(f"{FILE_NAME} in {root}", "none", remedy)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.reader(file, strict=True))
+            lines = [[cell_text(cell) for cell in cells] for cells in csv.reader(file, strict=True)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = f"{path} ({' '.join(str(error).split())})"
         raise DataError("a readable table of splits", got, "Import the lists again.") from error

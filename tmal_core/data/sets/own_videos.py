@@ -92,25 +92,40 @@ def folders_without_videos(folder: Folder) -> list[str]:
 def by_class(folder: Folder) -> dict[str, list[str]]:
     """Class name -> sorted paths of its videos; videos beside the class folders are left out.
 
+    A file whose name cannot be used is left out, and named in `folder.refused`.
+
     Raises:
-        DataError: no class folders, two of one name, or a name that cannot be used.
+        DataError: no class folders, two of one name, or a class whose name or files' names cannot be used.
     """
     found: dict[str, list[str]] = {}
     owners: dict[str, str] = {}
+    left_out: dict[str, dict[str, str]] = {}
     for path in folder.paths():
         top, slash, _ = path.partition("/")
         if not slash:
             continue  # beside the class folders: the report names it as extra
-        if path_fault(path) or not plain(top):
-            got = f"{path!r} ({path_fault(path) or 'a folder without letters'})"
-            raise DataError("plain names of folders and videos", got, "Rename it.")
+        fault = path_fault(path)
+        if path_fault(f"{top}/x") or not plain(top):
+            raise _unfit(path, fault or "a folder without letters")
         owner = owners.setdefault(plain(top), top)
         if owner != top:
             expected = "class folders whose names differ in letters or digits"
             raise DataError(expected, f"{owner} and {top}", "Rename or join them.")
-        found.setdefault(from_folder(top), []).append(path)
+        videos = found.setdefault(from_folder(top), [])
+        if fault:
+            left_out.setdefault(from_folder(top), {})[path if path.isprintable() else repr(path)] = fault
+        else:
+            videos.append(path)
     if not found:
         hint = "".join(f" (left out: {path}, {reason})" for path, reason in [*folder.refused.items()][:1])
         got = f"{folder.root} with {len(folder)} videos and no folder around them{hint}"
         raise DataError("one subfolder per class", got, "Move the videos of each class into a folder of its name.")
+    for name, faults in left_out.items():
+        if not found[name]:
+            raise _unfit(*next(iter(faults.items())))
+        folder.refused.update(faults)
     return found
+
+
+def _unfit(path: str, fault: str) -> DataError:
+    return DataError("plain names of folders and videos", f"{path!r} ({fault})", "Rename it.")

@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from tmal_core.data.video import decord_reader, pyav_reader
-from tmal_core.data.video.survey import REMEDY, Survey, VideoInfo, survey_video
+from tmal_core.data.video.opening import REMEDY
+from tmal_core.data.video.survey import Survey, VideoInfo, survey_video
 from tmal_core.errors import DataError, SettingsError
 
 __all__ = ["DECODERS", "VideoInfo", "probe", "read_clip", "read_frames"]
@@ -122,7 +123,10 @@ def _read(path: Path, decoder: str, positions: Sequence[int] | None) -> tuple[Su
         raise DataError(f"a video with a frame at position {positions[-1]}", got, "Build the catalogue anew.")
     if decoder == "decord":
         return survey, decord_reader.read_positions(path, survey, positions)
-    return survey, pyav_reader.read_positions(path, survey, positions) if images is None else images
+    if images is None and positions:
+        survey = _surveys[key] = pyav_reader.tried(path, survey)
+        images = pyav_reader.read_positions(path, survey, positions)
+    return survey, images or {}
 
 
 def _identity(path: Path) -> tuple[str, int, int]:

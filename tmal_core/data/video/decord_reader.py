@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tmal_core.data.video import pyav_reader
 from tmal_core.data.video.decord_process import Failed, read_batch
 from tmal_core.data.video.survey import Survey
 from tmal_core.errors import DataError
+
+_ALIKE = 8.0  # grey levels, mean over a frame: two ways to turn the same colours into RGB
 
 
 def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict[int, np.ndarray]:
@@ -43,6 +46,9 @@ def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     size = (info.height, info.width, 3)
     if any(image.shape != size for image in images):
         raise _refusal(path, f"decord gives {images[0].shape}, the file has {size}")
+    for position, image in pyav_reader.read_positions(path, survey, positions[:1]).items():
+        if np.abs(images[0].astype(int) - image).mean() > _ALIKE:  # mirrored, from another stream, grey
+            raise _refusal(path, f"decord gives another picture at position {position}")
     return dict(zip(positions, images, strict=True))
 
 

@@ -24,7 +24,7 @@ from tmal_core.runtime.files import atomic_path, file_sha256, full_disk_is_clear
 from tmal_core.runtime.processes import Pool
 
 JOURNAL = "prepare_journal.jsonl"
-_FORMAT = 1  # raise it whenever the same file would be examined otherwise
+_FORMAT = 2  # raise it whenever the same file would be examined otherwise
 _BATCH = 4  # files per call of a worker
 _AHEAD = 3  # calls per worker that wait
 

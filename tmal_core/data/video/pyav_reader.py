@@ -1,4 +1,4 @@
-"""Exact frames with PyAV: seek where the survey proves it exact, else decode through and count.
+"""Exact frames with PyAV: seek where the survey and one trial prove it exact, else decode through and count.
 
 With a survey of the file a wanted position has a known time stamp. The reader seeks to the key frame before it, decodes
 on, and takes a frame only if its time stamp is the wanted one. Where time stamps cannot be trusted (AVI, MPEG streams,
@@ -14,7 +14,9 @@ from typing import Literal
 import av
 import numpy as np
 
-from tmal_core.data.video.survey import FrameConverter, Survey, decodable_frames, open_video
+from tmal_core.data.video.opening import open_video
+from tmal_core.data.video.survey import Survey, decodable_frames
+from tmal_core.data.video.upright import FrameConverter
 
 
 def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict[int, np.ndarray]:
@@ -32,10 +34,18 @@ def read_positions(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     return _by_counting(path, survey, positions)
 
 
+def tried(path: Path, survey: Survey) -> Survey:
+    """The survey after one seek was compared with counting, to the last bit."""
+    if survey.trial is None:
+        return survey
+    position, _ = survey.trial
+    return survey.tried(_by_time_stamp(path, survey, [position]).get(position))
+
+
 def _by_counting(path: Path, survey: Survey, positions: Sequence[int]) -> dict[int, np.ndarray]:
-    wanted, convert = set(positions), FrameConverter(survey.info.height, survey.info.width)
+    wanted, convert = set(positions), FrameConverter(survey.info.height, survey.info.width, survey.orientation)
     images: dict[int, np.ndarray] = {}
-    with open_video(path) as (container, stream):
+    with open_video(path, survey.stream) as (container, stream):
         for position, frame in enumerate(decodable_frames(container, stream)):
             if position in wanted:
                 images[position] = convert(frame)
@@ -48,9 +58,9 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
     """Images by position; fewer than asked for if a seek did not lead to a wanted frame."""
     wanted = {int(survey.ticks[position]): position for position in positions}
     keys = survey.key_ticks[np.searchsorted(survey.key_ticks, list(wanted), side="right") - 1]
-    convert = FrameConverter(survey.info.height, survey.info.width)
+    convert = FrameConverter(survey.info.height, survey.info.width, survey.orientation)
     images: dict[int, np.ndarray] = {}
-    with open_video(path) as (container, stream):
+    with open_video(path, survey.stream) as (container, stream):
         # A VP8 frame that nothing refers to may still copy one reference to another, which is lost when it is skipped.
         skipping: Literal["DEFAULT", "NONREF"] = "DEFAULT" if stream.codec.name in ("vp8", "libvpx") else "NONREF"
         packets = container.demux(stream)
@@ -70,8 +80,9 @@ def _by_time_stamp(path: Path, survey: Survey, positions: Sequence[int]) -> dict
                     # Exact: only frames that nothing refers to are skipped, and none that is wanted.
                     stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else skipping
                     for frame in stream.decode(packet if packet.size else None):
-                        if frame.pts in wanted:
-                            images[wanted[frame.pts]] = convert(frame)
+                        if frame.pts in wanted and not frame.is_corrupt:
+                            # A seek may lead further back than asked, to what only the container calls a key frame.
+                            images.setdefault(wanted[frame.pts], convert(frame))
                         elif frame.pts is not None and frame.pts > tick and position not in images:
                             return images
         except av.FFmpegError:

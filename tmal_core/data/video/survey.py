@@ -14,26 +14,34 @@ Letters: F frames that decode, H, W pixels after rotation.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.frame import PictureType
-from av.video.reformatter import VideoReformatter
 
+from tmal_core.data.video import opening
+from tmal_core.data.video.opening import REMEDY, open_video
+from tmal_core.data.video.upright import FrameConverter, Orientation
 from tmal_core.errors import DataError
 
-REMEDY = "Remove it from the list or replace the file."
-MAX_PIXELS = 8192 * 8192  # of the largest frame that is decoded: 8K has half of it, a damaged header easily more
-
-# Demuxers that turn text, playlists or stills into "video": a file list with such an entry is wrong.
-_NOT_VIDEO = {"tty", "concat", "concatf", "hls", "dash", "image2", "image2pipe", "bin", "xbin", "idf", "adf"}
 # Containers whose time stamps are those of the frames; AVI and MPEG streams carry decoding order or nothing.
 _TIMED = {"mov", "mp4", "matroska", "webm"}
+_MOST_HEADERS = 100  # bytes between two packets of Matroska or FLV; 30 are the most that were seen
+_LONGEST_HOLE = 10_000  # frames; more is a broken time stamp
+# What a decoder is told beside a packet and needs for all later ones: a seek would pass it over.
+_FOR_LATER = (
+    "palette",
+    "new_extradata",
+    "param_change",
+)
+_NOT_SEEKABLE = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+_TRIAL = 8  # frames behind a key frame: enough for what a wrong one leaves in them to be seen
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,17 @@ class Survey:
 
     info: VideoInfo
     ticks: np.ndarray  # (F,) int64, sorted: time stamps in the stream's time base; empty where seeking is not exact
-    key_ticks: np.ndarray  # those of the key frames
+    key_ticks: np.ndarray  # those of the key frames: the decoder says so too, whatever the container marks
     closed: bool  # every key frame is a picture of its own, and nothing that follows it in the file is shown before it
+    stream: int  # index in the container
+    orientation: Orientation  # of the first frame; holds for all of them
+    trial: tuple[int, str] | None = None  # a position behind the last key frame, and the digest of its image
+
+    def tried(self, image: np.ndarray | None) -> Survey:
+        """What holds after a seek to the trial's position gave this image: where it is another one, nobody seeks."""
+        if self.trial is None or (image is not None and digest(image) == self.trial[1]):
+            return replace(self, trial=None)
+        return replace(self, trial=None, ticks=_NOT_SEEKABLE[0], key_ticks=_NOT_SEEKABLE[1])
 
 
 @dataclass
@@ -66,54 +83,27 @@ class _Tally:
     num_packets: int = 0  # packets that should each show one frame
     last_dts: int = -1  # in AVI, the number of the last chunk
     reason: str = ""  # FFmpeg's words for the last thing that went wrong
-    key_ticks: list[int] = field(default_factory=list)
+    damaged: bool = False  # something was not as it was written
+    ticks: set[int] = field(default_factory=set)  # of these packets
+    key_ticks: list[int] = field(default_factory=list)  # as the container marks them
+    intra_ticks: list[int] = field(default_factory=list)  # of frames that the decoder calls key frames
     closed: bool = True
+    skippable: bool = True  # nothing that later packets need came beside a packet
 
     def add(self, packet: av.Packet, shown: bool) -> None:
         self.num_packets += shown
         self.last_dts = self.last_dts if packet.dts is None else packet.dts
+        if shown and packet.pts is not None:
+            self.ticks.add(packet.pts)
+        self.damaged = self.damaged or packet.is_corrupt
+        for data in packet.iter_sidedata():
+            self.skippable = self.skippable and data.data_type not in _FOR_LATER
         if packet.pts is None:
             return
         if packet.is_keyframe:
             self.key_ticks.append(packet.pts)
         elif self.key_ticks and packet.pts < self.key_ticks[-1]:
             self.closed = False
-
-
-@contextmanager
-def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.video.stream.VideoStream]]:
-    """The opened file and its first moving video stream, set to one thread; closed on leaving.
-
-    Raises:
-        DataError: the path is missing, a folder, unreadable, empty, holds no video stream, or frames over MAX_PIXELS.
-    """
-    expected, limit = "a video with at least one frame", {"max_pixels": str(MAX_PIXELS)}
-    if fault := _fault(path):
-        raise DataError(expected, f"{path} ({fault})", REMEDY)
-    try:
-        # The prefix keeps FFmpeg from reading "clip:1.mp4" as a protocol.
-        container = av.open(f"file:{path}", options=limit, metadata_errors="ignore")
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(expected, f"{path} ({error.strerror or error})", REMEDY) from None
-    with container:
-        name = container.format.name
-        if name in _NOT_VIDEO or name.endswith("_pipe"):
-            raise DataError(expected, f"{path} (not a video, FFmpeg reads it as {name})", REMEDY)
-        # Cover art of a sound file is a video stream of one frame.
-        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams:
-            kind = "audio only" if container.streams.audio else "no video stream"
-            raise DataError(expected, f"{path} ({kind})", REMEDY)
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise DataError(expected, f"{path} (no decoder for its codec)", REMEDY)
-        height, width = stream.codec_context.height, stream.codec_context.width
-        if height * width > MAX_PIXELS:
-            got = f"{path} ({width} x {height})"
-            raise DataError(f"frames of at most {MAX_PIXELS:,} pixels", got, REMEDY)
-        stream.codec_context.options = limit  # frames may be larger than their container says
-        stream.codec_context.thread_count = 1
-        yield container, stream
 
 
 def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator[av.VideoFrame]:
@@ -137,41 +127,17 @@ def decodable_frames(container, stream, tally: _Tally | None = None) -> Iterator
             hidden = hidden_frames and not memoryview(packet)[0] & 0x10
             tally.add(packet, shown=not packet.is_discard and not hidden)
         try:
-            yield from (frame for frame in stream.decode(packet) if not frame.is_corrupt)
+            for frame in stream.decode(packet):
+                if frame.is_corrupt:
+                    tally.damaged = True
+                else:
+                    yield frame
         except av.EOFError:
             pass
         except av.FFmpegError as error:
-            tally.reason = error.strerror or str(error)
+            tally.reason, tally.damaged = error.strerror or str(error), True
         if packet is None:
             return
-
-
-class FrameConverter:
-    """Frames as upright uint8 RGB (height, width, 3); frames of another size than the file's first are scaled to it.
-
-    Colours go through FFmpeg's default conversion: the matrix and range the frame names, BT.601 limited where it names
-    none. A mirrored display matrix and non-square pixels are left as they are.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        self._height, self._width = height, width
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        turns = _quarter_turns(frame)
-        width, height = (self._height, self._width) if turns % 2 else (self._width, self._height)
-        image = self._reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
-        return np.rot90(image, turns) if turns else image
-
-
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    """How often the frame is to be turned by 90 degrees counter-clockwise to stand upright, 0..3."""
-    return round(frame.rotation / 90) % 4
-
-
-def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    """(height, width) in px after rotation."""
-    return (frame.width, frame.height) if _quarter_turns(frame) % 2 else (frame.height, frame.width)
 
 
 def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[int, np.ndarray]]:
@@ -184,33 +150,66 @@ def survey_video(path: Path, wanted: Container[int] = ()) -> tuple[Survey, dict[
     images: dict[int, np.ndarray] = {}
     ticks: list[int | None] = []
     with open_video(path) as (container, stream):
-        first = None
+        first = newest_key = trial = None
         for position, frame in enumerate(decodable_frames(container, stream, tally)):
             if first is None:
-                first, convert = frame, FrameConverter(*_upright_size(frame))
+                first, orientation = frame, Orientation.of(frame)
+                height, width = _upright_size(path, first, orientation)
+                convert = FrameConverter(height, width, orientation)
             ticks.append(frame.pts)
             tail = frame.duration
-            if frame.key_frame and frame.pict_type != PictureType.I:  # a gradual refresh
+            if frame.key_frame and frame.pict_type == PictureType.I:
+                tally.intra_ticks += [] if frame.pts is None else [frame.pts]
+                newest_key = position or None  # no seek leads to the first frame
+            elif frame.key_frame:  # a gradual refresh
                 tally.closed = False
+            if newest_key is not None and position - newest_key <= _TRIAL:
+                trial = position, frame
             if position in wanted:
                 images[position] = convert(frame)
         if first is None:
             reason = tally.reason or "no frame in its video stream"
             if reason == os.strerror(errno.EINVAL):
-                reason = f"{reason}, which frames over {MAX_PIXELS:,} pixels give too"
+                reason = f"{reason}, which frames over {opening.MAX_PIXELS:,} pixels give too"
             raise DataError("a video with at least one frame", f"{path} ({reason})", REMEDY)
-        info = _info(path, container, stream, tally, first, ticks, tail)
-        timed = not _TIMED.isdisjoint(container.format.name.split(","))
-    order = keys = np.empty(0, dtype=np.int64)
-    if timed and info.lost_frames == 0 and tally.key_ticks and None not in ticks:
-        order, keys = np.array(ticks, dtype=np.int64), np.unique(np.array(tally.key_ticks, dtype=np.int64))
-        if (np.diff(order) <= 0).any() or keys[0] > order[0]:
-            order = keys = np.empty(0, dtype=np.int64)
-    return Survey(info, order, keys, tally.closed), images
+        info = _info(path, container, stream, tally, (height, width), ticks, tail)
+        order, keys = _seekable(container, tally, ticks) if info.lost_frames == 0 else _NOT_SEEKABLE
+        sample = (trial[0], digest(convert(trial[1]))) if trial and order.size else None
+        return Survey(info, order, keys, tally.closed, stream.index, orientation, sample), images
+
+
+def digest(image: np.ndarray) -> str:
+    """Of the pixels (H, W, 3)."""
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def _upright_size(path: Path, frame: av.VideoFrame, orientation: Orientation) -> tuple[int, int]:
+    """(height, width) in px."""
+    if max(frame.height, frame.width) > opening.MAX_ASPECT * min(frame.height, frame.width):
+        shape, limit = f"{frame.width} x {frame.height} pixels", f"{opening.MAX_ASPECT} times as long as wide"
+        raise DataError(f"frames at most {limit}", f"{path} ({shape}, more than {limit})", REMEDY)
+    return orientation.size(frame.height, frame.width)
+
+
+def _seekable(container, tally: _Tally, ticks: list[int | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Time stamps of the frames and of the key frames; empty where seeking would not be exact.
+
+    A key frame is one that the container marks and the decoder calls intra: Sorenson H.263 and WMV in Matroska, and mp4
+    without a table of key frames, mark every frame. The first mark is where the file begins, and nothing seeks to it.
+    """
+    if _TIMED.isdisjoint(container.format.name.split(",")) or not tally.key_ticks or None in ticks:
+        return _NOT_SEEKABLE
+    order, intra = np.array(ticks, dtype=np.int64), set(tally.intra_ticks)
+    begin, *marked = sorted(set(tally.key_ticks))
+    if (np.diff(order) <= 0).any() or begin > order[0] or not tally.skippable:
+        return _NOT_SEEKABLE
+    keys = [begin, *(tick for tick in marked if tick in intra)]
+    tally.closed = tally.closed and all(tick in intra for tick in (begin, *marked) if tick >= order[0])
+    return order, np.array(keys, dtype=np.int64)
 
 
 def _info(
-    path: Path, container, stream, tally: _Tally, first: av.VideoFrame, ticks: list[int | None], tail: int
+    path: Path, container, stream, tally: _Tally, size: tuple[int, int], ticks: list[int | None], tail: int
 ) -> VideoInfo:
     """The figures of a file from its frames (`tail`: ticks the last one lasts); the container only fills the gaps."""
     num_frames, begin, end = len(ticks), ticks[0], ticks[-1]
@@ -228,56 +227,63 @@ def _info(
     if "mp4" in container.format.name:  # its index knows fragments and edit lists, the announced number does not
         announced = sum(not entry.is_discard for entry in stream.index_entries)
     elif container.format.name == "avi":  # it announces chunks, and empty ones ("show the last frame again") too
-        missing = stream.frames - (tally.last_dts + 1) if _is_cut_avi(path) else 0
+        counts_frames = tally.last_dts + 1 == tally.num_packets
+        missing = stream.frames - (tally.last_dts + 1) if counts_frames or _is_cut_avi(path) else 0
         announced = tally.num_packets + max(missing, 0)
     elif not stream.frames and begin is not None and end is not None:
-        announced = num_frames + _missing_at_end(stream, end * tick_s + last_s, fps)
+        held = tally.ticks.union(tick for tick in ticks if tick is not None)
+        gap_s = _end_s(container, stream) - max(held) * tick_s - last_s
+        holes = _holes(held, rate * tick_s)
+        broken = tally.damaged or len(held) > num_frames or gap_s > 1.5 * tick_s  # both ends are rounded to ticks
+        if holes and not (broken or _skips_bytes(path)):
+            holes = 0  # a recorder that took no frame there
+        announced, held_s = len(held) + holes, (max(held) - min(held)) * tick_s
+        if rate and held_s and abs((announced - 1) / held_s / rate - 1) < 0.02:
+            fps = rate
+        if gap_s > 1.5 * tick_s:
+            announced += round(gap_s * fps) if held_s else 1  # the rate of a single frame is not known
     lost = max(announced, tally.num_packets) - num_frames
-    return VideoInfo(num_frames, fps, *_upright_size(first), span_s + last_s, stream.codec.canonical_name, max(lost, 0))
+    return VideoInfo(num_frames, fps, *size, span_s + last_s, stream.codec.canonical_name, max(lost, 0))
 
 
-def _missing_at_end(stream, end_s: float, fps: float) -> int:
-    """Frames between the last one and the end that Matroska's DURATION tag ("00:00:02.000000000") announces."""
+def _end_s(container, stream) -> float:
+    """Where the header says that the video ends; 0 where it does not say.
+
+    Matroska has a tag for each stream ("00:00:02.000000000"); ASF and FLV have one duration for all of them.
+    """
+    if container.format.name in ("asf", "flv") and len(container.streams) == 1:
+        return (container.duration or 0) / av.time_base
     try:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        gap_s = int(hours) * 3600 + int(minutes) * 60 + float(seconds) - end_s
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     except ValueError:
+        return 0.0
+
+
+def _holes(ticks: set[int], frames_per_tick: float) -> int:
+    """Frames missing between time stamps of a constant rate; 0 where the rate varies or ticks are too coarse for it."""
+    steps = np.diff(np.array(sorted(ticks), dtype=np.int64)) * frames_per_tick
+    whole = np.rint(steps)
+    if not steps.size or not 0 < frames_per_tick < 0.5 or np.median(whole) != 1 or whole.max() > _LONGEST_HOLE:
         return 0
-    return max(round(gap_s * fps), 0)
+    return int((whole - 1).sum()) if (whole >= 1).all() and (np.abs(steps - whole) <= frames_per_tick).all() else 0
+
+
+def _skips_bytes(path: Path) -> bool:
+    """Whether FFmpeg passed over a broken part: more than headers lies between two packets, or what cannot be does.
+
+    Packet follows on packet in Matroska and FLV alone. MPEG streams tell nothing; they are taken for unbroken rates.
+    """
+    with opening.opened(path) as container:
+        if container.format.name not in ("matroska,webm", "flv"):
+            return container.format.name in ("mpegts", "mpeg")
+        places = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
+        gaps = ((later or 0) - (place or 0) - size for (place, size), (later, _) in pairwise(places))
+        second_video = container.format.name == "flv" and len(container.streams.video) > 1
+        return second_video or max(gaps, default=0) > _MOST_HEADERS
 
 
 def _is_cut_avi(path: Path) -> bool:
     """Whether the file is shorter than its first RIFF chunk says."""
     with path.open("rb") as file:
         return path.stat().st_size < int.from_bytes(file.read(8)[4:], "little") + 8
-
-
-def _has_endless_info(path: Path) -> bool:
-    """Whether the texts in an AVI header announce more bytes than the file has.
-
-    FFmpeg believes it, and sets aside and fills up to 2 GB for one of them: 5 s for a file of 10 KB.
-    """
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
-    size, kind = start.find(b"INFO") - 4, start.find(b"INFO") - 8
-    if not start.startswith(b"RIFF") or kind < 0 or start[kind:size] != b"LIST":
-        return False
-    return int.from_bytes(start[size : size + 4], "little") > path.stat().st_size
-
-
-def _fault(path: Path) -> str:
-    """Why a path is not opened; "" where it may be: opening a pipe would wait for somebody to write into it."""
-    try:
-        if path.is_dir():
-            return "a folder"
-        if path.is_symlink() and not path.exists():
-            return "a link that leads nowhere"
-        if not path.exists():
-            return "no such file"
-        if not path.is_file():
-            return "not a regular file"
-        if path.stat().st_size == 0:
-            return "empty file"
-        return "a damaged AVI header" if _has_endless_info(path) else ""
-    except OSError as refusal:  # a folder on the way may not be entered, the file not be read
-        return refusal.strerror or str(refusal)
