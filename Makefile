@@ -15,6 +15,9 @@ STAMP := .venv/.lock-stamp
 .DEFAULT_GOAL := help
 .PHONY: help suite smoke study test test-matrix lab bench lint docs install clean
 
+# As the command line sets it: threads that wait for each other give their core away, if more run than there are cores.
+test lab: export GOMP_SPINCOUNT ?= 5000
+
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
@@ -39,7 +42,7 @@ test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed th
 	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
 lab: $(STAMP) ## open JupyterLab in notebooks/
-	@GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-5000} $(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
 bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks, BASE=<commit> compares with that commit
 	@$(BIN)/python tests/benchmarks/$(if $(BASE),against.py $(BASE),run.py $(ONLY))
