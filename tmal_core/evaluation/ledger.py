@@ -43,10 +43,8 @@ def note_look(folder: Path, run: Path, method: str, settings: str, checkpoint: P
         try:
             file = path.open("ab+")
         except OSError as error:
-            remedy = (
-                "Every answer on test is a line there: make this one file writable for you (its folder need not be), "
-            )
-            remedy += "or ask val (without --final; in the suite, --parameter final=false)."
+            remedy = "Each answer on test is a line there. Make this file writable (its folder need not be), or ask "
+            remedy += "val: leave out --final; in the suite, --parameter final=false."
             got = f"{path} ({error.strerror})"
             raise DataError("a ledger of looks at test that can be written", got, remedy) from error
         with file:
