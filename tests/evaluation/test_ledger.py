@@ -13,6 +13,7 @@ import pytest
 
 from tmal_core.data.sets.catalog import LEDGER, save_catalog
 from tmal_core.errors import DataError, RunError
+from tmal_core.evaluation import ledger
 from tmal_core.evaluation.ledger import COLUMNS, looks, looks_in_words, note_look
 from tmal_core.experiment import Experiment
 
@@ -78,23 +79,26 @@ def test_a_broken_ledger_takes_no_line_and_says_what_to_do(tmp_path, spoil):
 
 
 def test_a_ledger_that_cannot_be_written(tmp_path, monkeypatch):
-    words = r"a ledger of looks at test that can be written, got .*test_looks.jsonl \({}\)\. .*Make this file writable"
+    words = r"a ledger of looks at test that can be written, got .*{} \({}\)\. Each .* Make this file writable"
 
     def refuse(self, *arguments):
         raise OSError(errno.EROFS, "Read-only file system", str(self))
 
     (tmp_path / LEDGER).mkdir()
-    with pytest.raises(DataError, match=words.format("Is a directory") + ".*ask val: leave out --final"):
+    with pytest.raises(DataError, match=words.format(LEDGER, "Is a directory") + ".*ask val: leave out --final"):
         note_look(tmp_path, tmp_path / "run", "otam", "0", None)
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DataError, match=words.format("Read-only file system")):
+    with pytest.raises(DataError, match=words.format(LEDGER, "Read-only file system")):
         note_look(tmp_path, tmp_path / "run", "otam", "0", None)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk(tmp_path):
-    (tmp_path / LEDGER).symlink_to("/dev/full")
-    with pytest.raises(RunError, match="room on the disk for .*test_looks.jsonl"):
+def test_a_full_disk(tmp_path, monkeypatch):
+    def full(file, kind):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger.fcntl, "lockf", full)
+    with pytest.raises(RunError, match=r"room on the disk for .*test_looks\.jsonl"):
         note_look(tmp_path, tmp_path / "run", "otam", "0", None)
 
 

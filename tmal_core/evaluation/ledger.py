@@ -39,19 +39,17 @@ def note_look(folder: Path, run: Path, method: str, settings: str, checkpoint: P
     path, when = folder / LEDGER, datetime.now(UTC).isoformat(timespec="seconds")
     trained = (str(checkpoint), file_sha256(checkpoint)[:12]) if checkpoint else ("", "")
     line = json.dumps(dict(zip(COLUMNS, (when, str(run), method, settings, *trained), strict=True))) + "\n"
-    with full_disk_is_clear(path):
-        try:
-            file = path.open("ab+")
-        except OSError as error:
-            remedy = "Each answer on test is a line there. Make this file writable (its folder need not be), or ask "
-            remedy += "val: leave out --final; in the suite, --parameter final=false."
-            got = f"{path} ({error.strerror})"
-            raise DataError("a ledger of looks at test that can be written", got, remedy) from error
-        with file:
+    try:
+        with full_disk_is_clear(path), path.open("ab+") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)  # until it is closed; appending alone is not safe on network disks
             file.seek(0)
             _lines(path, file.read())
             file.write(line.encode())
+    except OSError as error:
+        remedy = "Each answer on test is a line there. Make this file writable (its folder need not be), or ask val: "
+        remedy += "leave out --final; in the suite, --parameter final=false."
+        got = f"{path} ({error.strerror})"
+        raise DataError("a ledger of looks at test that can be written", got, remedy) from error
     save_csv(looks(folder), run / "tables" / "looks.csv")
 
 
