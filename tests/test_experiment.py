@@ -312,7 +312,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_evaluate_reads_a_run_and_writes_elsewhere(trained, tmp_path, capsys):
     before, out = files_of(trained), tmp_path / "b"
-    command = ["evaluate", "--checkpoint", str(trained), "--set", "episodes.shot=2", "--split", "val", "--out"]
+    command = ["evaluate", "--checkpoint", str(trained), "--set", "episodes.shot=2", "--out"]
     assert cli.main([*command, str(out)]) == 0
     shown = capsys.readouterr().out
     best = trained / "checkpoints" / "tmal" / "best.pt"

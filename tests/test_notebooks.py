@@ -117,6 +117,17 @@ def test_imports_exist(path):
             assert not missing, f"{path.name}: {node.module} has no {', '.join(missing)}"
 
 
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_only_the_evaluation_asks_test_and_by_its_parameter(path):
+    """Elsewhere no code names the test split; the fifth names it once, where `final` is read."""
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    words = [node.value for source in code for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    assert words.count("test") == (1 if path.stem == "05_evaluation" else 0)
+    if "test" in words:
+        source = "\n".join(code)
+        assert "\nfinal: bool = True " in source and '\nsplit = "test" if final else "val"\n' in source
+
+
 def sample():
     """A notebook that passes, to be spoilt."""
     v4 = nbformat.v4

@@ -124,6 +124,7 @@ _NORMALISED = "of the pictures in 0..1, where not CLIP's: 0.45 0.225 for CLIP-FS
 _READ = "a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read"
 _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
+_FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -311,6 +312,7 @@ def study(
 ) -> None:
     """Train every variant with several seeds and compare them; goes on where it stopped."""
     experiment = _experiment(preset, sets, method="tmal")
+    from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.tasks.study import run_study, save_study
 
     tables = save_study(experiment, run_study(experiment, out.resolve(), variant or None, range(seeds), processes), out)
@@ -318,7 +320,7 @@ def study(
     print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
     if tables.goals is not None:
         print(tables.goals.round(1).to_string(index=False))
-    print(f"every digit: {out / 'tables'}")
+    print(f"every digit: {out / 'tables'}\n{looks_in_words(experiment.settings.data.folder)}")
 
 
 @app.command()
@@ -344,14 +346,16 @@ def evaluate(
     out: Annotated[Path | None, _opt(_TABLES)] = None,
     checkpoint: Annotated[Path | None, _opt(_READ, "PATH")] = None,
     method: Methods = NONE,
-    split: Annotated[Literal["val", "test"], _opt("split")] = "test",
+    final: Annotated[bool, _flag("--final", _FINAL)] = False,
 ) -> None:
-    """Accuracy of methods on the test split, by episode type, with intervals."""
+    """Accuracy of methods on val, or with --final on test, by episode type, with intervals."""
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
+    from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
     experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
+    split = "test" if final else "val"
     table = result_table(experiments, evaluate_methods(experiments, split), split)
     path = save_table(table, run.path, f"evaluate-{split}")
     shown = table[["method", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
@@ -362,6 +366,8 @@ def evaluate(
     print(f"every digit: {path}")
     if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
+    if final:
+        print(looks_in_words(experiment.settings.data.folder))
 
 
 def _evaluated(

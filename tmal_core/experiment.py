@@ -23,6 +23,7 @@ from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sa
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import Bank, encode
+from tmal_core.evaluation.ledger import TEST, note_look
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
@@ -232,10 +233,12 @@ class Experiment:
         return SplitText(class_text(clip, self.settings.model, names.tolist()).cpu(), class_of)
 
     def bank(self, split: str, progress: bool = True) -> Bank:
-        """The clip tokens of a split by the model, kept in the run folder."""
+        """The clip tokens of a split by the model, kept in the run folder. Opening those of `test` is a look: noted."""
         if split not in self._banks:
             s, catalog = self.settings, self.split(split)
             parts = self.model, self.reader(catalog), self.text(catalog), s.evaluation, s.compute
+            if split == TEST:
+                note_look(s.data.folder, self.folder, self.name, self.hash, self.checkpoint)
             self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
 

@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tmal_core.config import load_settings
 from tmal_core.errors import EpisodeError, RunError, SettingsError
+from tmal_core.evaluation.ledger import note_look
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite import notebook_runs as suite
 from tmal_core.suite import report as report_module
@@ -96,7 +97,8 @@ def test_runs_in_order_reports_and_keeps_what_is_done(tmp_path, monkeypatch):
     assert Path(state["run_dir"]) == out
     assert (state["python"], state["PYTHONHASHSEED"], state["OMP_NUM_THREADS"]) == (sys.executable, "0", "1")
     assert "inline" in state["MPLBACKEND"]
-    assert [line.split(":")[0] for line in lines] == ["01_first"] * 2 + ["02_second"] * 2 + ["report"]
+    ends = ["report", "looks at test so far"]
+    assert [line.split(":")[0] for line in lines] == ["01_first"] * 2 + ["02_second"] * 2 + ends
     assert lines[0] == "01_first: running ..." and lines[1].endswith(" s")
     page = report.read_text()
     assert all(text in page for text in ("results.csv", "50.12", "&lt;frozen&gt;", "01 · First", ">77<", "num_threads"))
@@ -275,7 +277,8 @@ def test_report_leaves_out_bars_and_names_widgets(tmp_path):
     bar = {report_module.WIDGET: {"model_id": "1"}, "text/plain": "  0%|          | 0/3 [00:00<?, ?it/s]"}
     slider = {report_module.WIDGET: {"model_id": "2"}, "text/plain": "IntSlider(value=0)"}
     outputs = [nbformat.v4.new_output("display_data", data) for data in (bar, slider)]
-    run = Run.create(tmp_path, load_settings("tiny"), "suite")
+    run = Run.create(tmp_path, load_settings("tiny", {"data.root": str(tmp_path / "data")}), "suite")
+    (tmp_path / "data").mkdir()
     copy = tmp_path / "01_a.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("show()", outputs=outputs)]), copy)
     (tmp_path / "tables").mkdir()
@@ -285,6 +288,11 @@ def test_report_leaves_out_bars_and_names_widgets(tmp_path):
     assert page.count(report_module.WIDGET_NOTE) == 1
     assert "The first 200 of 300 rows." in page
     assert "2 min 5 s" in page
+    assert "looks at test so far: <b>0</b>" in page
+    for method in ("otam", "tmal"):
+        note_look(tmp_path / "data", run.path, method, "0", None)
+    page = report_module.write_report(run.path, run.settings, {copy: 125.0}).read_text()
+    assert "looks at test so far: <b>2</b>" in page and "looks.csv" in page
     (tmp_path / "tables" / "empty.csv").write_text("")
     with pytest.raises(RunError, match=r"a readable CSV table, got .*empty\.csv"):
         report_module.write_report(run.path, run.settings, {copy: 1.0})

@@ -221,7 +221,7 @@ def test_command_line(small_settings, small_data, their_clip_fsar, tmp_path, cap
     run = tmp_path / "run"
     assert cli.main(["adopt", "--from", str(path), "--out", str(run), *sets]) == 0
     assert f"clip_fsar in {run}: tmal evaluate --out {run}" in capsys.readouterr().out
-    assert cli.main(["evaluate", "--out", str(run), "--split", "val"]) == 0
+    assert cli.main(["evaluate", "--out", str(run)]) == 0
     assert "clip_fsar" in capsys.readouterr().out
     assert of_checkpoint(run).checkpoint == run / "checkpoints" / "clip_fsar" / "best.pt"
     assert Run.open(run).status == "done"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from tmal_core import cli
+from tmal_core.data.sets.catalog import LEDGER, save_catalog
 from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import (
@@ -131,6 +136,51 @@ def test_crops_that_the_backbone_does_not_take(small_settings, small_data, tmp_p
 def test_method_that_was_not_trained(small_settings, small_data, tmp_path):
     with pytest.raises(WeightsError, match="Train first"):
         evaluate_methods(Experiment(small_settings, run_dir=tmp_path).of_methods(["st_adapter"]), "val", progress=False)
+
+
+@pytest.fixture
+def ask(few_settings, small_data, tmp_path, capsys):
+    """Asks two methods by the command, on data with a ledger of their own; what was printed, and the run's tables."""
+    save_catalog(tmp_path / "data", Experiment(few_settings).catalog.table, small_data.root)
+    settings = few_settings.replace({"data.root": str(tmp_path / "data")})
+
+    def asked(run: str, *more: str) -> tuple[str, dict[str, bytes]]:
+        if not (tmp_path / run).exists():
+            Run.create(tmp_path / run, settings, "train")
+        methods = ["--method", "protonet", "--method", "otam"]
+        assert cli.main(["evaluate", "--out", str(tmp_path / run), *methods, *more]) == 0
+        tables = {path.name: path.read_bytes() for path in (tmp_path / run / "tables").iterdir()}
+        return capsys.readouterr().out, tables
+
+    return asked
+
+
+def test_the_command_answers_val_unless_final_is_said(ask, tmp_path):
+    shown, tables = ask("run")
+    assert list(tables) == ["evaluate-val.csv"] and b",val," in tables["evaluate-val.csv"] and "looks" not in shown
+    assert not (tmp_path / "data" / LEDGER).exists()
+    shown, tables = ask("run", "--final")
+    assert shown.endswith(f"looks at test so far: 2 ({tmp_path / 'data' / LEDGER})\n")
+    assert set(tables) == {"evaluate-val.csv", "evaluate-test.csv", "looks.csv"}
+    assert b",test," in tables["evaluate-test.csv"]
+
+
+def test_a_fresh_run_folder_does_not_empty_the_ledger_and_no_other_table_shows_it(ask, tmp_path):
+    _, once = ask("run", "--final")
+    shutil.rmtree(tmp_path / "run")
+    shown, again = ask("run", "--final")
+    assert "looks at test so far: 4 " in shown
+    assert {name for name in once if once[name] != again[name]} == {"looks.csv"}
+    assert pd.read_csv(tmp_path / "run" / "tables" / "looks.csv")["method"].tolist() == ["protonet", "otam"] * 2
+
+
+def test_more_ways_and_shots_are_the_same_look(few_settings, small_data, tmp_path):
+    save_catalog(tmp_path / "data", Experiment(few_settings).catalog.table, small_data.root)
+    settings = few_settings.replace({"data.root": str(tmp_path / "data")})
+    asked = Experiment(settings, run_dir=tmp_path / "run").of_methods(["otam"])
+    way_shot_table(asked, "test", (2,), (1,), 5, progress=False)
+    evaluate_methods(asked, "test", progress=False)
+    assert len(looks(tmp_path / "data")) == 1
 
 
 def test_saved_table_reads_back(tmp_path):

@@ -17,6 +17,7 @@ from tmal_core.data.sets.catalog import load_catalog
 from tmal_core.data.sets.lists import load_splits
 from tmal_core.data.sets.sources import SOURCES
 from tmal_core.errors import DataError
+from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
 from tmal_core.models.methods import unread
 from tmal_core.tasks.evaluate import evaluate_methods
@@ -88,9 +89,11 @@ def test_prepare_flow_train_evaluate(mock, shrunk, name, trained, shot, tmp_path
     assert f"flow of {per_class * sum(SOURCES[name].classes.values())} videos" in capsys.readouterr().out
     assert cli.main(["train", *preset, "--out", str(run)]) == 0
     methods = [part for method in (trained, "otam", "zero_shot") for part in ("--method", method)]
-    assert cli.main(["evaluate", "--out", str(run), *methods]) == 0
+    assert cli.main(["evaluate", "--out", str(run), *methods, "--final"]) == 0
     lost = SOURCES[name].videos["test"] - per_class * SOURCES[name].classes["test"]
-    assert f"{lost} listed videos of test are lost" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"{lost} listed videos of test are lost" in shown and "looks at test so far: 3 " in shown
+    assert [bool(file) for file in looks(Path(root))["checkpoint"]] == [True, False, False]
     table = pd.read_csv(run / "tables" / "evaluate-test.csv")
     assert table["method"].tolist() == [trained, "otam", "zero_shot"] and (table["lost_videos"] == lost).all()
     assert (table["episode_type"] == "all").all() and (table["way"] == 5).all() and (table["shot"] == shot).all()

@@ -11,6 +11,7 @@ import pytest
 from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import positions_hash
+from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
 from tmal_core.tasks import study
 
@@ -50,6 +51,10 @@ def test_a_stopped_study_goes_on(small, tmp_path, monkeypatch):
         study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
     study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
     assert asked == [("protonet", 0), ("otam", 0), ("otam", 0)]
+    study.run_study(small, tmp_path, ["protonet", "otam"], (0,), progress=False)
+    runs = looks(small.settings.data.folder)["run"].tolist()
+    mine = [str(tmp_path / name / "seed0") for name in ("protonet", "otam")]
+    assert [run for run in runs if run in mine] == mine, "each answer on test is one look, and going on is none"
     changed = small.changed({"evaluation.episodes": 13})
     assert (
         len(study.run_study(changed, tmp_path / "other", ["otam"], (0,), progress=False).episodes["order"].query) == 13
@@ -69,7 +74,7 @@ def test_tables(small, answers, tmp_path):
     assert (tables.differences["p_holm"] >= tables.differences["p"]).all()
     assert tables.goals is None  # not every variant was asked
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
-        "study.json", "study_accuracy.csv", "study_differences.csv"
+        "looks.csv", "study.json", "study_accuracy.csv", "study_differences.csv"
     ]  # fmt: skip
 
 

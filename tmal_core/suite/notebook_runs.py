@@ -29,6 +29,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from tmal_core.config import Settings, settings_hash
 from tmal_core.errors import RunError
+from tmal_core.evaluation.ledger import looks_in_words
 from tmal_core.experiment import Experiment, require_episodes
 from tmal_core.runtime.files import atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.runtime.run_folders import Run
@@ -124,6 +125,7 @@ def run_suite(
         report = write_report(out, settings, seconds)
         run.update_summary(notebooks=len(plan), kept=kept)
     say(f"report: {report} ({report.stat().st_size / 1e6:.1f} MB, {time.monotonic() - started:.0f} s)")
+    say(looks_in_words(settings.data.folder))
     return report
 
 

@@ -20,6 +20,7 @@ from pygments.formatters import HtmlFormatter
 
 from tmal_core.config import Settings, settings_hash
 from tmal_core.errors import RunError
+from tmal_core.evaluation.ledger import looks
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.run_folders import Run
 
@@ -38,6 +39,7 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
 
     Raises:
         RunError: a table that cannot be read.
+        DataError: the ledger of looks at the test split is broken.
     """
     record = Run.open(out).record
     notebooks = [_notebook(path, duration) for path, duration in seconds.items()]
@@ -49,7 +51,8 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
     lead = (
         f"preset <b>{html.escape(settings.preset)}</b> · seed <b>{settings.seed}</b> · "
         f"settings <code>{settings_hash(settings)}</code> · commit <code>{commit}</code> · "
-        f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks"
+        f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks · "
+        f"looks at test so far: <b>{len(looks(settings.data.folder))}</b>"
     )
     template = Path(__file__).with_name("report_template.html").read_text(encoding="utf-8")
     page = Template(template).substitute(

@@ -2,8 +2,9 @@
 
     variants x seeds ─► training ─► the same test episodes ─► accuracies, paired differences ─► tables
 
-Checkpoints are chosen on `val`; the test split is asked once per variant and seed. One unit is one variant with one
-seed: what it got right is a file, written at the end, so a study that was stopped goes on where it stopped.
+Checkpoints are chosen on `val`; the test split is asked once per variant and seed, each time a line in the ledger of
+looks. One unit is one variant with one seed: what it got right is a file, written at the end, so a study that was
+stopped goes on where it stopped.
 
 Letters: E episodes, N way, Q queries per class.
 """
@@ -27,6 +28,7 @@ from tmal_core.config import EvaluationSettings, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
+from tmal_core.evaluation.ledger import TEST, looks
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import Interval, interval, with_correction
 from tmal_core.experiment import Experiment, require_used
@@ -36,7 +38,6 @@ from tmal_core.runtime.run_folders import Run, commit, environment
 from tmal_core.tasks.evaluate import save_table
 from tmal_core.tasks.train import train_method
 
-SPLIT = "test"
 SEEDS = (0, 1, 2)
 FULL = "tmal"
 _FACTS, _TABLES = "study.json", ("accuracy", "differences", "goals")
@@ -156,7 +157,7 @@ def run_study(
     for unit in units:
         with np.load(unit.file) as file:
             right.setdefault(unit.name, {})[unit.seed] = dict(file)
-    return StudyResults(right, experiment.episodes(SPLIT), experiment.split(SPLIT))
+    return StudyResults(right, experiment.episodes(TEST), experiment.split(TEST))
 
 
 def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
@@ -238,6 +239,7 @@ def save_study(experiment: Experiment, results: StudyResults, out: Path) -> Stud
     for name in _TABLES:
         if (table := getattr(tables, name)) is not None:
             save_table(table, out, f"study_{name}")
+    save_table(looks(experiment.settings.data.folder), out, "looks")
     with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables
@@ -299,8 +301,8 @@ def _evaluate_unit(unit: _Unit) -> None:
     with Run.create(experiment.folder, experiment.settings, "study", experiment.set_by_user) as run:
         if experiment.method.trained:
             train_method(experiment, run, progress=False)
-        bank = experiment.bank(SPLIT, progress=False)
-        drawn = experiment.episodes(SPLIT)
+        bank = experiment.bank(TEST, progress=False)
+        drawn = experiment.episodes(TEST)
         right: dict[str, Any] = {name: evaluate(experiment.model, bank, part).correct for name, part in drawn.items()}
         run.update_summary(test_pct={name: 100.0 * float(found.mean()) for name, found in right.items()})
     with atomic_path(unit.file) as temporary, temporary.open("wb") as stream:

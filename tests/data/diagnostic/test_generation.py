@@ -8,7 +8,7 @@ import pytest
 from tmal_core.data.diagnostic import generation as module
 from tmal_core.data.diagnostic.families import render
 from tmal_core.data.diagnostic.vocabulary import FAMILIES, all_classes
-from tmal_core.data.sets.catalog import FILE_NAME, SPLITS, load_catalog
+from tmal_core.data.sets.catalog import FILE_NAME, LEDGER, SPLITS, load_catalog
 from tmal_core.data.video import read_clip
 from tmal_core.errors import DataError
 from tmal_core.runtime.seeding import generator
@@ -66,6 +66,12 @@ def test_foreign_folder_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected an empty folder"):
         module.generate(tmp_path, 0, dict.fromkeys(SPLITS, 1), progress=False)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_data_may_be_made_anew_beside_the_ledger_of_looks(tmp_path):
+    (tmp_path / LEDGER).write_text("")
+    module._claim(tmp_path, {"seed": 0})
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["diagnostic.json", LEDGER]
 
 
 def test_catalogue_that_is_not_there(tmp_path):

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.data.diagnostic.families import FPS, SIDE, files, render
 from tmal_core.data.diagnostic.vocabulary import ActionClass, all_classes
-from tmal_core.data.sets.catalog import FILE_NAME, ROLES, SPLITS, Catalog, load_catalog, save_catalog
+from tmal_core.data.sets.catalog import FILE_NAME, LEDGER, ROLES, SPLITS, Catalog, load_catalog, save_catalog
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path, file_sha256
 from tmal_core.runtime.processes import Pool
@@ -90,10 +90,10 @@ def _claim(root: Path, manifest: dict[str, object]) -> None:
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
         if found != manifest:
-            remedy = f"Delete {root} or choose another data.root."
+            remedy = f"Delete what is in {root}, all but {LEDGER}, or choose another data.root."
             raise DataError(f"a data set of {manifest} in {root}", f"one of {found}", remedy)
         return
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and any(path.name != LEDGER for path in root.iterdir()):
         remedy = "Choose another data.root."
         raise DataError("an empty folder for the diagnostic data set", f"{root} with files", remedy)
     with atomic_path(file) as temporary:

@@ -21,6 +21,8 @@ from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path
 
 FILE_NAME = "catalog.parquet"
+LEDGER = "test_looks.jsonl"
+"""Beside the catalogue: what was answered on its test split (`tmal_core.evaluation.ledger`)."""
 SPLITS = ("train", "val", "test")
 ROLES = ("both", "support", "query")
 COLUMNS = {
