@@ -46,6 +46,10 @@ SWITCHES = {
     "mean": {"matching": "mean"},
     "text score": {"text_score": 0.5},
     "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
+    "centred": {"centre": "clip", "smoothing": 0.1},
+    "centred, nothing fused": {"centre": "clip", "fusion": "none"},
+    "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
+    "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
 # zero_shot looks at no support clip, and clip_fsar starts as no plain CLIP.
 METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in ("tmal", "zero_shot")}
@@ -157,7 +161,9 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     episode.labels = episode.labels[:WAY]
     plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
-        features = plain.encoder(episode.query), plain.encoder(episode.support)
+        features = [plain.encoder(episode.query), plain.encoder(episode.support)]
+        if parts.centre == "clip" and parts.matching != "mean":
+            features = [frames - frames.mean(1, keepdim=True) for frames in features]
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
         logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing)
@@ -239,7 +245,8 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
             distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
-            distances = torch.stack([head.distances(query, shots) for shots in by_class]).mean(0)
+            distances = torch.stack([head.distances(head.modulate(query), head.modulate(shots)) for shots in by_class])
+            distances = distances.mean(0)
         text = head.text_similarity(query, episode.text) if head.scores_text else None
         torch.testing.assert_close(logits, head.score(-distances, text), **NETWORK)
 

@@ -161,11 +161,29 @@ class ZeroShotHead(Head):
 
 
 class MatchingHead(Head):
-    """Distances by one of the package's matchers, of that name; smoothing is OTAM's, scores as of `Head`."""
+    """Distances by one of the package's matchers, of that name.
 
-    def __init__(self, matching: str, smoothing: float = 0.5, **scores: Any) -> None:
+    Args:
+        smoothing: OTAM's.
+        centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; not where averaged
+            frames are compared, of which nothing would be left.
+        scores: as of `Head`.
+    """
+
+    def __init__(self, matching: str, smoothing: float = 0.5, centre: str = "none", **scores: Any) -> None:
         super().__init__(**scores)
         self.matching, self.options = matching, {"smoothing": smoothing} if matching == "otam" else {}
+        self.centres = centre == "clip" and matching != "mean"
+
+    def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
+        return self.centred(self.frame_features(clip_tokens))
+
+    def centred(self, frames: Frames) -> Frames:
+        """Frame features as they are compared."""
+        if not self.centres:
+            return frames
+        (frames,) = at_least_float32(frames)  # what is left of them is small against what is taken off
+        return frames - frames.mean(1, keepdim=True)
 
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
         return match(query, prototypes, self.matching, **self.options)

@@ -29,6 +29,7 @@ OTHERS = {
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "smoothing": (0.1,),
+    "centre": ("clip",),
 }
 ABLATIONS = [
     {"adapters": "none"},
@@ -41,6 +42,7 @@ ABLATIONS = [
     {"fusion": "none"},
     {"flow_encoder": "none", "text": False},
     {"matching": "mean"},
+    {"matching": "bimhm"},
 ]
 CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
 

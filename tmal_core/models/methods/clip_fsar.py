@@ -14,7 +14,7 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     return FewShotModel(encoder, CLIPFSARHead(encoder.joint_width, parts.mlp_width, parts.smoothing, parts.text_score))
 
 
-_FIXED = {"adapters": "none", "flow_encoder": "none", "text": True, "fusion": "prototype"}
+_FIXED = {"adapters": "none", "flow_encoder": "none", "text": True, "fusion": "prototype", "centre": "none"}
 METHOD = Method(
     "clip_fsar",
     "CLIP-FSAR, fine-tuned",
