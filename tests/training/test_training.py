@@ -22,7 +22,7 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
-from tmal_core.training.losses import _rotations, episode_loss
+from tmal_core.training.losses import _rotations, episode_loss, gradient_norms
 from tmal_core.training.optimiser import decay_groups, learning_rate
 
 
@@ -62,6 +62,13 @@ def test_the_history_has_means_over_what_was_measured():
     first, second = state.history
     assert (first["loss"], first["grad_norm"], second["text_loss"]) == (1.5, 4.0, 3.0) and "text_loss" not in first
     assert state.stale == 1
+    assert not {"episode_grad_norm", "episode_grad_pct"} & first.keys(), "nothing was measured"
+    shares = steps[1]._replace(episode_grad_norm=1.0, text_grad_norm=7.0)
+    loop._note(state, [steps[0], shares, shares._replace(text_grad_norm=5.0)], _found(50.0), began=0.0)
+    loop._note(state, [steps[0]._replace(episode_grad_norm=0.0)], _found(50.0), began=0.0)
+    *_, both, none = state.history
+    assert (both["episode_grad_norm"], both["text_grad_norm"], both["text_grad_pct"]) == (1.0, 6.0, 600 / 7)
+    assert both["episode_grad_pct"] == 100 / 7 and none["episode_grad_pct"] == 0.0
 
 
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
@@ -145,6 +152,55 @@ def test_gradients_are_clipped_or_not(settings, tmp_path):
         lengths[norm] = torch.stack([10 * found["exp_avg"].norm() for found in moments]).norm().item()
     measured = state.history[0]["grad_norm"]
     assert measured > 2e-5 and lengths == {None: pytest.approx(measured, rel=1e-4), 1e-5: pytest.approx(1e-5, rel=0.05)}
+
+
+@pytest.mark.parametrize("memory", ["normal", "low"])
+def test_looking_at_each_loss_s_gradient_changes_no_bit(few_settings, tmp_path, monkeypatch, memory):
+    """TMAL, whose two losses share nearly all parameters, measured in every episode and in none."""
+    changes = {"model.method": "tmal", "training.episodes": 3, "training.validate_every": 3, "training.memory": memory}
+    experiment = Experiment(few_settings.replace({**changes, "training.accumulation": 3}))
+    recipe, trained = experiment.settings.training, {}
+    for looked in (True, False):
+        if not looked:
+            monkeypatch.setattr(loop, "_is_measured", lambda *_: False)
+        torch.manual_seed(0)
+        model, episodes = experiment.build(), experiment.training_episodes()
+        text = torch.randn(len(episodes.class_names), model.encoder.joint_width)
+        where = tmp_path / str(looked), experiment.origin, text
+        state = loop.train_model(model, episodes, lambda _: _found(50.0), recipe, 0, *where, progress=False)
+        trained[looked] = model.tunable(), state.history[0]
+    (seen, with_shares), (unseen, without) = trained.values()
+    assert all(torch.equal(tensor, unseen[name]) for name, tensor in seen.items())
+    assert with_shares["text_grad_pct"] + with_shares["episode_grad_pct"] == pytest.approx(100)
+    assert {name for name in with_shares if name not in without} == {
+        f"{loss}_grad_{kind}" for loss in ("episode", "text") for kind in ("norm", "pct")
+    }
+
+
+def test_the_gradients_of_the_losses_add_up_to_that_of_training(few_settings):
+    settings = few_settings.replace({"model.method": "tmal"})
+    torch.manual_seed(0)
+    model, episodes = build(settings.model).train(), _episodes(settings)
+    text = torch.randn(len(episodes.class_names), model.encoder.joint_width)
+    norms, gradients = [], []
+    for weight in (0.0, 0.3, 0.6):
+        found = episode_loss(model, episodes[0], text, text_weight=weight)
+        norms.append(gradient_norms(found.parts, model.tunable()))
+        assert all(p.grad is None for p in model.parameters())
+        found.loss.backward()
+        given = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.tunable().values()]
+        gradients.append(torch.cat([gradient.flatten() for gradient in given]))
+        model.zero_grad()
+    assert [*norms[0]] == ["episode"] and norms[0]["episode"] == pytest.approx(gradients[0].norm().item(), rel=1e-4)
+    for found, whole in zip(norms[1:], gradients[1:], strict=True):
+        assert found["episode"] == pytest.approx(norms[0]["episode"], rel=1e-4)
+        assert found["text"] == pytest.approx((whole - gradients[0]).norm().item(), rel=1e-3)
+    assert norms[2]["text"] == pytest.approx(2 * norms[1]["text"], rel=1e-4)
+
+
+def test_gradients_are_looked_at_before_validations_alone():
+    recipe = TrainingSettings(episodes=11, validate_every=5, accumulation=2)
+    assert [index for index in range(11) if loop._is_measured(index, recipe)] == [3, 4, 8, 9, 10]
 
 
 def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
