@@ -155,8 +155,9 @@ class ModelSettings(Section):
     attention, or before each (24 x 384)."""
     bottleneck: Count = 384
     """Width inside a temporal adapter."""
-    flow_encoder: Literal["none", "stem", "clip"] = "stem"
-    """What turns flow into motion tokens: a learned stem, or the frozen CLIP on colour-coded flow."""
+    flow_encoder: Literal["none", "stem", "clip", "difference"] = "stem"
+    """What makes motion tokens: a learned stem of flow, the frozen CLIP of colour-coded flow, or the same stem of grey
+    differences: of the two native frames between which flow is the motion. No flow is read then."""
     text: bool = True
     """Whether the class names of support clips are read."""
     fusion: Literal["none", "token", "prototype", "both"] = "both"
@@ -184,9 +185,19 @@ class ModelSettings(Section):
     prototypes alike. What the frames have in common counts no more, only how they differ in time."""
 
     @property
-    def reads_flow(self) -> bool:
-        """Whether clips come with flow."""
+    def reads_motion(self) -> bool:
+        """Whether clips come with flow, or with differences in its place."""
         return self.flow_encoder != "none" and self.fusion != "none"
+
+    @property
+    def reads_differences(self) -> bool:
+        """Whether clips come with the grey differences of neighbouring frames."""
+        return self.reads_motion and self.flow_encoder == "difference"
+
+    @property
+    def reads_flow(self) -> bool:
+        """Whether clips come with stored flow."""
+        return self.reads_motion and not self.reads_differences
 
     @property
     def reads_text(self) -> bool:

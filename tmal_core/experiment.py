@@ -149,12 +149,14 @@ class Experiment:
         return flow_store(self.settings.data.folder, self.settings.flow)
 
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
-        """Reads clips of a catalogue as the settings say; with flow where the method reads it, or as asked."""
+        """Reads clips of a catalogue as the settings say; with flow (or differences) where the method reads it, or as
+        asked."""
         s = self.settings
+        differences = s.model.reads_differences and with_flow is None
         with_flow = s.model.reads_flow if with_flow is None else with_flow
         flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
         views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
-        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, **views)
+        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, differences=differences, **views)
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""

@@ -29,6 +29,7 @@ SWITCHES = {
     "tokens only": {"fusion": "token"},
     "prototypes only": {"fusion": "prototype"},
     "nothing fused": {"fusion": "none"},
+    "differences in place of flow": {"flow_encoder": "difference"},
     "no text": {"text": False},
     "no text, tokens only": {"text": False, "fusion": "token"},
     "no text, prototypes only": {"text": False, "fusion": "prototype"},
@@ -119,28 +120,29 @@ class _Episode:
         self.model = model
         self.support = torch.randn(2 * WAY, FRAMES, 3, 64, 64, generator=draw)
         self.query = torch.randn(5, FRAMES, 3, 64, 64, generator=draw)
-        self.support_flow = torch.randn(2 * WAY, FRAMES, 2, 64, 64, generator=draw)
-        self.query_flow = torch.randn(5, FRAMES, 2, 64, 64, generator=draw)
+        channels = getattr(model.encoder.motion, "channels", 2)
+        self.support_flow = torch.randn(2 * WAY, FRAMES, channels, 64, 64, generator=draw)
+        self.query_flow = torch.randn(5, FRAMES, channels, 64, 64, generator=draw)
         self.text = torch.randn(WAY, model.encoder.joint_width, generator=draw)
         self.labels = torch.tensor([0, 1, 2, 0, 1, 2])
 
     @torch.no_grad()
     def encoded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        reads_flow = self.model.reads_flow
+        reads_motion = self.model.reads_motion
         words = self.text[self.labels] if self.model.reads_text else None
-        query = self.model.encoder(self.query, self.query_flow if reads_flow else None)
-        return query, self.model.encoder(self.support, self.support_flow if reads_flow else None, words)
+        query = self.model.encoder(self.query, self.query_flow if reads_motion else None)
+        return query, self.model.encoder(self.support, self.support_flow if reads_motion else None, words)
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:
         clips = [(self.query, self.query_flow), (self.support, self.support_flow)]
-        query, support = clips if self.model.reads_flow else [frames for *frames, _ in clips]
+        query, support = clips if self.model.reads_motion else [frames for *frames, _ in clips]
         return self.model(query, support, self.labels, self.text)
 
 
 def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
     episode = _Episode(untrained)
-    flow = episode.support_flow if untrained.reads_flow else None
+    flow = episode.support_flow if untrained.reads_motion else None
     with torch.no_grad():
         for text in (episode.text[episode.labels], None):
             _assert_plain_clip(untrained, episode.support, untrained.encoder.tokens(episode.support, flow, text))
@@ -193,7 +195,7 @@ def test_a_query_does_not_depend_on_the_others(episode, before):
 
 def test_no_class_name_reaches_a_query(trained, episode):
     """Queries are encoded without text, and encoding both roles at once gives the query the same tokens."""
-    flow = episode.query_flow if trained.reads_flow else None
+    flow = episode.query_flow if trained.reads_motion else None
     words = torch.randn(5, trained.encoder.joint_width)
     with torch.no_grad():
         alone = trained.encoder(episode.query, flow)
@@ -212,7 +214,7 @@ def test_no_class_name_reaches_a_query(trained, episode):
 def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
     before = frozen_hash(untrained)
     model, episode = _with_noise(untrained).train(), _Episode(untrained)
-    flows = (episode.query_flow, episode.support_flow) if model.reads_flow else (None, None)
+    flows = (episode.query_flow, episode.support_flow) if model.reads_motion else (None, None)
     words = episode.text[episode.labels] if model.reads_text else None
     query, support = model.encoder(episode.query, flows[0]), model.encoder(episode.support, flows[1], words)
     logits = model.head.episode_logits(query, support, episode.labels, episode.text)
@@ -241,7 +243,7 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
     by_class = support.unflatten(0, (2, WAY))  # labels 0, 1, 2, 0, 1, 2
     with torch.no_grad():
         if head.merges_shots:
-            with_motion = int(trained.reads_flow)
+            with_motion = int(trained.reads_motion)
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
             distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
@@ -254,8 +256,8 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
 def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, before):
     episode.query_flow = episode.query_flow.flip(-1) * 3
     changed = (episode.logits() - before).abs().max()
-    assert (changed > 1e-4) == trained.reads_flow
-    if trained.reads_flow:
+    assert (changed > 1e-4) == trained.reads_motion
+    if trained.reads_motion:
         with pytest.raises(ValueError, match="expected flow"):
             trained.encoder(episode.query)
 
@@ -285,7 +287,7 @@ def test_scores_are_as_fine_under_autocast_as_without(name):
     query, support = (near + 0.05 * torch.randn(6, *near.shape[1:], generator=draw) for _ in range(2))
     labels, text = torch.arange(6) % WAY, torch.randn(WAY, model.encoder.joint_width, generator=draw)
     head, tokens = model.head, query
-    if model.reads_flow:  # with a motion token behind
+    if model.reads_motion:  # with a motion token behind
         tokens = torch.cat([query, query[:, :1]], dim=1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         scores = head.score(visual_logits(head.distances(query, support), labels))
@@ -320,7 +322,7 @@ def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
 
 def test_encoding_takes_the_class_token_alone_through_the_last_block(trained, episode):
     """The shortcut gives the same features as all tokens do."""
-    flow = episode.query_flow if trained.reads_flow else None
+    flow = episode.query_flow if trained.reads_motion else None
     with torch.no_grad():
         last = trained.encoder.tokens(episode.query, flow)[-1]
         whole = pooled(trained.encoder.clip.visual, last).unflatten(0, episode.query.shape[:2])

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.config import TrainingSettings
 from tmal_core.data.clips import EpisodeClips
-from tmal_core.errors import RunError, SettingsError, WeightsError
+from tmal_core.data.sets.catalog import load_catalog, save_catalog
+from tmal_core.errors import DataError, RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.matching import otam_distance
 from tmal_core.models import encoder, heads
@@ -20,6 +21,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
+from tmal_core.tasks.evaluate import evaluate_methods
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import _rotations, episode_loss, gradient_norms
@@ -253,6 +255,24 @@ def test_history_is_there_at_every_validation_and_counts_the_last_line(few_setti
     assert history["method"].tolist() == ["tmal", "st_adapter", "st_adapter"]
     assert history["episode"].tolist() == [4, 4, 8] and history["val_pct"].tolist()[:2] == [12.0, 99.0]
     assert "time" not in history and task.training_history(run, ["otam"]).empty
+
+
+def test_differences_are_trained_and_evaluated_without_any_flow(few_settings, tmp_path, monkeypatch):
+    """From files of video to answers, where not one file of flow lies."""
+    root = tmp_path / "data"
+    catalog = load_catalog(few_settings.data.folder)
+    save_catalog(root, catalog.table, catalog.root)
+    changes = {"data.root": str(root), "model.flow_encoder": "difference", "training.episodes": 4}
+    experiment = Experiment(few_settings.replace(changes), method_name="tmal", run_dir=tmp_path / "run")
+    with Run.create(experiment.run_dir, experiment.settings, "train") as run:
+        model, state = task.train_method(experiment, run, progress=False)
+    assert state.episode == 4 and not (root / "flow").exists()
+    start = Experiment(experiment.settings, method_name="tmal").build().encoder.motion
+    assert start.channels == 1 and not torch.equal(start.stem[0].weight, model.encoder.motion.stem[0].weight)
+    outcomes = evaluate_methods({"tmal": experiment}, "val", progress=False)["tmal"]
+    assert {outcome.logits.shape[0] for outcome in outcomes.values()} == {few_settings.evaluation.episodes}
+    with pytest.raises(DataError, match=r"tmal flow"):
+        Experiment(few_settings.replace({"data.root": str(root)}), method_name="tmal").training_episodes()[0]
 
 
 def test_nothing_to_train(settings, tmp_path):
