@@ -180,6 +180,9 @@ class ModelSettings(Section):
     """Start of the learnable factor on minus the distance."""
     smoothing: Positive = 0.5
     """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
+    smoothing_unit: Literal["absolute", "std"] = "absolute"
+    """What `smoothing` counts in: distances themselves, or standard deviations of the distances between frames of
+    different training clips, measured once on the untrained model and kept with the run and its checkpoints."""
     centre: Literal["none", "clip"] = "none"
     """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
     prototypes alike. What the frames have in common counts no more, only how they differ in time."""

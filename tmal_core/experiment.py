@@ -23,6 +23,7 @@ from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sa
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import Bank, encode
+from tmal_core.evaluation.frame_distances import MOST_CLIPS, measure_unit
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
@@ -149,14 +150,13 @@ class Experiment:
         return flow_store(self.settings.data.folder, self.settings.flow)
 
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
-        """Reads clips of a catalogue as the settings say; with flow (or differences) where the method reads it, or as
-        asked."""
-        s = self.settings
+        """Reads clips of a catalogue as the settings say; with flow or differences where they are read, or as asked."""
+        s, e = self.settings, self.settings.evaluation
         differences = s.model.reads_differences and with_flow is None
         with_flow = s.model.reads_flow if with_flow is None else with_flow
         flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
-        views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
-        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, differences=differences, **views)
+        how = {"cache": cache, "flow": flow, "differences": differences, "views": e.views, "seed": e.seed}
+        return ClipReader(catalog, s.sampling, s.data.decoder, **how)
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
@@ -214,6 +214,8 @@ class Experiment:
         model = self.build().eval()
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, model)
+        else:
+            measured(self, model)
         return model
 
     @cached_property
@@ -240,6 +242,14 @@ class Experiment:
             parts = self.model, self.reader(catalog), self.text(catalog), s.evaluation, s.compute
             self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
+
+
+def measured(experiment: Experiment, model: FewShotModel) -> None:
+    """Where smoothing counts in standard deviations, give the untrained model the training split's (`measure_unit`)."""
+    if model.head.in_std:
+        s, train = experiment.settings, experiment.split("train").spread(MOST_CLIPS)
+        kept = experiment.folder / f"frame_distances-{experiment.name}.json"
+        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept)
 
 
 def trained_in_words(experiment: Experiment) -> str:

@@ -47,6 +47,7 @@ SWITCHES = {
     "mean": {"matching": "mean"},
     "text score": {"text_score": 0.5},
     "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
+    "smoothing in deviations": {"smoothing_unit": "std", "smoothing": 2.0},
     "centred": {"centre": "clip", "smoothing": 0.1},
     "centred, nothing fused": {"centre": "clip", "fusion": "none"},
     "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
@@ -95,7 +96,9 @@ def before(asked):
 def _built(parts) -> FewShotModel:
     """As `methods.build`, on a copy of a CLIP that is read once: hundreds of tests want one."""
     torch.manual_seed(0)
-    return method(parts.method).build(copy.deepcopy(_clip()), resolved(parts)).eval()
+    model = method(parts.method).build(copy.deepcopy(_clip()), resolved(parts)).eval()
+    model.head.frame_std = 0.05 if model.head.in_std else 1.0
+    return model
 
 
 @functools.cache
@@ -168,7 +171,7 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
             features = [frames - frames.mean(1, keepdim=True) for frames in features]
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
-        logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing)
+        logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing * head.frame_std)
         prototypes, _ = head.prototypes(support, episode.labels, episode.text)
         mine = head.log_scale.exp() * -head.distances(head.modulate(query), prototypes)
     torch.testing.assert_close(mine, logits, atol=2e-5, rtol=1e-5)

@@ -40,6 +40,19 @@ def test_half_precision_is_left_before_the_mean_goes():
     torch.testing.assert_close(found.double(), wanted, atol=1e-6, rtol=1e-4)
 
 
+def test_a_smoothing_in_deviations_is_what_it_comes_to():
+    """Nothing is answered before the deviation is there."""
+    labels, (query, support) = torch.arange(2), (CLIPS[:1], CLIPS[1:])
+    head, plain = MatchingHead("otam", 2.0, "std"), MatchingHead("otam", 0.5)
+    for answers in (head.distances, lambda *clips: head.group_distances(*(part[None] for part in clips))):
+        with pytest.raises(ValueError, match="a measured frame_std for smoothing_unit std, got none: set it"):
+            answers(query, support)
+    head.frame_std = 0.25
+    assert torch.equal(head.episode_logits(query, support, labels), plain.episode_logits(query, support, labels))
+    for matching in ("bimhm", "mean"):
+        assert not MatchingHead(matching, 2.0, "std").in_std, "they have no smoothing"
+
+
 @pytest.mark.parametrize("name", ["otam", "st_adapter", "tmal"])
 def test_one_frame_cannot_be_centred(name):
     asked = {"sampling.num_frames": 1, "model.centre": "clip"}

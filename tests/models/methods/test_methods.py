@@ -29,6 +29,7 @@ OTHERS = {
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "smoothing": (0.1,),
+    "smoothing_unit": ("std",),
     "centre": ("clip",),
 }
 ABLATIONS = [

@@ -16,7 +16,7 @@ FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
 """What methods fix that read neither flow nor names."""
 SCORES = frozenset({"logit_scale", "prompt", "text_score"})
 """The switches that `scores` reads."""
-ALIGNED = SCORES | {"centre", "smoothing"}
+ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
 """Those that `aligned` reads."""
 
 
@@ -90,4 +90,5 @@ def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
 
 def aligned(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """The same, and what they say of how frames are compared."""
-    return {"smoothing": parts.smoothing, "centre": parts.centre, **scores(clip, parts)}
+    unit = parts.smoothing_unit
+    return {"smoothing": parts.smoothing, "smoothing_unit": unit, "centre": parts.centre, **scores(clip, parts)}
