@@ -67,7 +67,8 @@ class DataSettings(Section):
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video: `auto` and `pyav` read every file exactly, `decord` mp4, webm and mkv only."""
     cache: bool = False
-    """Keep decoded training clips in memory (grid x height x width x 3 bytes a video): for small videos."""
+    """Keep decoded training clips in memory (grid x height x width x 3 bytes a video, twice that with differences): for
+    small videos."""
     seed: Natural = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     clips_train: Count = 24

@@ -171,7 +171,7 @@ def test_differences_are_those_of_the_frames_that_flow_is_between(reader, small_
         red, green, blue = ((shown[1] * std + mean) - (shown[0] * std + mean)).unbind(1)
         wanted = 0.299 * red + 0.587 * green + 0.114 * blue
         torch.testing.assert_close(clip.flow_px, wanted[:, None], atol=1e-5, rtol=1e-4)
-        assert clip.flow_px.abs().amax((1, 2, 3)).min() > 0.01, "something moves between any two of these frames"
+        assert (clip.flow_px.abs().amax((1, 2, 3)) > 0.01).sum() > 4, "something moves but in the pauses"
     assert any(plan.flip for plan in plans) == (drawn != "test")
 
 
@@ -179,6 +179,8 @@ def test_differences_are_those_of_the_frames_that_flow_is_between(reader, small_
 def test_behind_the_last_frame_there_is_the_difference_that_leads_to_it(of_scheme, cache, monkeypatch):
     found = of_scheme("reference_segments", differences=True, cache=cache)
     last = int(found.catalog.table["num_frames"][0]) - 1
+    noise = np.random.default_rng(0).integers(0, 256, (last + 1, 72, 72, 3), np.uint8)  # the clip's own end is a pause
+    monkeypatch.setattr(found, "frames", lambda _, positions: noise[positions])
     monkeypatch.setattr(clips, "reference_segments", lambda *_: np.array([0, 5, 9, 14, 20, 25, last - 1, last]))
     for clip in (found.train(0, np.random.default_rng(0)), found.evaluate(0)):
         assert torch.equal(clip.flow_px[6], clip.flow_px[7]) and not torch.equal(clip.flow_px[5], clip.flow_px[6])

@@ -158,8 +158,9 @@ class ClipReader:
         starts = np.minimum(positions, max(last - 1, 0))
         if self._differences:
             asked, at = np.unique([positions, starts, np.minimum(starts + 1, last)], return_inverse=True)
-            frames, *pair = self.frames(row, asked)[at.reshape(3, -1)]
-            return _Decoded(frames, pair=np.stack(pair, axis=1))
+            decoded, (own, first, second) = self.frames(row, asked), at.reshape(3, -1)
+            others = None if np.array_equal(own, first) else decoded[first]
+            return _Decoded(decoded[own], first=others, second=decoded[second])
         frames = self.frames(row, positions)
         if self._flow is None:
             return _Decoded(frames)
@@ -175,16 +176,17 @@ class ClipReader:
             # Stored flow comes from eight bits a component: half precision loses nothing that was there.
             flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
             self._grids[row] = whole._replace(flow_px=flow)
-        (frames, flow, size, pair), at = self._grids[row], np.searchsorted(drawn_from, positions)
-        return _Decoded(frames[at], None if flow is None else flow[at], size, None if pair is None else pair[at])
+        whole, at = self._grids[row], np.searchsorted(drawn_from, positions)
+        chosen = {name: part[at] for name, part in whole._asdict().items() if isinstance(part, np.ndarray)}
+        return whole._replace(**chosen)
 
     def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None, augmented: bool = False) -> Clip:
         height, width = decoded.frames.shape[1:3]
         plan = self.transform.plan(height, width, rng, augmented)
         frames = self.transform.apply_frames(decoded.frames, plan)
-        if decoded.pair is not None:
-            first, second = (self.transform.apply_frames(decoded.pair[:, side], plan) for side in (0, 1))
-            return Clip(frames, grey_difference(first, second))
+        if decoded.second is not None:
+            first = frames if decoded.first is None else self.transform.apply_frames(decoded.first, plan)
+            return Clip(frames, grey_difference(first, self.transform.apply_frames(decoded.second, plan)))
         if decoded.flow_px is None:
             return Clip(frames)
         return Clip(frames, self.transform.apply_flow(decoded.flow_px, plan, decoded.frame_size))
@@ -197,13 +199,14 @@ class ClipReader:
 
 
 class _Decoded(NamedTuple):
-    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in; pairs of
-    neighbouring frames (T, 2, H, W, 3) where their difference is read."""
+    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in; where
+    differences are read the frames that they lead from, if these are others, and those that they lead to."""
 
     frames: np.ndarray
     flow_px: np.ndarray | None = None
     frame_size: tuple[int, int] = (0, 0)
-    pair: np.ndarray | None = None
+    first: np.ndarray | None = None
+    second: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
