@@ -78,7 +78,8 @@ def test_a_scheme_whose_frames_have_no_flow_is_refused_for_a_method_that_reads_i
     assert Experiment.of("tiny", {**asked, "sampling.grid": "all"}, "tmal").settings.model.reads_flow
     for name in ("otam", "st_adapter", "clip_fsar"):
         assert Experiment.of("tiny", asked, name).settings.sampling.scheme == "reference_segments"
-    assert Experiment.of("tiny", {**asked, "model.flow_encoder": "none"}, "tmal")
+    for encoder in ("none", "difference"):
+        assert Experiment.of("tiny", {**asked, "model.flow_encoder": encoder}, "tmal")
 
 
 def test_what_a_scheme_has_no_use_for_is_refused():

@@ -67,7 +67,8 @@ class DataSettings(Section):
     decoder: Literal["auto", "decord", "pyav"] = "auto"
     """Which library reads video: `auto` and `pyav` read every file exactly, `decord` mp4, webm and mkv only."""
     cache: bool = False
-    """Keep decoded training clips in memory (grid x height x width x 3 bytes a video): for small videos."""
+    """Keep decoded training clips in memory (grid x height x width x 3 bytes a video, twice that with differences): for
+    small videos."""
     seed: Natural = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     clips_train: Count = 24
@@ -155,8 +156,9 @@ class ModelSettings(Section):
     attention, or before each (24 x 384)."""
     bottleneck: Count = 384
     """Width inside a temporal adapter."""
-    flow_encoder: Literal["none", "stem", "clip"] = "stem"
-    """What turns flow into motion tokens: a learned stem, or the frozen CLIP on colour-coded flow."""
+    flow_encoder: Literal["none", "stem", "clip", "difference"] = "stem"
+    """What makes motion tokens: a learned stem of flow, the frozen CLIP of colour-coded flow, or the same stem of grey
+    differences: of the two native frames between which flow is the motion. No flow is read then."""
     text: bool = True
     """Whether the class names of support clips are read."""
     fusion: Literal["none", "token", "prototype", "both"] = "both"
@@ -179,11 +181,27 @@ class ModelSettings(Section):
     """Start of the learnable factor on minus the distance."""
     smoothing: Positive = 0.5
     """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
+    smoothing_unit: Literal["absolute", "std"] = "absolute"
+    """What `smoothing` counts in: distances themselves, or standard deviations of the distances between frames of
+    different training clips, measured once on the untrained model and kept with the run and its checkpoints."""
+    centre: Literal["none", "clip"] = "none"
+    """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
+    prototypes alike. What the frames have in common counts no more, only how they differ in time."""
+
+    @property
+    def reads_motion(self) -> bool:
+        """Whether clips come with flow, or with differences in its place."""
+        return self.flow_encoder != "none" and self.fusion != "none"
+
+    @property
+    def reads_differences(self) -> bool:
+        """Whether clips come with the grey differences of neighbouring frames."""
+        return self.reads_motion and self.flow_encoder == "difference"
 
     @property
     def reads_flow(self) -> bool:
-        """Whether clips come with flow."""
-        return self.flow_encoder != "none" and self.fusion != "none"
+        """Whether clips come with stored flow."""
+        return self.reads_motion and not self.reads_differences
 
     @property
     def reads_text(self) -> bool:

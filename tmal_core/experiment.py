@@ -23,6 +23,7 @@ from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sa
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import Bank, encode
+from tmal_core.evaluation.frame_distances import MOST_CLIPS, measure_unit
 from tmal_core.evaluation.ledger import TEST, note_look
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
@@ -150,12 +151,13 @@ class Experiment:
         return flow_store(self.settings.data.folder, self.settings.flow)
 
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
-        """Reads clips of a catalogue as the settings say; with flow where the method reads it, or as asked."""
-        s = self.settings
+        """Reads clips of a catalogue as the settings say; with flow or differences where they are read, or as asked."""
+        s, e = self.settings, self.settings.evaluation
+        differences = s.model.reads_differences and with_flow is None
         with_flow = s.model.reads_flow if with_flow is None else with_flow
         flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
-        views = {"views": s.evaluation.views, "seed": s.evaluation.seed}
-        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, flow=flow, **views)
+        how = {"cache": cache, "flow": flow, "differences": differences, "views": e.views, "seed": e.seed}
+        return ClipReader(catalog, s.sampling, s.data.decoder, **how)
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
@@ -213,6 +215,8 @@ class Experiment:
         model = self.build().eval()
         if self.checkpoint is not None:
             load_checkpoint(self.checkpoint, model)
+        else:
+            measured(self, model)
         return model
 
     @cached_property
@@ -241,6 +245,14 @@ class Experiment:
                 note_look(s.data.folder, self.folder, self.name, self.hash, self.checkpoint)
             self._banks[split] = encode(*parts, progress=progress, folder=self.folder / "features")
         return self._banks[split]
+
+
+def measured(experiment: Experiment, model: FewShotModel) -> None:
+    """Where smoothing counts in standard deviations, give the untrained model the training split's (`measure_unit`)."""
+    if model.head.in_std:
+        s, train = experiment.settings, experiment.split("train").spread(MOST_CLIPS)
+        kept = experiment.folder / f"frame_distances-{experiment.name}.json"
+        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept)
 
 
 def trained_in_words(experiment: Experiment) -> str:
@@ -355,8 +367,12 @@ def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: 
 
 
 def require_frames(settings: Settings) -> None:
-    """Refuse what the scheme of sampling has no use for, and a scheme whose frames have no flow: a SettingsError."""
+    """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, and a single frame that is
+    centred: a SettingsError."""
     s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
+    if s.num_frames == 1 and settings.model.centre == "clip" and "centre" not in unread(settings.model):
+        remedy = "Set it to none: a clip of one frame is its own mean."
+        raise SettingsError("sampling.num_frames of two and more with model.centre clip", "1", remedy)
     if s.scheme == "segments":
         return
     if settings.model.reads_flow and s.grid != "all":

@@ -34,7 +34,7 @@ def val(small_data):
 def bank(model, val):
     """Random clip tokens: what encoding makes is not asked here."""
     draw = torch.Generator().manual_seed(1)
-    shape = len(val), 8 + model.reads_flow, model.encoder.joint_width
+    shape = len(val), 8 + model.reads_motion, model.encoder.joint_width
     query = torch.randn(shape, generator=draw)
     support = torch.randn(shape, generator=draw) if model.encoder.separate_roles else query
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)

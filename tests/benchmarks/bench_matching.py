@@ -38,7 +38,7 @@ def bank_of(model: FewShotModel, videos: int = VIDEOS) -> Bank:
     """Random clip tokens, about as near to each other as CLIP's: cosine similarities around 0.5."""
     generator = torch.Generator().manual_seed(0)
     width = model.encoder.joint_width
-    drawn = torch.randn(videos, FRAMES + model.reads_flow, width, generator=generator)
+    drawn = torch.randn(videos, FRAMES + model.reads_motion, width, generator=generator)
     tokens = drawn + torch.randn(width, generator=generator)
     text = SplitText(torch.randn(CLASSES, width, generator=generator), np.arange(videos) % CLASSES)
     return Bank(tokens, tokens, "", text)

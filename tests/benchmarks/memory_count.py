@@ -65,6 +65,6 @@ def _step_bytes(model: FewShotModel, settings: Settings, num_clips: int, num_sup
 def _clips(model: FewShotModel, settings: Settings, num_clips: int) -> tuple[torch.Tensor | None, ...]:
     """Frames, flow and text as the model reads them."""
     side, frames = settings.sampling.crop, settings.sampling.num_frames
-    flow_px = torch.empty(num_clips, frames, 2, side, side) if model.reads_flow else None
+    flow_px = torch.empty(num_clips, frames, 2, side, side) if model.reads_motion else None
     text = torch.empty(num_clips, model.encoder.joint_width) if model.reads_text else None
     return torch.empty(num_clips, frames, 3, side, side), flow_px, text

@@ -18,6 +18,7 @@ from tmal_core.data.clips import ClipReader, TrainingEpisodes, evaluation_loader
 from tmal_core.data.episodes import Episode, EpisodeType
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video.reference_frames import reference_stride
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD, ClipTransform
 from tmal_core.errors import DataError, RunError
 
 
@@ -146,6 +147,57 @@ def test_the_last_frame_comes_with_the_motion_that_leads_to_it(of_scheme, cache,
     scale = found.sampling.resize / 64
     np.testing.assert_allclose(flow_px[:, 0, 30, 30] / scale, [*drawn[:-1], last - 1], rtol=1e-3)
     assert asked == [last - 1]
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+@pytest.mark.parametrize("drawn", ["test", "training", "augmented"])
+def test_differences_are_those_of_the_frames_that_flow_is_between(reader, small_settings, fit, drawn):
+    """Both frames go through the very plan of the clip: resized, cut out and flipped as its frames are."""
+    sampling = small_settings.replace({"sampling.fit": fit, "sampling.flip": drawn != "test"}).sampling
+    found = ClipReader(reader.catalog, sampling, differences=True)
+    plain = ClipReader(reader.catalog, sampling)
+    assert found.with_motion and not found.with_flow and found.flow_origin == "difference"
+    plans, plan_of = [], ClipTransform.plan
+    for seed in range(3):
+        rng = None if drawn == "test" else np.random.default_rng(seed)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ClipTransform, "plan", lambda *given: plans.append(plan_of(*given)) or plans[-1])
+            clip = found.evaluate(0) if rng is None else found.train(0, rng, drawn == "augmented")
+        rng = np.random.default_rng(seed)
+        positions = plain.test_positions(0) if drawn == "test" else plain.train_positions(0, rng)
+        shown = [plain.transform.apply_frames(plain.frames(0, positions + step), plans[-1]) for step in (0, 1)]
+        assert torch.equal(clip.frames, shown[0])
+        mean, std = (torch.tensor(value).view(3, 1, 1) for value in (CLIP_MEAN, CLIP_STD))
+        red, green, blue = ((shown[1] * std + mean) - (shown[0] * std + mean)).unbind(1)
+        wanted = 0.299 * red + 0.587 * green + 0.114 * blue
+        torch.testing.assert_close(clip.flow_px, wanted[:, None], atol=1e-5, rtol=1e-4)
+        assert (clip.flow_px.abs().amax((1, 2, 3)) > 0.01).sum() > 4, "something moves but in the pauses"
+    assert any(plan.flip for plan in plans) == (drawn != "test")
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_behind_the_last_frame_there_is_the_difference_that_leads_to_it(of_scheme, cache, monkeypatch):
+    found = of_scheme("reference_segments", differences=True, cache=cache)
+    last = int(found.catalog.table["num_frames"][0]) - 1
+    noise = np.random.default_rng(0).integers(0, 256, (last + 1, 72, 72, 3), np.uint8)  # the clip's own end is a pause
+    monkeypatch.setattr(found, "frames", lambda _, positions: noise[positions])
+    monkeypatch.setattr(clips, "reference_segments", lambda *_: np.array([0, 5, 9, 14, 20, 25, last - 1, last]))
+    for clip in (found.train(0, np.random.default_rng(0)), found.evaluate(0)):
+        assert torch.equal(clip.flow_px[6], clip.flow_px[7]) and not torch.equal(clip.flow_px[5], clip.flow_px[6])
+        assert not torch.equal(clip.frames[6], clip.frames[7])
+    found.catalog.table.loc[0, "num_frames"] = 1
+    monkeypatch.setattr(clips, "reference_segments", lambda *_: np.zeros(8, int))
+    if not cache:  # a single frame has no neighbour
+        assert not found.train(0, np.random.default_rng(0)).flow_px.any()
+
+
+def test_kept_differences_are_those_that_are_read(reader):
+    kept, read = (ClipReader(reader.catalog, reader.sampling, differences=True, cache=cache) for cache in (True, False))
+    for seed in range(4):
+        one, other = (each.train(0, np.random.default_rng(seed)) for each in (kept, read))
+        assert torch.equal(one.frames, other.frames) and torch.equal(one.flow_px, other.flow_px)
+    for _ in range(2):
+        assert torch.equal(kept.evaluate(1).flow_px, read.evaluate(1).flow_px)
 
 
 def test_queries_alone_are_augmented(reader, small_settings):

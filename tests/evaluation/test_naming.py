@@ -30,9 +30,9 @@ def told_apart(noise: float, labels: torch.Tensor = LABELS) -> Examples:
 @pytest.mark.parametrize("name", ["otam", "protonet", "tmal"])
 def test_logits_are_the_method_s_own(small_settings, name):
     model = build(small_settings.replace({"model.method": name}).model).eval()
-    tokens = draw(len(LABELS), 8 + model.reads_flow, WIDTH)
+    tokens = draw(len(LABELS), 8 + model.reads_motion, WIDTH)
     text = draw(3, WIDTH, seed=2) if model.reads_text else None
-    query = draw(300, 8 + model.reads_flow, WIDTH, seed=3)
+    query = draw(300, 8 + model.reads_motion, WIDTH, seed=3)
     found = logits(model, query, Examples(tokens, tokens, LABELS, text))
     with torch.no_grad():
         wanted = model.head.episode_logits(query, tokens, LABELS, text)

@@ -65,7 +65,7 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, te
     model = _learned(experiment.build())
     asked = val.select(family="appearance")
     reader = experiment.reader(asked)
-    assert reader.with_flow == model.reads_flow
+    assert reader.with_motion == model.reads_motion
     text = experiment.text(asked, model)
     encoded = bank.encode(model, reader, text, progress=False)
     monkeypatch.setattr(scoring, "_PAIRS_AT_ONCE_CPU", 60)  # two episodes with five prototypes, one with ten
@@ -91,7 +91,7 @@ def _alone(model, reader, text, episodes, index):
     for rows, role_text in ((episodes.query, None), (episodes.support, words)):
         clips = [reader.evaluate(int(row)) for row in rows[index].ravel()]
         frames = torch.stack([clip.frames for clip in clips])
-        flow = torch.stack([clip.flow_px for clip in clips]) if model.reads_flow else None
+        flow = torch.stack([clip.flow_px for clip in clips]) if model.reads_motion else None
         role_text = role_text[labels] if role_text is not None and model.reads_text else None
         tokens.append(model.encoder(frames, flow, role_text))
     logits = model.head.episode_logits(*tokens, labels, words)
@@ -108,7 +108,7 @@ def test_a_model_on_a_gpu_reads_a_bank_that_lies_on_the_cpu(small_settings, val,
         with FakeTensorMode(allow_non_fake_inputs=True), monkeypatch.context() as patched:
             patched.setattr(torch.Tensor, "numpy", lambda t: np.zeros(t.shape) if t.device.type == "cpu" else None)
             model = model.to("cuda")
-            tokens = torch.randn(len(val), 8 + model.reads_flow, 128)
+            tokens = torch.randn(len(val), 8 + model.reads_motion, 128)
             kept = bank.Bank(tokens, tokens, "", numbers)
             for table in (0, 1e9):
                 patched.setattr(scoring, "_TABLE_OVER_PAIRS", table)

@@ -29,6 +29,7 @@ SWITCHES = {
     "tokens only": {"fusion": "token"},
     "prototypes only": {"fusion": "prototype"},
     "nothing fused": {"fusion": "none"},
+    "differences in place of flow": {"flow_encoder": "difference"},
     "no text": {"text": False},
     "no text, tokens only": {"text": False, "fusion": "token"},
     "no text, prototypes only": {"text": False, "fusion": "prototype"},
@@ -46,6 +47,11 @@ SWITCHES = {
     "mean": {"matching": "mean"},
     "text score": {"text_score": 0.5},
     "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
+    "smoothing in deviations": {"smoothing_unit": "std", "smoothing": 2.0},
+    "centred": {"centre": "clip", "smoothing": 0.1},
+    "centred, nothing fused": {"centre": "clip", "fusion": "none"},
+    "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
+    "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
 # zero_shot looks at no support clip, and clip_fsar starts as no plain CLIP.
 METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in ("tmal", "zero_shot")}
@@ -90,7 +96,9 @@ def before(asked):
 def _built(parts) -> FewShotModel:
     """As `methods.build`, on a copy of a CLIP that is read once: hundreds of tests want one."""
     torch.manual_seed(0)
-    return method(parts.method).build(copy.deepcopy(_clip()), resolved(parts)).eval()
+    model = method(parts.method).build(copy.deepcopy(_clip()), resolved(parts)).eval()
+    model.head.frame_std = 0.05 if model.head.in_std else 1.0
+    return model
 
 
 @functools.cache
@@ -115,28 +123,29 @@ class _Episode:
         self.model = model
         self.support = torch.randn(2 * WAY, FRAMES, 3, 64, 64, generator=draw)
         self.query = torch.randn(5, FRAMES, 3, 64, 64, generator=draw)
-        self.support_flow = torch.randn(2 * WAY, FRAMES, 2, 64, 64, generator=draw)
-        self.query_flow = torch.randn(5, FRAMES, 2, 64, 64, generator=draw)
+        channels = getattr(model.encoder.motion, "channels", 2)
+        self.support_flow = torch.randn(2 * WAY, FRAMES, channels, 64, 64, generator=draw)
+        self.query_flow = torch.randn(5, FRAMES, channels, 64, 64, generator=draw)
         self.text = torch.randn(WAY, model.encoder.joint_width, generator=draw)
         self.labels = torch.tensor([0, 1, 2, 0, 1, 2])
 
     @torch.no_grad()
     def encoded(self) -> tuple[torch.Tensor, torch.Tensor]:
-        reads_flow = self.model.reads_flow
+        reads_motion = self.model.reads_motion
         words = self.text[self.labels] if self.model.reads_text else None
-        query = self.model.encoder(self.query, self.query_flow if reads_flow else None)
-        return query, self.model.encoder(self.support, self.support_flow if reads_flow else None, words)
+        query = self.model.encoder(self.query, self.query_flow if reads_motion else None)
+        return query, self.model.encoder(self.support, self.support_flow if reads_motion else None, words)
 
     @torch.no_grad()
     def logits(self) -> torch.Tensor:
         clips = [(self.query, self.query_flow), (self.support, self.support_flow)]
-        query, support = clips if self.model.reads_flow else [frames for *frames, _ in clips]
+        query, support = clips if self.model.reads_motion else [frames for *frames, _ in clips]
         return self.model(query, support, self.labels, self.text)
 
 
 def test_untrained_it_is_plain_clip_at_every_block_in_every_role(untrained):
     episode = _Episode(untrained)
-    flow = episode.support_flow if untrained.reads_flow else None
+    flow = episode.support_flow if untrained.reads_motion else None
     with torch.no_grad():
         for text in (episode.text[episode.labels], None):
             _assert_plain_clip(untrained, episode.support, untrained.encoder.tokens(episode.support, flow, text))
@@ -157,10 +166,12 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     episode.labels = episode.labels[:WAY]
     plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
-        features = plain.encoder(episode.query), plain.encoder(episode.support)
+        features = [plain.encoder(episode.query), plain.encoder(episode.support)]
+        if parts.centre == "clip" and parts.matching != "mean":
+            features = [frames - frames.mean(1, keepdim=True) for frames in features]
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
-        logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing)
+        logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing * head.frame_std)
         prototypes, _ = head.prototypes(support, episode.labels, episode.text)
         mine = head.log_scale.exp() * -head.distances(head.modulate(query), prototypes)
     torch.testing.assert_close(mine, logits, atol=2e-5, rtol=1e-5)
@@ -187,7 +198,7 @@ def test_a_query_does_not_depend_on_the_others(episode, before):
 
 def test_no_class_name_reaches_a_query(trained, episode):
     """Queries are encoded without text, and encoding both roles at once gives the query the same tokens."""
-    flow = episode.query_flow if trained.reads_flow else None
+    flow = episode.query_flow if trained.reads_motion else None
     words = torch.randn(5, trained.encoder.joint_width)
     with torch.no_grad():
         alone = trained.encoder(episode.query, flow)
@@ -206,7 +217,7 @@ def test_no_class_name_reaches_a_query(trained, episode):
 def test_frozen_means_no_gradient_and_no_changed_bit(untrained):
     before = frozen_hash(untrained)
     model, episode = _with_noise(untrained).train(), _Episode(untrained)
-    flows = (episode.query_flow, episode.support_flow) if model.reads_flow else (None, None)
+    flows = (episode.query_flow, episode.support_flow) if model.reads_motion else (None, None)
     words = episode.text[episode.labels] if model.reads_text else None
     query, support = model.encoder(episode.query, flows[0]), model.encoder(episode.support, flows[1], words)
     logits = model.head.episode_logits(query, support, episode.labels, episode.text)
@@ -235,11 +246,12 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
     by_class = support.unflatten(0, (2, WAY))  # labels 0, 1, 2, 0, 1, 2
     with torch.no_grad():
         if head.merges_shots:
-            with_motion = int(trained.reads_flow)
+            with_motion = int(trained.reads_motion)
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
             distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
-            distances = torch.stack([head.distances(query, shots) for shots in by_class]).mean(0)
+            distances = torch.stack([head.distances(head.modulate(query), head.modulate(shots)) for shots in by_class])
+            distances = distances.mean(0)
         text = head.text_similarity(query, episode.text) if head.scores_text else None
         torch.testing.assert_close(logits, head.score(-distances, text), **NETWORK)
 
@@ -247,8 +259,8 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
 def test_flow_changes_the_answer_and_missing_flow_is_an_error(trained, episode, before):
     episode.query_flow = episode.query_flow.flip(-1) * 3
     changed = (episode.logits() - before).abs().max()
-    assert (changed > 1e-4) == trained.reads_flow
-    if trained.reads_flow:
+    assert (changed > 1e-4) == trained.reads_motion
+    if trained.reads_motion:
         with pytest.raises(ValueError, match="expected flow"):
             trained.encoder(episode.query)
 
@@ -278,7 +290,7 @@ def test_scores_are_as_fine_under_autocast_as_without(name):
     query, support = (near + 0.05 * torch.randn(6, *near.shape[1:], generator=draw) for _ in range(2))
     labels, text = torch.arange(6) % WAY, torch.randn(WAY, model.encoder.joint_width, generator=draw)
     head, tokens = model.head, query
-    if model.reads_flow:  # with a motion token behind
+    if model.reads_motion:  # with a motion token behind
         tokens = torch.cat([query, query[:, :1]], dim=1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         scores = head.score(visual_logits(head.distances(query, support), labels))
@@ -313,7 +325,7 @@ def test_at_full_size_it_starts_as_clip_and_few_parameters_are_tuned():
 
 def test_encoding_takes_the_class_token_alone_through_the_last_block(trained, episode):
     """The shortcut gives the same features as all tokens do."""
-    flow = episode.query_flow if trained.reads_flow else None
+    flow = episode.query_flow if trained.reads_motion else None
     with torch.no_grad():
         last = trained.encoder.tokens(episode.query, flow)[-1]
         whole = pooled(trained.encoder.clip.visual, last).unflatten(0, episode.query.shape[:2])

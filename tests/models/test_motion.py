@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tmal_core.models import fast_paths
-from tmal_core.models.motion import FLOW_UNIT, StemEncoder, flow_picture
+from tmal_core.models.motion import FLOW_UNIT, GREY_UNIT, DifferenceEncoder, StemEncoder, flow_picture
 
 
 def _uniform(dx, dy, side=32):
@@ -35,6 +35,20 @@ def test_products_of_matrices_are_the_convolutions_of_the_stem(patch, side):
     torch.testing.assert_close(mine, wanted)
     sides = [torch.autograd.grad(tokens.square().sum(), [*encoder.stem.parameters()]) for tokens in (mine, wanted)]
     torch.testing.assert_close(*sides)
+
+
+@pytest.mark.parametrize(("patch", "side"), [(16, 64), (15, 45)])
+def test_differences_go_through_the_same_stem(patch, side):
+    torch.manual_seed(0)
+    encoder = DifferenceEncoder(patch, width=8, joint_width=12, blocks=(1, 2)).double()
+    of_flow = StemEncoder(patch, width=8, joint_width=12, blocks=(1, 2))
+    shapes = [{name: p.shape for name, p in one.named_parameters()} for one in (encoder, of_flow)]
+    assert [name for name in shapes[0] if shapes[0][name] != shapes[1][name]] == ["stem.0.weight"]
+    grey = torch.rand(1, 3, 1, side, side, dtype=torch.float64) - 0.5
+    found = encoder(grey)
+    wanted = encoder.stem(grey[0] / GREY_UNIT).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found.levels[2], wanted)
+    torch.testing.assert_close(found.clip, encoder.to_joint(wanted.mean((0, 1), keepdim=True))[:, 0])
 
 
 def test_a_patch_moves_its_own_token_and_its_neighbours():

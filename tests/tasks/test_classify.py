@@ -67,6 +67,20 @@ def test_untrained(small_settings, places, tmp_path, method):
         assert found.check.asked == 5, "one class has a single example"
 
 
+def test_untrained_there_is_no_split_whose_deviation_smoothing_could_count_in(small_settings, places, tmp_path):
+    asked = small_settings.replace({"model.smoothing_unit": "std"})
+    with pytest.raises(
+        SettingsError, match=r"checkpoint for otam with model\.smoothing_unit std, got none\. Set it to"
+    ):
+        run(untrained(asked, "otam", tmp_path), places)
+
+
+def test_differences_need_no_flow(small_settings, places, tmp_path):
+    asked = small_settings.replace({"model.flow_encoder": "difference"})
+    found = run(untrained(asked, "tmal", tmp_path), places, flow_folder=tmp_path / "flow")
+    assert found.table["answer"].ne("").all() and not (tmp_path / "flow").exists()
+
+
 def test_frames_at_the_reference_s_stride(small_settings, places, tmp_path):
     """They follow from the rate of the clip, which belongs to no data set."""
     changes = {"sampling.scheme": "reference_stride", "sampling.min_gap": 0}

@@ -10,7 +10,7 @@ import pytest
 
 from tmal_core import cli
 from tmal_core.data.sets.catalog import LEDGER, save_catalog
-from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.errors import DataError, SettingsError, WeightsError
 from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.run_folders import Run
@@ -186,3 +186,12 @@ def test_more_ways_and_shots_are_the_same_look(few_settings, small_data, tmp_pat
 def test_saved_table_reads_back(tmp_path):
     table = pd.DataFrame({"method": ["a"], "accuracy_pct": [100 / 3]})
     assert pd.read_csv(save_table(table, tmp_path, "x")).equals(table)
+
+
+@pytest.mark.parametrize("column", ["seconds", "read_ms", "ms_72x72", "train_seconds"])
+def test_times_stand_in_tables_of_their_own(tmp_path, column):
+    """All other tables are equal in a second run."""
+    table = pd.DataFrame({"method": ["a"], column: [1.5]})
+    with pytest.raises(DataError, match=rf"without columns of time, got {column} in x\. Save times by themselves"):
+        save_table(table, tmp_path, "x")
+    assert save_table(table, tmp_path, "x_time").exists()

@@ -14,7 +14,7 @@ from tmal_core.data.diagnostic.vocabulary import DIRECTIONS
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.flow.flow_file import STEP_PX
 from tmal_core.flow.store import FlowMeta, FlowStore
-from tmal_core.tasks.flow_check import CORE_PX, name_directions, spread, storage_table
+from tmal_core.tasks.flow_check import CORE_PX, name_directions, storage_table
 
 META = FlowMeta("known", "none", "all", "0" * 64)
 NAME = "hidden dots drift up, then down and left"
@@ -98,5 +98,5 @@ def test_full_error_counts_what_half_resolution_loses(tmp_path):
 
 def test_spread_takes_both_ends_and_no_more_than_there_are(tmp_path):
     videos = catalog(tmp_path, *"abcdefghi")
-    assert spread(videos, 3).table["class_name"].tolist() == ["a", "e", "i"]
-    assert len(spread(videos, 99)) == 9
+    assert videos.spread(3).table["class_name"].tolist() == ["a", "e", "i"]
+    assert len(videos.spread(99)) == 9

@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tmal_core.config import TrainingSettings
 from tmal_core.data.clips import EpisodeClips
-from tmal_core.errors import RunError, SettingsError, WeightsError
+from tmal_core.data.sets.catalog import load_catalog, save_catalog
+from tmal_core.errors import DataError, RunError, SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.matching import otam_distance
 from tmal_core.models import encoder, heads
@@ -20,9 +21,10 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import build
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import train as task
+from tmal_core.tasks.evaluate import evaluate_methods
 from tmal_core.training import loop
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
-from tmal_core.training.losses import _rotations, episode_loss
+from tmal_core.training.losses import _rotations, episode_loss, gradient_norms
 from tmal_core.training.optimiser import decay_groups, learning_rate
 
 
@@ -62,6 +64,13 @@ def test_the_history_has_means_over_what_was_measured():
     first, second = state.history
     assert (first["loss"], first["grad_norm"], second["text_loss"]) == (1.5, 4.0, 3.0) and "text_loss" not in first
     assert state.stale == 1
+    assert not {"episode_grad_norm", "episode_grad_pct"} & first.keys(), "nothing was measured"
+    shares = steps[1]._replace(episode_grad_norm=1.0, text_grad_norm=7.0)
+    loop._note(state, [steps[0], shares, shares._replace(text_grad_norm=5.0)], _found(50.0), began=0.0)
+    loop._note(state, [steps[0]._replace(episode_grad_norm=0.0)], _found(50.0), began=0.0)
+    *_, both, none = state.history
+    assert (both["episode_grad_norm"], both["text_grad_norm"], both["text_grad_pct"]) == (1.0, 6.0, 600 / 7)
+    assert both["episode_grad_pct"] == 100 / 7 and none["episode_grad_pct"] == 0.0
 
 
 def test_frozen_weights_do_not_change_and_tunable_ones_do(settings, tmp_path):
@@ -147,6 +156,55 @@ def test_gradients_are_clipped_or_not(settings, tmp_path):
     assert measured > 2e-5 and lengths == {None: pytest.approx(measured, rel=1e-4), 1e-5: pytest.approx(1e-5, rel=0.05)}
 
 
+@pytest.mark.parametrize("memory", ["normal", "low"])
+def test_looking_at_each_loss_s_gradient_changes_no_bit(few_settings, tmp_path, monkeypatch, memory):
+    """TMAL, whose two losses share nearly all parameters, measured in every episode and in none."""
+    changes = {"model.method": "tmal", "training.episodes": 3, "training.validate_every": 3, "training.memory": memory}
+    experiment = Experiment(few_settings.replace({**changes, "training.accumulation": 3}))
+    recipe, trained = experiment.settings.training, {}
+    for looked in (True, False):
+        if not looked:
+            monkeypatch.setattr(loop, "_is_measured", lambda *_: False)
+        torch.manual_seed(0)
+        model, episodes = experiment.build(), experiment.training_episodes()
+        text = torch.randn(len(episodes.class_names), model.encoder.joint_width)
+        where = tmp_path / str(looked), experiment.origin, text
+        state = loop.train_model(model, episodes, lambda _: _found(50.0), recipe, 0, *where, progress=False)
+        trained[looked] = model.tunable(), state.history[0]
+    (seen, with_shares), (unseen, without) = trained.values()
+    assert all(torch.equal(tensor, unseen[name]) for name, tensor in seen.items())
+    assert with_shares["text_grad_pct"] + with_shares["episode_grad_pct"] == pytest.approx(100)
+    assert {name for name in with_shares if name not in without} == {
+        f"{loss}_grad_{kind}" for loss in ("episode", "text") for kind in ("norm", "pct")
+    }
+
+
+def test_the_gradients_of_the_losses_add_up_to_that_of_training(few_settings):
+    settings = few_settings.replace({"model.method": "tmal"})
+    torch.manual_seed(0)
+    model, episodes = build(settings.model).train(), _episodes(settings)
+    text = torch.randn(len(episodes.class_names), model.encoder.joint_width)
+    norms, gradients = [], []
+    for weight in (0.0, 0.3, 0.6):
+        found = episode_loss(model, episodes[0], text, text_weight=weight)
+        norms.append(gradient_norms(found.parts, model.tunable()))
+        assert all(p.grad is None for p in model.parameters())
+        found.loss.backward()
+        given = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.tunable().values()]
+        gradients.append(torch.cat([gradient.flatten() for gradient in given]))
+        model.zero_grad()
+    assert [*norms[0]] == ["episode"] and norms[0]["episode"] == pytest.approx(gradients[0].norm().item(), rel=1e-4)
+    for found, whole in zip(norms[1:], gradients[1:], strict=True):
+        assert found["episode"] == pytest.approx(norms[0]["episode"], rel=1e-4)
+        assert found["text"] == pytest.approx((whole - gradients[0]).norm().item(), rel=1e-3)
+    assert norms[2]["text"] == pytest.approx(2 * norms[1]["text"], rel=1e-4)
+
+
+def test_gradients_are_looked_at_before_validations_alone():
+    recipe = TrainingSettings(episodes=11, validate_every=5, accumulation=2)
+    assert [index for index in range(11) if loop._is_measured(index, recipe)] == [3, 4, 8, 9, 10]
+
+
 def test_a_gradient_that_is_not_finite_ends_training_before_it_reaches_a_weight(settings, tmp_path, monkeypatch):
     def spoilt(*arguments):
         result = episode_loss(*arguments)
@@ -197,6 +255,24 @@ def test_history_is_there_at_every_validation_and_counts_the_last_line(few_setti
     assert history["method"].tolist() == ["tmal", "st_adapter", "st_adapter"]
     assert history["episode"].tolist() == [4, 4, 8] and history["val_pct"].tolist()[:2] == [12.0, 99.0]
     assert "time" not in history and task.training_history(run, ["otam"]).empty
+
+
+def test_differences_are_trained_and_evaluated_without_any_flow(few_settings, tmp_path, monkeypatch):
+    """From files of video to answers, where not one file of flow lies."""
+    root = tmp_path / "data"
+    catalog = load_catalog(few_settings.data.folder)
+    save_catalog(root, catalog.table, catalog.root)
+    changes = {"data.root": str(root), "model.flow_encoder": "difference", "training.episodes": 4}
+    experiment = Experiment(few_settings.replace(changes), method_name="tmal", run_dir=tmp_path / "run")
+    with Run.create(experiment.run_dir, experiment.settings, "train") as run:
+        model, state = task.train_method(experiment, run, progress=False)
+    assert state.episode == 4 and not (root / "flow").exists()
+    start = Experiment(experiment.settings, method_name="tmal").build().encoder.motion
+    assert start.channels == 1 and not torch.equal(start.stem[0].weight, model.encoder.motion.stem[0].weight)
+    outcomes = evaluate_methods({"tmal": experiment}, "val", progress=False)["tmal"]
+    assert {outcome.logits.shape[0] for outcome in outcomes.values()} == {few_settings.evaluation.episodes}
+    with pytest.raises(DataError, match=r"tmal flow"):
+        Experiment(few_settings.replace({"data.root": str(root)}), method_name="tmal").training_episodes()[0]
 
 
 def test_nothing_to_train(settings, tmp_path):

@@ -86,6 +86,11 @@ def test_training_curves_have_a_panel_per_episode_type_and_a_line_per_method():
     loss, text, *_ = training_curves(history.assign(text_loss=[0.5, 0.4, np.nan]), {}, {}).axes
     assert text.get_title(loc="left") == "of it video-text, unweighted" and loss.get_ylabel() == "cross-entropy"
     assert list(text.lines[0].get_ydata()) == [0.5, 0.4] and np.isnan(text.lines[1].get_ydata()).all()
+    shares = history.assign(text_loss=[0.5, 0.4, np.nan], text_grad_pct=[80.0, 30.0, np.nan])
+    share = training_curves(shares, {}, {}).axes[3]
+    assert share.get_title(loc="left") == "share of video-text in it"
+    assert share.get_ylabel() == "% of both losses' norms"
+    assert list(share.lines[0].get_ydata()) == [80, 30] and share.get_ylim() == (0, 104)
     both = training_curves(history.assign(val_motion_pct=30.0), {}, {}).axes
     assert [axes.get_title(loc="left") for axes in both][3:6] == [
         "validation, mean",

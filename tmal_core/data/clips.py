@@ -21,7 +21,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video import read_frames
 from tmal_core.data.video.reference_frames import reference_segments, reference_stride
 from tmal_core.data.video.sampling import grid_positions, test_positions, train_positions
-from tmal_core.data.video.transforms import ClipTransform
+from tmal_core.data.video.transforms import ClipTransform, grey_difference
 from tmal_core.errors import DataError, TmalError
 from tmal_core.runtime.devices import Loader
 from tmal_core.runtime.files import file_sha256
@@ -32,7 +32,9 @@ class Clip(NamedTuple):
     """What a model reads of a video."""
 
     frames: Tensor  # (T, 3, C, C) float32, normalised
-    flow_px: Tensor | None = None  # (T, 2, C, C) float32 in pixels of the crop, from each frame to the next native one
+    # From each frame to the next native one, float32: flow (T, 2, C, C) in pixels of the crop, or (T, 1, C, C) the grey
+    # difference in -1..1, for methods that read it in flow's place.
+    flow_px: Tensor | None = None
 
 
 class FlowSource(Protocol):
@@ -52,6 +54,7 @@ class ClipReader:
         decoder: as for `read_frames`.
         cache: keep what is decoded: for `train` all frames (and flow) that may be drawn, for `evaluate` its T frames.
         flow: reader of the catalogue's stored flow (`tmal_core.flow.reader`), where clips come with it.
+        differences: whether clips come with grey differences in place of flow.
         views: samples of a video in evaluation; of `segments` 1 is the middle of each, more are random.
         seed: of random views.
     """
@@ -64,12 +67,13 @@ class ClipReader:
         *,
         cache: bool = False,
         flow: FlowSource | None = None,
+        differences: bool = False,
         views: int = 1,
         seed: int = 0,
     ) -> None:
         self.catalog, self.sampling, self.decoder = catalog, sampling, decoder
         self.views, self.seed = views, seed
-        self._cache, self._flow = cache, flow
+        self._cache, self._flow, self._differences = cache, flow, differences
         self._grids: dict[int, _Decoded] = {}
         self._views: dict[tuple[int, int], _Decoded] = {}  # by row and view
         self._unchanged: dict[int, tuple[int, int]] = {}
@@ -81,9 +85,14 @@ class ClipReader:
         return self._flow is not None
 
     @property
+    def with_motion(self) -> bool:
+        """Whether clips come with flow or with differences in its place."""
+        return self.with_flow or self._differences
+
+    @property
     def flow_origin(self) -> str | None:
-        """The estimator of the clips' flow."""
-        return None if self._flow is None else self._flow.estimator
+        """The estimator of the clips' flow, or that it is no flow but differences."""
+        return self._flow.estimator if self._flow is not None else "difference" if self._differences else None
 
     @property
     def draws_views(self) -> bool:
@@ -144,11 +153,18 @@ class ClipReader:
         return self._cropped(decoded, rng, augmented)
 
     def _read(self, row: int, positions: np.ndarray) -> _Decoded:
+        last = self._num_frames(row) - 1
+        # Behind the last frame, which the reference's schemes may draw, there is no motion: the one that leads to it.
+        starts = np.minimum(positions, max(last - 1, 0))
+        if self._differences:
+            asked, at = np.unique([positions, starts, np.minimum(starts + 1, last)], return_inverse=True)
+            decoded, (own, first, second) = self.frames(row, asked), at.reshape(3, -1)
+            others = None if np.array_equal(own, first) else decoded[first]
+            return _Decoded(decoded[own], first=others, second=decoded[second])
         frames = self.frames(row, positions)
         if self._flow is None:
             return _Decoded(frames)
-        # Behind the last frame, which the reference's schemes may draw, there is no motion: the one that leads to it.
-        stored = self._flow.read(row, np.minimum(positions, max(self._num_frames(row) - 2, 0)))
+        stored = self._flow.read(row, starts)
         return _Decoded(frames, stored.flow_px, stored.frame_size)
 
     def _cached(self, row: int, positions: np.ndarray) -> _Decoded:
@@ -160,13 +176,17 @@ class ClipReader:
             # Stored flow comes from eight bits a component: half precision loses nothing that was there.
             flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
             self._grids[row] = whole._replace(flow_px=flow)
-        (frames, flow, size), at = self._grids[row], np.searchsorted(drawn_from, positions)
-        return _Decoded(frames[at], None if flow is None else flow[at], size)
+        whole, at = self._grids[row], np.searchsorted(drawn_from, positions)
+        chosen = {name: part[at] for name, part in whole._asdict().items() if isinstance(part, np.ndarray)}
+        return whole._replace(**chosen)
 
     def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None, augmented: bool = False) -> Clip:
         height, width = decoded.frames.shape[1:3]
         plan = self.transform.plan(height, width, rng, augmented)
         frames = self.transform.apply_frames(decoded.frames, plan)
+        if decoded.second is not None:
+            first = frames if decoded.first is None else self.transform.apply_frames(decoded.first, plan)
+            return Clip(frames, grey_difference(first, self.transform.apply_frames(decoded.second, plan)))
         if decoded.flow_px is None:
             return Clip(frames)
         return Clip(frames, self.transform.apply_flow(decoded.flow_px, plan, decoded.frame_size))
@@ -179,11 +199,14 @@ class ClipReader:
 
 
 class _Decoded(NamedTuple):
-    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in."""
+    """Frames (T, H, W, 3) uint8 and flow (T, 2, h, w) of one video, and the size that flow is measured in; where
+    differences are read the frames that they lead from, if these are others, and those that they lead to."""
 
     frames: np.ndarray
     flow_px: np.ndarray | None = None
     frame_size: tuple[int, int] = (0, 0)
+    first: np.ndarray | None = None
+    second: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +216,7 @@ class EpisodeClips:
     episode_type: str  # its name
     num_support: int  # N * K
     frames: Tensor  # (n, T, 3, C, C)
-    flow_px: Tensor | None  # (n, T, 2, C, C), or None where the model reads no flow
+    flow_px: Tensor | None  # (n, T, 2 or 1, C, C) as of `Clip`, or None where the model reads no motion
     labels: Tensor  # (n,) int64 in 0..N-1
     classes: Tensor  # (N,) int64, the classes' numbers among all classes of the split
     bases: Tensor  # (n,) int64; versions of one base (a clip and its reversal) bear the same number

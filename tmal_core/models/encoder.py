@@ -26,7 +26,7 @@ from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fuses, fusion_blocks
-from tmal_core.models.motion import Motion, PictureEncoder, StemEncoder
+from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, StemEncoder
 from tmal_core.models.open_clip_access import embedded, joint_width, pooled
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
@@ -34,7 +34,7 @@ _PLACES = {"none": (), "ffn": (BEFORE_FFN,), "attention": (BEFORE_ATTENTION,), "
 _CLIPS_IN_LOW_MEMORY = 8  # whose block is computed anew at a time
 
 Clips = Float[Tensor, "n t 3 h w"]  # frames, normalised
-Flow = Float[Tensor, "n t 2 h w"]  # in pixels of the crop, from each frame to the next native one
+Flow = Float[Tensor, "n t c h w"]  # to the next native frame: c 2, in pixels of the crop; or grey differences, c 1
 Text = Float[Tensor, "n d"]  # of each clip's class
 ClipTokens = Float[Tensor, "n l d"]  # T frame features and M motion tokens
 
@@ -45,14 +45,14 @@ class ClipEncoder(nn.Module):
     Args:
         clip: an open_clip model (`load_backbone`); frozen, but for its image tower with `tune_backbone`.
         adapters: place in a block -> one adapter per block.
-        motion: makes motion tokens of flow; None for an encoder that reads none.
+        motion: makes motion tokens of flow or differences; None for an encoder that reads none.
         flow_fusion: number of a block -> fusion of motion tokens before it.
         text_fusion: the same of the class's text.
         motion_token: whether the motion encoder's token per clip is given out.
         tune_backbone: fine-tune the whole image tower.
 
-    `depth` is the tower's number of blocks, `joint_width` d; `reads_flow` says whether clips come with flow, and
-    `separate_roles` whether a clip has other tokens as support, with its class's text, than as query.
+    `depth` is the tower's number of blocks, `joint_width` d; `reads_motion` says whether clips come with flow or
+    differences, and `separate_roles` whether a clip has other tokens as support, with its class's text, than as query.
     """
 
     clip: Any
@@ -74,7 +74,7 @@ class ClipEncoder(nn.Module):
         self.flow_fusion, self.text_fusion = flow_fusion or nn.ModuleDict(), text_fusion or nn.ModuleDict()
         self.motion_token, self.tune_backbone = motion_token, tune_backbone
         self.depth, self.joint_width = len(self.clip.visual.transformer.resblocks), joint_width(self.clip.visual)
-        self.reads_flow, self.separate_roles = motion is not None, bool(text_fusion)
+        self.reads_motion, self.separate_roles = motion is not None, bool(text_fusion)
         self.low_memory = False
         """Whether training gives time for memory: blocks are computed anew in the backward pass."""
 
@@ -195,17 +195,17 @@ def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:
     visual, joint = clip.visual, joint_width(clip.visual)
     width, depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
     at_tokens = fuses(parts, "token")
-    flow_blocks = fusion_blocks(parts.fusion_levels, depth) if parts.reads_flow and at_tokens else ()
+    flow_blocks = fusion_blocks(parts.fusion_levels, depth) if parts.reads_motion and at_tokens else ()
     text_blocks = fusion_blocks(parts.text_levels, depth) if parts.text and at_tokens else ()
-    motion_token = parts.reads_flow and fuses(parts, "prototype")
+    motion_token = parts.reads_motion and fuses(parts, "prototype")
     # One after the other in this order: each takes its first weights from torch's generator.
     places, motion_width = _PLACES[parts.adapters], parts.fusion_width
     motion: nn.Module | None = None
     adapters = {place: nn.ModuleList(STAdapter(width, parts.bottleneck) for _ in range(depth)) for place in places}
-    if parts.reads_flow and parts.flow_encoder == "stem":
-        patch = visual.conv1.kernel_size[0]
-        motion = StemEncoder(patch, motion_width, joint if motion_token else None, flow_blocks)
-    elif parts.reads_flow:
+    if parts.reads_motion and parts.flow_encoder != "clip":
+        patch, kind = visual.conv1.kernel_size[0], DifferenceEncoder if parts.reads_differences else StemEncoder
+        motion = kind(patch, motion_width, joint if motion_token else None, flow_blocks)
+    elif parts.reads_motion:
         motion, motion_width = PictureEncoder(visual, flow_blocks), width
     flow_fusion, text_fusion = (
         nn.ModuleDict({str(block): TokenFusion(width, source, parts.fusion_width) for block in blocks})

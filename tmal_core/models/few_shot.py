@@ -13,13 +13,13 @@ from tmal_core.models.heads import Head, given
 class FewShotModel(nn.Module):
     """Clips of an episode to logits: the encoder makes clip tokens of them, the head logits of these.
 
-    `reads_flow`, `reads_text`: whether clips come with flow, and support clips with their class's text.
+    `reads_motion`, `reads_text`: whether clips come with flow or differences, and support clips with the class's text.
     """
 
     def __init__(self, encoder: ClipEncoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.reads_flow, self.reads_text = encoder.reads_flow, encoder.separate_roles or head.reads_text
+        self.reads_motion, self.reads_text = encoder.reads_motion, encoder.separate_roles or head.reads_text
 
     @property
     def device(self) -> torch.device:

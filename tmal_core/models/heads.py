@@ -43,6 +43,10 @@ class Head(nn.Module):
     """Whether clip tokens end with a motion token."""
     compares_support = True
     """Whether answers depend on support clips, not on the classes' names alone."""
+    in_std = False
+    """Whether smoothing counts in standard deviations of frame distances, which are measured on the training split."""
+    frame_std = 1.0
+    """What smoothing counts in; nan until it is measured."""
 
     def __init__(self, logit_scale: float = 1.0, log_text_scale: Tensor | None = None, text_score: float = 0.0) -> None:
         super().__init__()
@@ -161,17 +165,51 @@ class ZeroShotHead(Head):
 
 
 class MatchingHead(Head):
-    """Distances by one of the package's matchers, of that name; smoothing is OTAM's, scores as of `Head`."""
+    """Distances by one of the package's matchers, of that name.
 
-    def __init__(self, matching: str, smoothing: float = 0.5, **scores: Any) -> None:
+    Args:
+        smoothing: OTAM's.
+        smoothing_unit: "std" for a smoothing in units of `frame_std`, which somebody has to set.
+        centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; not where averaged
+            frames are compared, of which nothing would be left.
+        scores: as of `Head`.
+    """
+
+    def __init__(
+        self,
+        matching: str,
+        smoothing: float = 0.5,
+        smoothing_unit: str = "absolute",
+        centre: str = "none",
+        **scores: Any,
+    ) -> None:
         super().__init__(**scores)
         self.matching, self.options = matching, {"smoothing": smoothing} if matching == "otam" else {}
+        self.in_std = smoothing_unit == "std" and matching == "otam"
+        self.frame_std = math.nan if self.in_std else 1.0
+        self.centres = centre == "clip" and matching != "mean"
+
+    def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
+        return self.centred(self.frame_features(clip_tokens))
+
+    def centred(self, frames: Frames) -> Frames:
+        """Frame features as they are compared."""
+        if not self.centres:
+            return frames
+        (frames,) = at_least_float32(frames)  # what is left of them is small against what is taken off
+        return frames - frames.mean(1, keepdim=True)
 
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        return match(query, prototypes, self.matching, **self.options)
+        return match(query, prototypes, self.matching, **self._options)
 
     def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
-        return match_groups(query, prototypes, self.matching, **self.options)
+        return match_groups(query, prototypes, self.matching, **self._options)
+
+    @property
+    def _options(self) -> dict[str, float]:
+        if math.isnan(self.frame_std):
+            raise ValueError("expected a measured frame_std for smoothing_unit std, got none: set it, or measure_unit")
+        return {name: value * self.frame_std for name, value in self.options.items()}
 
     def compared_pairs(self, num_frames: int) -> int:
         return 1 if self.matching == "mean" else super().compared_pairs(num_frames)

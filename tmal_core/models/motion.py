@@ -1,8 +1,9 @@
 """Motion encoders: optical flow becomes motion tokens on CLIP's patch grid, and one motion token per clip.
 
-Two encoders, chosen by `model.flow_encoder`:
+Three encoders, chosen by `model.flow_encoder`:
 
 - `stem`: a light convolutional stem, learned; the same tokens serve every fusion level;
+- `difference`: the same stem of grey differences of neighbouring native frames: what flow is made of, and no flow;
 - `clip`: the flow as a colour-coded picture through the same frozen CLIP; each level gets the tokens that enter it.
 
 Letters: N clips, T frames, S side of the crop, P patches, C width of motion tokens, D of the tower, d joint.
@@ -41,8 +42,12 @@ class Motion:
         return Motion(levels, None if self.clip is None else self.clip[:num_clips])
 
 
+GREY_UNIT = 0.25
+"""Differences enter the stem in units of this share of the range from black to white."""
+
+
 class StemEncoder(nn.Module):
-    """Two strided convolutions and one over neighbouring patches.
+    """Two strided convolutions and one over neighbouring patches, on flow.
 
     Args:
         patch: side of CLIP's patches, in pixels of the crop.
@@ -51,12 +56,14 @@ class StemEncoder(nn.Module):
         blocks: fusion levels.
     """
 
+    channels = 2
+
     def __init__(self, patch: int, width: int, joint_width: int | None, blocks: tuple[int, ...]) -> None:
         super().__init__()
         self.blocks = blocks
         first = max(stride for stride in (4, 2, 1) if patch % stride == 0)
         self.stem = nn.Sequential(
-            nn.Conv2d(2, width, first, stride=first),
+            nn.Conv2d(self.channels, width, first, stride=first),
             nn.GELU(),
             nn.Conv2d(width, width, patch // first, stride=patch // first),
             nn.GELU(),
@@ -64,15 +71,28 @@ class StemEncoder(nn.Module):
         )
         self.to_joint = None if joint_width is None else nn.Linear(width, joint_width)
 
-    def forward(self, flow_px: Float[Tensor, "n t 2 s s"]) -> Motion:
+    def forward(self, flow_px: Float[Tensor, "n t c s s"]) -> Motion:
         """Flow in pixels of the crop to motion tokens."""
-        scaled = flow_px.flatten(0, 1) / (FLOW_UNIT * flow_px.shape[-1])
+        scaled = flow_px.flatten(0, 1) / self.unit(flow_px.shape[-1])
         fast = fast_paths.stem_products()
         tokens = stem_tokens(self.stem, scaled) if fast else self.stem(scaled).flatten(2).transpose(1, 2)
         levels = dict.fromkeys(self.blocks, tokens)
         if self.to_joint is None:
             return Motion(levels, None)
         return Motion(levels, self.to_joint(tokens.unflatten(0, flow_px.shape[:2]).mean((1, 2))))
+
+    def unit(self, side: int) -> float:
+        """What counts as one, in a crop of that side."""
+        return FLOW_UNIT * side
+
+
+class DifferenceEncoder(StemEncoder):
+    """The same of grey differences (n, T, 1, S, S) in -1..1."""
+
+    channels = 1
+
+    def unit(self, side: int) -> float:
+        return GREY_UNIT
 
 
 class PictureEncoder(nn.Module):

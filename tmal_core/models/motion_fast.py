@@ -10,7 +10,7 @@ from torch.nn.functional import gelu, linear
 
 
 def stem_tokens(stem: Any, scaled: Tensor) -> Tensor:
-    """Scaled flow (n, 2, S, S) to motion tokens (n, P, C).
+    """Scaled flow (n, 2, S, S), or whatever the stem is of, to motion tokens (n, P, C).
 
     The flow is laid out once so that all a cell of the second convolution reads lies together.
     """

@@ -16,7 +16,7 @@ class TMALHead(MatchingHead):
         modulation: of prototypes and queries; None where nothing joins there.
         reads_text: whether prototypes come with text.
         motion_token: whether clip tokens end with a motion token.
-        scores: as of `MatchingHead`, its smoothing too.
+        scores: as of `MatchingHead`, its smoothing and centring too.
     """
 
     def __init__(
@@ -34,6 +34,6 @@ class TMALHead(MatchingHead):
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         frames = self.frame_features(clip_tokens)
         if self.modulation is None:
-            return frames
+            return self.centred(frames)
         motion = clip_tokens[:, -1] if self.motion_token else None
-        return self.modulation(frames, motion, text if self.reads_text else None)
+        return self.centred(self.modulation(frames, motion, text if self.reads_text else None))

@@ -104,7 +104,7 @@ def classify_clips(
         raise DataError(f"two classes or more in {support}", f"one, {next(iter(by_name))!r}", remedy)
     new = one_file(place) if place.is_file() else walk(Path(queries))
     model, notes = _model(experiment, force), list[str]()
-    with flow_place(model.reads_flow, flow_folder, settings.flow) as store:
+    with flow_place(settings.model.reads_flow, flow_folder, settings.flow) as store:
         examples, broken = readable(folder.root, list(listed), experiment, store, progress)
         names = _class_names(listed, examples, broken)
         clips, lost = readable(new.root, new.paths(), experiment, store, progress)
@@ -176,6 +176,9 @@ def _model(experiment: Experiment, force: bool) -> FewShotModel:
         what = "random weights" if pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
         raise SettingsError("a backbone that has seen photographs", f"{parts.backbone} with {what}", remedy)
+    if untrained and model.head.in_std:
+        remedy = "Set it to absolute: the deviation is measured on a training split, and here is none."
+        raise SettingsError(f"a checkpoint for {name} with model.smoothing_unit std", "none", remedy)
     if untrained:
         use_untrained(model, experiment.settings.sampling.num_frames)
     return model
@@ -202,9 +205,10 @@ def _encoded(
     text: SplitText | None,
     progress: bool,
 ) -> Bank:
-    """One view of each clip, with the flow of the store where there is one; without text as queries alone."""
+    """One view of each clip, with flow or differences where they are read; without text as queries alone."""
     flow = None if store is None else FlowReader(clips, store, settings.flow.estimator)
-    reader = ClipReader(clips, settings.sampling, settings.data.decoder, flow=flow)
+    how = {"flow": flow, "differences": settings.model.reads_differences}
+    reader = ClipReader(clips, settings.sampling, settings.data.decoder, **how)
     return encode(model, reader, text, settings.evaluation, few_workers(settings.compute, len(clips)), progress)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pandas as pd
 from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import GROUP_WAY, episode_types, evaluation_sampler
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.errors import EpisodeError
+from tmal_core.errors import DataError, EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.experiment import Experiment, require_used
@@ -22,6 +23,7 @@ Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""
 Outcomes = dict[str, dict[str, Outcome]]
 """method -> episode type -> what it found."""
+_TIME = re.compile(r"(^|_)(seconds|ms)(_|$)")
 
 
 def evaluate_methods(experiments: Experiments, split: str, progress: bool = True) -> Outcomes:
@@ -166,7 +168,17 @@ def hardest_and_easiest(
 
 
 def save_table(table: pd.DataFrame, run_dir: Path, name: str) -> Path:
-    """Write a table of results as CSV into the run folder, every digit kept."""
+    """Write a table of results as CSV into the run folder, every digit kept.
+
+    Times stand in tables of their own, whose names end in `_time`: all others are equal in a second run, to the byte.
+
+    Raises:
+        DataError: there is a column of time in a table of another name.
+    """
+    times = [str(column) for column in table if _TIME.search(str(column))]
+    if times and not name.endswith("_time"):
+        remedy = "Save times by themselves, under a name that ends in _time."
+        raise DataError("a table without columns of time", f"{', '.join(times)} in {name}", remedy)
     path = run_dir / "tables" / f"{name}.csv"
     save_csv(table, path)
     return path

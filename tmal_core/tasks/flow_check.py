@@ -106,9 +106,3 @@ def _core(samples: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
     """(h, w) bool: samples whose centre lies within CORE_PX of the middle of the frame."""
     y, x = ((np.arange(n) + 0.5) * size / n - size / 2 for n, size in zip(samples, frame, strict=True))
     return np.hypot(*np.meshgrid(x, y)) <= CORE_PX
-
-
-def spread(catalog: Catalog, count: int) -> Catalog:
-    """At most `count` rows of the catalogue, spread evenly over it and so over its classes."""
-    rows = np.unique(np.linspace(0, len(catalog) - 1, min(count, len(catalog))).round().astype(int))
-    return Catalog(catalog.root, catalog.table.iloc[rows].reset_index(drop=True))

@@ -12,7 +12,7 @@ from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import encode
 from tmal_core.evaluation.scoring import evaluate
 from tmal_core.evaluation.statistics import above_chance_pct
-from tmal_core.experiment import Experiment, require_used
+from tmal_core.experiment import Experiment, measured, require_used
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
@@ -42,6 +42,7 @@ def train_method(
     experiment.device  # noqa: B018 - threads and the memory allocator are set before anything is made
     seed_everything(s.seed)
     model = experiment.build()
+    measured(experiment, model)
     episodes = experiment.training_episodes()
     text = class_text(model.encoder.clip, s.model, episodes.class_names) if model.reads_text else None
 
@@ -52,6 +53,8 @@ def train_method(
     what = model, episodes, _validation(experiment, model), s.training, s.seed
     where = experiment.checkpoints, experiment.origin
     state = train_model(*what, *where, class_text=text, compute=s.compute, log=log, progress=progress)
+    if model.head.in_std:
+        run.update_summary(**{f"{name}.frame_std": model.head.frame_std})
     run.update_summary(**{f"{name}.val_pct": state.best_pct, f"{name}.train_seconds": round(state.seconds, 1)})
     return model, state
 

@@ -8,6 +8,7 @@ Saved with `torch.save`, read with `weights_only=True`: no code in a checkpoint 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def save_checkpoint(path: Path, model: FewShotModel, origin: Origin, **state: An
     """Write the model's tunable tensors, the frozen weights' hash, what they come from, and any further state."""
     content = {
         "tunable": {name: tensor.detach().cpu() for name, tensor in model.tunable().items()},
+        "frame_std": None if math.isnan(model.head.frame_std) or not model.head.in_std else model.head.frame_std,
         "backbone": frozen_hash(model.encoder.clip),
         "settings_hash": origin.digest,
         "trained_with": origin.settings,
@@ -87,5 +89,10 @@ def load_checkpoint(path: Path, model: FewShotModel, origin: Origin | None = Non
         got = f"{path} on {content['backbone']}"
         remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."
         raise WeightsError(f"a checkpoint on the frozen weights {beneath}", got, remedy)
+    if model.head.in_std:
+        if content.get("frame_std") is None:
+            remedy = "Set model.smoothing_unit to absolute, or train again."
+            raise WeightsError("a checkpoint trained with model.smoothing_unit std", f"{path} of absolute", remedy)
+        model.head.frame_std = content["frame_std"]
     model.load_state_dict(content["tunable"], strict=False)
     return content

@@ -24,7 +24,7 @@ from tmal_core.errors import RunError
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
-from tmal_core.training.losses import episode_loss
+from tmal_core.training.losses import episode_loss, gradient_norms
 from tmal_core.training.optimiser import base_rate, build_optimiser, learning_rate
 
 
@@ -42,6 +42,8 @@ class Step(NamedTuple):
     train_pct: float  # accuracy
     grad_norm: float  # before clipping; nan where no optimiser step was due
     text_loss: float = math.nan  # the video-text part of the loss, before its weight; nan where there is none
+    episode_grad_norm: float = math.nan  # of the episode's part of the loss alone; nan where it was not measured
+    text_grad_norm: float = math.nan  # of the video-text part alone, with its weight
 
 
 Validate = Callable[[FewShotModel], Validated]
@@ -131,6 +133,7 @@ def _step(
     seed_everything(seed, "dropout", index)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         result = episode_loss(model, clips, class_text, recipe.rotate, recipe.text_weight)
+    norms = gradient_norms(result.parts, model.tunable()) if _is_measured(index, recipe) else {}
     (result.loss / recipe.accumulation).backward()
     norm = math.nan
     if (index + 1) % recipe.accumulation == 0 or index + 1 == recipe.episodes:
@@ -143,7 +146,15 @@ def _step(
             group["lr"] = learning_rate(index, recipe, rate)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-    return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss)
+    lengths = {f"{name}_grad_norm": length for name, length in norms.items()}
+    return Step(result.loss.item(), result.accuracy_pct, norm, result.text_loss, **lengths)
+
+
+def _is_measured(index: int, recipe: TrainingSettings) -> bool:
+    """Whether the gradient of each loss is looked at: as many episodes before a validation as an optimiser step has,
+    since each part costs a backward pass of its own."""
+    to_come = min(-(index + 1) % recipe.validate_every, recipe.episodes - index - 1)
+    return to_come < recipe.accumulation
 
 
 def _snapshot(model: FewShotModel, optimiser: torch.optim.Optimizer, state: Progress) -> dict[str, Any]:
@@ -167,8 +178,11 @@ def _resumed(path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, 
 def _note(state: Progress, recent: list[Step], found: Validated, began: float) -> None:
     """Add a line to the history and say whether this is the best so far."""
     steps = np.array(recent)
-    known = ~np.isnan(steps).all(axis=0)  # methods without text have no text_loss
+    known = ~np.isnan(steps).all(axis=0)  # methods without text have none of its figures
     means = dict(zip(np.array(Step._fields)[known].tolist(), np.nanmean(steps[:, known], 0).tolist(), strict=True))
+    norms = {name: length for name, length in means.items() if name.endswith("_grad_norm")}
+    whole = sum(norms.values()) or 1.0  # no loss of all has a gradient: no share of nothing
+    means |= {name.replace("norm", "pct"): 100 * length / whole for name, length in norms.items()}
     state.seconds = time.perf_counter() - began
     line = {"episode": state.episode, **means, "val_pct": found.score_pct, "seconds": state.seconds}
     state.history.append({**line, **{f"val_{name}_pct": value for name, value in found.accuracy_pct.items()}})

@@ -6,8 +6,8 @@ Letters: N way, m clips per class (shots and queries together), K shot.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class EpisodeLoss:
     loss: Tensor  # a scalar with gradient
     accuracy_pct: float
     text_loss: float = math.nan  # what of it is video-text cross-entropy, before its weight; nan where there is none
+    parts: dict[str, Tensor] = field(default_factory=dict)  # what it is the sum of: scalars with gradient, by name
 
 
 def episode_loss(
@@ -55,20 +56,32 @@ def episode_loss(
     turns = [torch.arange(len(clips.labels)).tensor_split([clips.num_support])]  # the episode as it was drawn
     if rotate and clips.exchangeable:
         turns = list(_rotations(clips.labels, clips.bases, shot))
-    parts = []
+    answers = []
     for support, query in turns:
         labels = clips.labels[support].to(device)
-        parts.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
-    (logits,) = at_least_float32(torch.cat(parts))
+        answers.append(model.head.episode_logits(as_query[query], as_support[support], labels, text))
+    (logits,) = at_least_float32(torch.cat(answers))
     truth = clips.labels[torch.cat([query for _, query in turns])].to(device)
     accuracy_pct = 100.0 * (logits.argmax(1) == truth).float().mean().item()
     loss = F.cross_entropy(logits, truth)
     if not text_weight or class_text is None or text is None:
-        return EpisodeLoss(loss, accuracy_pct)
+        return EpisodeLoss(loss, accuracy_pct, parts={"episode": loss})
     similarity = model.head.class_logits(as_query[clips.named], class_text)
     named = clips.classes[clips.labels[clips.named]].to(device)
     text_loss = F.cross_entropy(at_least_float32(similarity)[0], named)
-    return EpisodeLoss(loss + text_weight * text_loss, accuracy_pct, text_loss.item())
+    parts = {"episode": loss, "text": text_weight * text_loss}
+    return EpisodeLoss(loss + parts["text"], accuracy_pct, text_loss.item(), parts)
+
+
+def gradient_norms(parts: Mapping[str, Tensor], tunable: Mapping[str, Tensor]) -> dict[str, float]:
+    """Length of each loss's gradient with respect to all parameters that are tuned; a backward pass each, which leaves
+    the graph, the parameters and their `grad` as they are."""
+    norms = {}
+    for name, loss in parts.items():
+        found = torch.autograd.grad(loss, list(tunable.values()), retain_graph=True, allow_unused=True)
+        lengths = [torch.linalg.vector_norm(gradient.float()) for gradient in found if gradient is not None]
+        norms[name] = torch.linalg.vector_norm(torch.stack(lengths)).item()
+    return norms
 
 
 def _rotations(labels: Tensor, bases: Tensor, shot: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -95,13 +95,13 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
 def training_curves(
     history: pd.DataFrame, titles: Mapping[str, str], chance_pct: Mapping[str, float], clip_norm: float | None = None
 ) -> Figure:
-    """Losses, gradient norm, training and validation accuracy over training episodes, a line per method.
+    """Losses, their share in the gradient, its norm, training and validation accuracy over episodes, a line per method.
 
     A ring marks the validation that chose the checkpoint.
 
     Args:
         history: of `training_history`: method, episode, loss, grad_norm, train_pct, val_pct, val_<episode type>_pct,
-            and text_loss where a method has one.
+            and text_loss and text_grad_pct where a method has them.
         titles: method -> its name in the legend.
         chance_pct: episode type -> chance level, drawn dashed.
         clip_norm: gradients longer than this were cut to it; drawn dotted.
@@ -109,7 +109,8 @@ def training_curves(
     require_columns(history, "method", "episode", "loss", "grad_norm", "train_pct", "val_pct")
     by_type = {c[4:-4]: c for c in history.columns if c.startswith("val_") and c != "val_pct"}
     panels = {"training loss": "loss", "of it video-text, unweighted": "text_loss"}
-    panels |= {"gradient norm": "grad_norm", "training accuracy": "train_pct"}
+    panels |= {"gradient norm": "grad_norm", "share of video-text in it": "text_grad_pct"}
+    panels["training accuracy"] = "train_pct"
     if len(by_type) > 1:
         panels["validation, mean"] = "val_pct"
     panels |= {f"validation: {episode_type}": column for episode_type, column in by_type.items()}
@@ -137,6 +138,7 @@ def training_curves(
             cell.axhline(chance_pct[episode_type], **_CHANCE_LINE)
         cell.set_title(title, fontsize=9)
         unit = {"loss": "cross-entropy", "text_loss": "cross-entropy", "grad_norm": "before clipping"}
+        unit["text_grad_pct"] = "% of both losses' norms"
         cell.set_ylabel(unit.get(column, "accuracy, %"), fontsize=8)
         cell.grid(axis="y")
     for cell in cells.flat[len(panels) :]:

@@ -17,7 +17,7 @@ TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "mo
 OTHERS = {
     "adapters": ("attention", "none"),
     "bottleneck": (12,),
-    "flow_encoder": ("clip", "stem"),
+    "flow_encoder": ("clip", "difference", "stem"),
     "text": (False, True),
     "fusion": ("prototype", "none"),
     "fusion_levels": ("last",),
@@ -29,10 +29,14 @@ OTHERS = {
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "smoothing": (0.1,),
+    "smoothing_unit": ("std",),
+    "centre": ("clip",),
 }
 ABLATIONS = [
     {"adapters": "none"},
     {"flow_encoder": "none"},
+    {"flow_encoder": "difference"},
+    {"flow_encoder": "difference", "fusion": "prototype"},
     {"flow_encoder": "clip", "fusion": "prototype"},
     {"flow_encoder": "clip", "fusion_levels": "none", "text": False},
     {"text": False},
@@ -41,6 +45,7 @@ ABLATIONS = [
     {"fusion": "none"},
     {"flow_encoder": "none", "text": False},
     {"matching": "mean"},
+    {"matching": "bimhm"},
 ]
 CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
 
@@ -96,6 +101,8 @@ def test_what_methods_are_given_is_known_without_their_weights():
     assert given["zero_shot"] == given["clip_fsar"] == ("frames", "class names")
     assert given["otam"] == given["st_adapter"] == ("frames",)
     assert given["tmal"] == ("frames", "flow", "class names")
+    neighbours = TINY.model_copy(update={"flow_encoder": "difference"})
+    assert inputs(neighbours) == ("frames", "differences of frames", "class names")
     assert inputs(TINY.model_copy(update={"fusion": "none"})) == ("frames",)
     assert inputs(TINY.model_copy(update={"method": "otam", "text_score": 0.5})) == ("frames", "class names")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,6 +70,11 @@ class Catalog:
                 where = f"the catalogue of {self.root}"
                 raise DataError(f"a {column} among {', '.join(known)} in {where}", repr(wanted), "Choose one of them.")
         return Catalog(self.root, table.reset_index(drop=True), self.listed)
+
+    def spread(self, count: int) -> Catalog:
+        """At most `count` of the rows, spread evenly over them and so over their classes."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int))
+        return Catalog(self.root, self.table.iloc[rows].reset_index(drop=True))
 
     def file(self, row: int) -> Path:
         """Path of the video in the given row."""

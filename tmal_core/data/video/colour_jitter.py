@@ -15,7 +15,7 @@ from torch import Tensor
 GREY_SHARE = 0.3
 """Of the clips that lose their colours first."""
 _OPERATIONS = ("brightness", "contrast", "saturation", "hue")
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 class ColourJitter(NamedTuple):
@@ -51,7 +51,7 @@ def jittered(images: Tensor, jitter: ColourJitter) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    return (images * torch.tensor(_LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
+    return (images * torch.tensor(LUMA).view(3, 1, 1)).sum(-3, keepdim=True)
 
 
 def _turned(images: Tensor, by: float) -> Tensor:

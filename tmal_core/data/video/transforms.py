@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from tmal_core.data.video.colour_jitter import ColourJitter, draw_jitter, jittered
+from tmal_core.data.video.colour_jitter import LUMA, ColourJitter, draw_jitter, jittered
 from tmal_core.errors import DataError, SettingsError
 
 Fit = Literal["crop", "squash"]
@@ -143,6 +143,13 @@ class ClipTransform:
         if plan.flip:
             flow, scale_x = flow.flip(-1), -scale_x
         return flow * torch.tensor([scale_x, scale_y]).view(2, 1, 1)
+
+
+def grey_difference(first: Tensor, second: Tensor) -> Tensor:
+    """How much brighter the second frames are, (T, 1, C, C) in -1..1 as a share of the range from black to white; both
+    are (T, 3, C, C) as `apply_frames` gives them."""
+    weights = torch.tensor(LUMA) * torch.tensor(CLIP_STD)
+    return ((second - first) * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def resize_flow(flow_px: np.ndarray, frame: tuple[int, int], size: tuple[int, int]) -> Tensor:

@@ -18,7 +18,9 @@ for _method in _FOUND:
 
 def inputs(settings: ModelSettings) -> tuple[str, ...]:
     """What the method that the settings name is given, in words for tables; no weights are needed."""
-    return ("frames", *["flow"] * resolved(settings).reads_flow, *["class names"] * needs_names(settings))
+    parts, names = resolved(settings), needs_names(settings)
+    motion = ["flow"] * parts.reads_flow + ["differences of frames"] * parts.reads_differences
+    return ("frames", *motion, *["class names"] * names)
 
 
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewShotModel:

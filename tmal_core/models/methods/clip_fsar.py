@@ -15,12 +15,13 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
 
 
 _FIXED = {"adapters": "none", "flow_encoder": "none", "text": True, "fusion": "prototype"}
+_REFERENCE = {"matching": "otam", "smoothing_unit": "absolute", "centre": "none"}
 METHOD = Method(
     "clip_fsar",
     "CLIP-FSAR, fine-tuned",
     trained=True,
     build=_build,
     reads={"mlp_width", "prompt", "smoothing", "text_score"},
-    fixed={**_FIXED, "tune_backbone": True, "matching": "otam"},
+    fixed={**_FIXED, **_REFERENCE, "tune_backbone": True},
     starts_as_clip=False,
 )

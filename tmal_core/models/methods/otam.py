@@ -3,13 +3,13 @@
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import OTAMHead
-from tmal_core.models.methods.registry import FRAMES_ALONE, SCORES, Method, scores
+from tmal_core.models.methods.registry import ALIGNED, FRAMES_ALONE, Method, aligned
 
 METHOD = Method(
     "otam",
     "frozen CLIP, OTAM",
     trained=False,
-    build=lambda clip, parts: FewShotModel(ClipEncoder(clip), OTAMHead(parts.smoothing, **scores(clip, parts))),
-    reads=SCORES | {"smoothing"},
+    build=lambda clip, parts: FewShotModel(ClipEncoder(clip), OTAMHead(**aligned(clip, parts))),
+    reads=ALIGNED,
     fixed={"adapters": "none", **FRAMES_ALONE, "matching": "otam"},
 )

@@ -16,6 +16,8 @@ FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
 """What methods fix that read neither flow nor names."""
 SCORES = frozenset({"logit_scale", "prompt", "text_score"})
 """The switches that `scores` reads."""
+ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
+"""Those that `aligned` reads."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,9 @@ def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
     return {"logit_scale": parts.logit_scale, "log_text_scale": log_text_scale, "text_score": parts.text_score}
+
+
+def aligned(clip: Any, parts: ModelSettings) -> dict[str, Any]:
+    """The same, and what they say of how frames are compared."""
+    unit = parts.smoothing_unit
+    return {"smoothing": parts.smoothing, "smoothing_unit": unit, "centre": parts.centre, **scores(clip, parts)}

@@ -3,7 +3,7 @@
 from tmal_core.models.encoder import build_encoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MeanHead, OTAMHead
-from tmal_core.models.methods.registry import FRAMES_ALONE, SCORES, Method, scores
+from tmal_core.models.methods.registry import ALIGNED, FRAMES_ALONE, SCORES, Method, aligned, scores
 
 _READS = SCORES | {"adapters", "bottleneck", "tune_backbone"}
 METHODS = (
@@ -19,10 +19,8 @@ METHODS = (
         "st_adapter",
         "temporal adapters, OTAM",
         trained=True,
-        build=lambda clip, parts: FewShotModel(
-            build_encoder(clip, parts), OTAMHead(parts.smoothing, **scores(clip, parts))
-        ),
-        reads=_READS | {"smoothing"},
+        build=lambda clip, parts: FewShotModel(build_encoder(clip, parts), OTAMHead(**aligned(clip, parts))),
+        reads=_READS | ALIGNED,
         fixed={**FRAMES_ALONE, "matching": "otam"},
     ),
 )

@@ -9,7 +9,7 @@ from tmal_core.config import ModelSettings
 from tmal_core.models.encoder import build_encoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.fusion import fuses
-from tmal_core.models.methods.registry import Method, scores
+from tmal_core.models.methods.registry import Method, aligned
 from tmal_core.models.prototypes import PrototypeModulation
 from tmal_core.models.tmal_head import TMALHead
 
@@ -19,8 +19,7 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     reads_text = parts.text and fuses(parts, "prototype")
     if reads_text or encoder.motion_token:
         modulation = PrototypeModulation(encoder.joint_width, parts.mlp_width, reads_text)
-    options = {"smoothing": parts.smoothing, **scores(clip, parts)}
-    head = TMALHead(parts.matching, modulation, reads_text, encoder.motion_token, **options)
+    head = TMALHead(parts.matching, modulation, reads_text, encoder.motion_token, **aligned(clip, parts))
     head.log_text_scale.requires_grad_(parts.reads_text)
     return FewShotModel(encoder, head)
 

@@ -9,10 +9,10 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
     """Switch -> the part that it is about, and whether the settings have it."""
     s, fused = settings, settings.fusion != "none"
     at_tokens, at_prototypes = fuses(s, "token"), fuses(s, "prototype")
-    flow_joins, text_joins = s.reads_flow and at_tokens, s.text and at_tokens
+    flow_joins, text_joins = s.reads_motion and at_tokens, s.text and at_tokens
     nowhere = ("none", ())
     joins = (flow_joins and s.fusion_levels not in nowhere) or (text_joins and s.text_levels not in nowhere)
-    stem = s.reads_flow and s.flow_encoder == "stem"
+    stem = s.reads_motion and s.flow_encoder != "clip"
     return {
         "prompt": ("class names", needs_names(s)),
         "adapters": ("temporal adapters", True),
@@ -23,12 +23,14 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "fusion_levels": ("fusion of flow with tokens", flow_joins),
         "text_levels": ("fusion of text with tokens", text_joins),
         "fusion_width": ("flow stem and no fusion of tokens", stem or joins),
-        "mlp_width": ("prototype modulation", at_prototypes and (s.reads_flow or s.text)),
+        "mlp_width": ("prototype modulation", at_prototypes and (s.reads_motion or s.text)),
         "tune_backbone": ("training", True),
         "matching": ("choice of a matcher", True),
         "text_score": ("share of names in its answers", True),
         "logit_scale": ("learned scale of distances", True),
         "smoothing": ("OTAM", s.matching == "otam"),
+        "smoothing_unit": ("OTAM", s.matching == "otam"),
+        "centre": ("comparison of frame with frame", s.matching != "mean"),
     }
 
 
