@@ -156,8 +156,8 @@ class Experiment:
         differences = s.model.reads_differences and with_flow is None
         with_flow = s.model.reads_flow if with_flow is None else with_flow
         flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
-        how = {"cache": cache, "flow": flow, "differences": differences, "views": e.views, "seed": e.seed}
-        return ClipReader(catalog, s.sampling, s.data.decoder, **how)
+        how: dict[str, Any] = {"cache": cache, "flow": flow, "differences": differences}
+        return ClipReader(catalog, s.sampling, s.data.decoder, views=e.views, seed=e.seed, **how)
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""
