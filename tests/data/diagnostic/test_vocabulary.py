@@ -68,9 +68,8 @@ def test_every_held_out_step_of_circles_has_a_parallel_one_in_training():
     steps = {"train": set(), "val": set(), "test": set()}
     for action in FAMILIES["circles"]():
         if action.parts["kind"] == "place":
-            places = [PLACES[action.parts[key]] for key in "012"][
-                :: 1 if action.parts["direction"] == "forward" else -1
-            ]
+            places = [PLACES[action.parts[key]] for key in "012"]
+            places = places if action.parts["direction"] == "forward" else places[::-1]
             pairs = zip(places, places[1:] + places[:1], strict=True)
             steps[action.split].update((x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairs)
     assert steps["val"] | steps["test"] <= steps["train"]
