@@ -24,6 +24,9 @@ PRESETS = Path(__file__).parent / "presets"
 MATCHERS = ["otam", "bimhm", "mean"]
 """Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
 
+FAMILIES = ("appearance", "order", "motion", "semantic")
+"""The families of the diagnostic data set, where the settings name no others."""
+
 
 def _prompt(prompt: str) -> str:
     with suppress(ValueError, LookupError, AttributeError):
@@ -38,6 +41,12 @@ def _matcher(name: str) -> str:
     return name
 
 
+def _families(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError("at least one family, each of them once")
+    return names
+
+
 def _path(path: Path) -> Path:
     if "\0" in str(path):
         raise ValueError("a path without a zero byte")
@@ -50,6 +59,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["float32", "bfloat16"]
+Family = Literal["appearance", "order", "motion", "semantic", "circles", "speed", "camera"]
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
 
@@ -71,6 +81,9 @@ class DataSettings(Section):
     small videos."""
     seed: Natural = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
+    families: Annotated[tuple[Family, ...], AfterValidator(_families)] = FAMILIES
+    """What the diagnostic data set is made of, each family once; circles, speed and camera are those that no picture
+    alone, no first and last one and no unordered set of pictures gives away."""
     clips_train: Count = 24
     """Generated clips per class in training (diagnostic data set only)."""
     clips_val: Count = 16

@@ -312,7 +312,7 @@ def require_episodes(experiment: Experiment) -> None:
     s = experiment.settings
     data = s.data
     if data.name == DIAGNOSTIC:
-        catalog = planned(data.folder, data.clips)
+        catalog = planned(data.folder, data.clips, data.families)
     elif (data.folder / FILE_NAME).is_file():
         catalog = experiment.catalog
     else:

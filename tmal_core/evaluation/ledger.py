@@ -7,11 +7,11 @@ split, and refuses where no line can be added. Run folders come and go; the ledg
 
 from __future__ import annotations
 
-import fcntl
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
@@ -41,7 +41,7 @@ def note_look(folder: Path, run: Path, method: str, settings: str, checkpoint: P
     line = json.dumps(dict(zip(COLUMNS, (when, str(run), method, settings, *trained), strict=True))) + "\n"
     try:
         with full_disk_is_clear(path), path.open("ab+") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)  # until it is closed; appending alone is not safe on network disks
+            _lock(file)  # until it is closed; appending alone is not safe on network disks
             file.seek(0)
             _lines(path, file.read())
             file.write(line.encode())
@@ -62,7 +62,7 @@ def looks(folder: Path) -> pd.DataFrame:
     path, lines = folder / LEDGER, []
     if path.exists():
         with path.open("rb") as file:
-            fcntl.lockf(file, fcntl.LOCK_SH)
+            _lock(file, shared=True)
             lines = _lines(path, file.read())
     return pd.DataFrame([{"look": i, **line} for i, line in enumerate(lines, start=1)], columns=["look", *COLUMNS])
 
@@ -70,6 +70,14 @@ def looks(folder: Path) -> pd.DataFrame:
 def looks_in_words(folder: Path) -> str:
     """How often test was looked at, for people."""
     return f"looks at test so far: {len(looks(folder))} ({folder / LEDGER})"
+
+
+def _lock(file: BinaryIO, shared: bool = False) -> None:
+    """Wait for other processes. Windows has no `fcntl`: there a line is written whole, and by one process at a time."""
+    with suppress(ImportError):
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
 
 
 def _lines(path: Path, content: bytes) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def make_diagnostic(data: DataSettings, num_workers: int = 1, progress: bool = T
     if data.name != DIAGNOSTIC:
         remedy = "Its videos are yours to bring: `tmal prepare`. Only the diagnostic data set is drawn."
         raise SettingsError(f"settings of the data set '{DIAGNOSTIC}'", f"those of '{data.name}'", remedy)
-    return generate(data.folder, data.seed, data.clips, num_workers=max(1, num_workers), progress=progress)
+    return generate(data.folder, data.seed, data.clips, max(1, num_workers), progress, data.families)
 
 
 def data_set(data: DataSettings, num_workers: int = 1, progress: bool = True) -> Catalog:

@@ -26,6 +26,9 @@ NOTES = {
     "order": "same frames, opposite order",
     "motion": "no single frame shows it",
     "semantic": "only the class name tells",
+    "circles": "who follows whom in a circle",
+    "speed": "same way, another rhythm",
+    "camera": "the object or the camera first",
     "mixed": "several families at once",
 }
 """What an episode of the diagnostic data set asks for, in a few words."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import pytest
 
+from tmal_core.config import Family
 from tmal_core.data.diagnostic.vocabulary import FAMILIES, PLACES, all_classes, order_classes
 from tmal_core.data.sets.catalog import SPLITS
 
@@ -21,7 +23,7 @@ def test_sizes(family):
 
 
 def test_names_are_unique():
-    names = [action.name for action in all_classes()]
+    names = [action.name for action in all_classes(list(FAMILIES))]
     assert len(set(names)) == len(names)
 
 
@@ -31,6 +33,11 @@ def test_words_of_held_out_names_are_seen_in_training(family):
     for action in FAMILIES[family]():
         words[action.split].update(action.name.replace(",", "").split())
     assert words["val"] | words["test"] <= words["train"]
+
+
+def test_the_families_of_today_are_the_default():
+    assert {action.family for action in all_classes()} == {"appearance", "order", "motion", "semantic"}
+    assert tuple(FAMILIES) == get_args(Family)
 
 
 def test_order_pairs_are_opposites_in_one_split():
@@ -55,3 +62,14 @@ def test_every_held_out_change_of_place_has_a_parallel_one_in_training():
             (x0, y0), (x1, y1) = PLACES[action.parts["start"]], PLACES[action.parts["end"]]
             ways[action.split].add((x1 - x0, y1 - y0))
     assert ways["val"] | ways["test"] <= ways["train"]
+
+
+def test_every_held_out_step_of_circles_has_a_parallel_one_in_training():
+    steps = {"train": set(), "val": set(), "test": set()}
+    for action in FAMILIES["circles"]():
+        if action.parts["kind"] == "place":
+            places = [PLACES[action.parts[key]] for key in "012"]
+            places = places if action.parts["direction"] == "forward" else places[::-1]
+            pairs = zip(places, places[1:] + places[:1], strict=True)
+            steps[action.split].update((x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairs)
+    assert steps["val"] | steps["test"] <= steps["train"]

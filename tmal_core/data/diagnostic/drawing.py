@@ -23,9 +23,11 @@ class Thing(NamedTuple):
     colour: tuple[float, ...]  # RGB
 
 
-def background(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A dim, blurred, faintly coloured picture (side, side, 3) uint8 that competes with no object."""
-    coarse = rng.uniform(15, 95, (1, 1, 1)) + rng.normal(0, 9, (5, 5, 1)) + rng.normal(0, 7, (5, 5, 3))
+def background(rng: np.random.Generator, side: int, cells: int = 5) -> np.ndarray:
+    """A dim, blurred, faintly coloured picture (side, side, 3) uint8 of cells x cells patches that competes with no
+    object."""
+    level = rng.uniform(15, 95, (1, 1, 1))
+    coarse = level + rng.normal(0, 9, (cells, cells, 1)) + rng.normal(0, 7, (cells, cells, 3))
     smooth = cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
     return np.clip(smooth, 0, 140).astype(np.uint8)
 

@@ -7,6 +7,8 @@ Guarantees, each held by a test on decoded files:
 - `order`: the backward clip holds the forward clip's frames 0..F-2 in reverse. Frame F-1 repeats frame F-2 in both,
   because flow (the motion from a frame to the next) is defined at 0..F-2 and sampling (`data.video.sampling`) is
   symmetric about the middle of that range: a clip and its twin give the same sampled frames, in opposite order.
+- `circles`, `speed`, `camera`: twins of the same kind, on closed paths (`closed_paths`): the law of a single sampled
+  frame, of the first and the last one together and of the set of all is the same in both classes of a pair.
 - `motion`: every frame shows a homogeneous Poisson field of dots whatever the class, and a dot lives `LIFETIME`
   frames, so frames at least `LIFETIME` + 1 apart have no dot in common: no set of such frames knows the class.
 - `semantic`: the support file ends before the classes of a beginning part.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tmal_core.data.diagnostic.closed_paths import along, along_by_length, one_turn, rhythm, two_rounds
 from tmal_core.data.diagnostic.drawing import Thing, background, dots, paint
 from tmal_core.data.diagnostic.vocabulary import COLOURS, DIRECTIONS, PLACES, SHAPES, ActionClass
 
@@ -27,16 +30,18 @@ PLACE_STEP = 19.0  # pixels between neighbouring places
 
 _MARGIN = 6  # painted around the visible part, room for camera shake
 _CANVAS = SIDE + 2 * _MARGIN
+_REACH, _GROUND_CELL = 14, 10  # of a ground that moves: how far, and the size of its patches, in pixels
 
 
 def files(action: ActionClass) -> dict[str, int]:
     """Number of frames by role of the files that `render` gives for a class, without rendering them."""
-    several = {"order": {"forward": FRAMES, "backward": FRAMES}, "semantic": {"support": FRAMES // 2, "query": FRAMES}}
-    return several.get(action.family, {"both": FRAMES})
+    if "direction" in action.parts:
+        return {"forward": FRAMES, "backward": FRAMES}
+    return {"support": FRAMES // 2, "query": FRAMES} if action.family == "semantic" else {"both": FRAMES}
 
 
 def render(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Frames (F, SIDE, SIDE, 3) uint8 by role, those of `files`; of `order` one file for each class of the pair."""
+    """Frames (F, SIDE, SIDE, 3) uint8 by role, those of `files`: one file for each class of a pair of reversals."""
     return _RENDER[action.family](action.parts, rng)
 
 
@@ -59,7 +64,43 @@ def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
         path = drift[0] + (drift[1] - drift[0]) * _ease(rng, FRAMES - 1)[:, None]
         first, last = (_tinted(COLOURS[parts[key]], rng) for key in ("start", "end"))
         colour = first + (last - first) * progress
-    frames, held = _draw(rng.choice(SHAPES), path, colour, rng), [*range(FRAMES - 1), FRAMES - 2]
+    return _twins(_draw(rng.choice(SHAPES), path, colour, rng))
+
+
+def _circles(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One turn through three states from a random one of them, and the reversal."""
+    progress, num = rng.integers(3) + one_turn(rng, FRAMES - 1), FRAMES - 1
+    if parts["kind"] == "place":
+        path, colour = along(_places(parts, rng), progress), np.tile(_any_colour(rng), (num, 1))
+    else:
+        path = np.tile(rng.uniform(-16, 16, 2), (num, 1))
+        colour = along(np.array([_tinted(COLOURS[parts[key]], rng) for key in "012"]), progress)
+    return _twins(_draw(rng.choice(SHAPES), path, colour, rng, turns=False))
+
+
+def _speed(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Once round three places from anywhere on the way, either way round, fast and slow by turns, and the reversal."""
+    way = rng.choice((-1, 1)) * rhythm(rng, FRAMES - 1, {"turns": 4, "halves": 2}[parts["rhythm"]])
+    path = along_by_length(_places(parts, rng), rng.random() + way)
+    colour = np.tile(_any_colour(rng), (FRAMES - 1, 1))
+    return _twins(_draw(rng.choice(SHAPES), path, colour, rng, turns=False))
+
+
+def _camera(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The object twice round, either way, its ground standing still the first time, and the reversal.
+
+    The object's way in the picture is the same in both classes: the ground alone tells them apart.
+    """
+    corners = float(_REACH) * np.array([(0, 0), PLACES[parts["0"]], PLACES[parts["1"]]])
+    rounds = two_rounds(rng, FRAMES - 1)
+    way = np.round(along_by_length(corners, rng.choice((-1, 1)) * rounds)).astype(int)
+    path, colour = rng.uniform(-8, 8, 2) + way, np.tile(_any_colour(rng), (FRAMES - 1, 1))
+    return _twins(_draw(rng.choice(SHAPES), path, colour, rng, False, np.where(rounds[:, None] > 1, way, 0)))
+
+
+def _twins(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """Frames (F - 1, ...) as they are and reversed, the last one held."""
+    held = [*range(FRAMES - 1), FRAMES - 2]
     return {"forward": frames[held], "backward": frames[::-1][held]}
 
 
@@ -121,16 +162,32 @@ class _DotField:
 
 
 _RENDER = {"appearance": _appearance, "order": _order, "motion": _motion, "semantic": _semantic}
+_RENDER |= {"circles": _circles, "speed": _speed, "camera": _camera}
 
 
-def _draw(shape: str, path: np.ndarray, colours: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An object of one shape along a path (F, 2) (pixels from the centre) in colours (F, 3), under camera shake."""
-    scene = background(rng, _CANVAS)
+def _draw(
+    shape: str,
+    path: np.ndarray,
+    colours: np.ndarray,
+    rng: np.random.Generator,
+    turns: bool = True,
+    ground: np.ndarray | None = None,
+) -> np.ndarray:
+    """An object of one shape along a path (F, 2) (pixels from the centre) in colours (F, 3), under camera shake.
+
+    A ground that moves by (F, 2) whole pixels, `_REACH` at most, has finer patches, or nobody would see it.
+    """
+    if ground is None:
+        scene, window = background(rng, _CANVAS), np.zeros((len(path), 2), int)
+    else:
+        scene = background(rng, _CANVAS + 2 * (_REACH + _GROUND_CELL), (_CANVAS + 2 * _REACH) // _GROUND_CELL + 2)
+        window = _REACH + rng.integers(0, 2 * _GROUND_CELL, 2) - ground
     shake = np.round(_shake(rng, len(path), 1.2)).astype(int)
-    radius, angle, spin = rng.uniform(6.5, 11.0), rng.uniform(-0.25, 0.25), rng.uniform(-0.3, 0.3)
+    radius, angle, spin = rng.uniform(6.5, 11.0), rng.uniform(-0.25, 0.25), turns * rng.uniform(-0.3, 0.3)
     frames = np.empty((len(path), SIDE, SIDE, 3), np.uint8)
     for t, (place, colour) in enumerate(zip(path, colours, strict=True)):
-        canvas = scene.copy()
+        left, upper = window[t]
+        canvas = scene[upper : upper + _CANVAS, left : left + _CANVAS].copy()
         centre = (_CANVAS / 2 + place[0], _CANVAS / 2 + place[1])
         paint(canvas, Thing(shape, centre, radius, angle + spin * t / len(path), tuple(colour)))
         x, y = _MARGIN + shake[t]
@@ -155,6 +212,10 @@ def _shake(rng: np.random.Generator, count: int, amplitude_px: float) -> np.ndar
     t = np.linspace(0, 2 * np.pi, count)[:, None, None]
     wander = np.sin(rate * t + phase).mean(1)
     return amplitude_px * rng.uniform(0, 1.5) * wander
+
+
+def _places(parts: dict[str, str], rng: np.random.Generator) -> np.ndarray:
+    return np.array([_near(PLACES[parts[key]], rng) for key in "012"])
 
 
 def _near(place: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

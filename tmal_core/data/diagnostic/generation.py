@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from tmal_core.config import FAMILIES
 from tmal_core.data.diagnostic.families import FPS, SIDE, files, render
 from tmal_core.data.diagnostic.vocabulary import ActionClass, all_classes
 from tmal_core.data.sets.catalog import FILE_NAME, LEDGER, ROLES, SPLITS, Catalog, load_catalog, save_catalog
@@ -33,31 +34,43 @@ VERSION = 3  # raise it whenever the frames of any clip change
 _MANIFEST = "diagnostic.json"
 
 
-def generate(root: Path, seed: int, clips: dict[str, int], num_workers: int = 2, progress: bool = True) -> Catalog:
+def generate(
+    root: Path,
+    seed: int,
+    clips: dict[str, int],
+    num_workers: int = 2,
+    progress: bool = True,
+    families: Sequence[str] = FAMILIES,
+) -> Catalog:
     """Make the data set below `root`, or return it when it is there.
 
     Args:
         seed: the same seed gives the same decoded frames.
         clips: clips per class for "train", "val" and "test".
         num_workers: processes.
+        families: names of the families that it is made of.
 
     Raises:
         DataError: the folder holds a data set made with other numbers.
     """
     manifest = {"version": VERSION, "seed": seed, "clips": {split: clips[split] for split in SPLITS}}
+    if set(families) != set(FAMILIES):
+        manifest["families"] = sorted(families)
     _claim(root, manifest)
     if (root / FILE_NAME).exists():
         return load_catalog(root)
-    jobs = [(root, seed, action, twin, clip) for action, twin in _units() for clip in range(clips[action.split])]
+    jobs = [
+        (root, seed, action, twin, clip) for action, twin in _units(families) for clip in range(clips[action.split])
+    ]
     with _mapper(num_workers) as make:
         bar = tqdm(make(_make_clip, jobs), total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
         rows = [row for made in bar for row in made]
     return save_catalog(root, pd.DataFrame(rows).sort_values(["family", "split", "class_name", "video"]))
 
 
-def planned(root: Path, clips: dict[str, int]) -> Catalog:
+def planned(root: Path, clips: dict[str, int], families: Sequence[str] = FAMILIES) -> Catalog:
     """The catalogue that `generate` will leave, without checksums, whether or not there is a file."""
-    bases = (_rows(action, twin, clip) for action, twin in _units() for clip in range(clips[action.split]))
+    bases = (_rows(action, twin, clip) for action, twin in _units(families) for clip in range(clips[action.split]))
     return Catalog(root, pd.DataFrame([row for rows in bases for row in rows.values()]))
 
 
@@ -100,9 +113,9 @@ def _claim(root: Path, manifest: dict[str, object]) -> None:
         temporary.write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def _units() -> Iterator[tuple[ActionClass, ActionClass | None]]:
-    """A class, or the two classes of an `order` pair, which share their bases."""
-    classes = all_classes()
+def _units(families: Sequence[str]) -> Iterator[tuple[ActionClass, ActionClass | None]]:
+    """A class, or a class and its reversal, which share their bases."""
+    classes = all_classes(families)
     for i, action in enumerate(classes):
         direction = action.parts.get("direction")
         if direction == "forward":

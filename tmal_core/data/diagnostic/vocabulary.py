@@ -6,8 +6,11 @@ met the words but never the sentence. The split is fixed: the seed varies the cl
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+
+from tmal_core.config import FAMILIES as USUAL
 
 COLOURS = {
     "red": (220, 40, 40), "green": (40, 190, 60), "blue": (60, 90, 240), "yellow": (240, 220, 50),
@@ -34,7 +37,7 @@ class ActionClass:
     family: str
     split: str
     parts: dict[str, str] = field(hash=False)  # what the generator needs to draw it: {"start": "left", "end": "top"}
-    group: str = ""  # classes of one group form an episode (pairs of `order`, common beginnings of `semantic`)
+    group: str = ""  # classes of one group form an episode (a class and its reversal, common beginnings of `semantic`)
 
 
 def appearance_classes() -> list[ActionClass]:
@@ -109,17 +112,93 @@ def semantic_classes() -> list[ActionClass]:
     return classes
 
 
+def circles_classes() -> list[ActionClass]:
+    """56 classes in 28 pairs: three places (16 pairs) or colours (12) one after another, and the other way round. 6
+    pairs test, 4 val."""
+    triples = [("place", states) for states in _triples(PLACES)]
+    # Four triples of colours are left out, or places, which are harder, would be fewer than half of a training epoch.
+    triples += [("colour", states) for i, states in enumerate(_triples(COLOURS)) if i % 4 != 3]
+    sentences = {
+        "place": "a shape visits the {}, the {} and the {} in turn",
+        "colour": "a shape turns {}, {} and {} in turn",
+    }
+    classes = []
+    for number, (kind, states) in enumerate(triples):
+        names = [sentences[kind].format(*order) for order in (states, states[::-1])]
+        parts = {"kind": kind, **_numbered(states)}
+        classes += _pair("circles", _held_out(number), names, parts, ", ".join(states))
+    return classes
+
+
+def speed_classes() -> list[ActionClass]:
+    """56 classes in 28 pairs: round three places in one rhythm (16 pairs by turns, 12 by halves) or its reversal. 6
+    pairs test, 4 val."""
+    rhythms = {"turns": "{} and {} by turns", "halves": "first {} and then {}"}
+    ways = [("turns", places) for places in _triples(PLACES)]
+    ways += [("halves", places) for i, places in enumerate(_triples(PLACES)) if i % 4 != 3]
+    classes = []
+    for number, (rhythm, places) in enumerate(ways):
+        way = "a shape goes round by the {}, the {} and the {}, ".format(*places)
+        names = [way + rhythms[rhythm].format(*order) for order in (("fast", "slow"), ("slow", "fast"))]
+        parts = {"rhythm": rhythm, **_numbered(places)}
+        classes += _pair("speed", _held_out(number), names, parts, f"{', '.join(places)} by {rhythm}")
+    return classes
+
+
+def camera_classes() -> list[ActionClass]:
+    """56 classes in 28 pairs: first a shape and then the camera goes round by two places, or the camera first. 6 pairs
+    test, 4 val."""
+    classes = []
+    for number, places in enumerate(combinations(PLACES, 2)):
+        way = " goes round by the {} and the {}".format(*places)
+        names = [f"first {one} and then {other}{way}" for one, other in (_MOVERS, _MOVERS[::-1])]
+        classes += _pair("camera", _held_out(number), names, _numbered(places), ", ".join(places))
+    return classes
+
+
+_MOVERS = ("a shape", "the camera")
 FAMILIES = {
     "appearance": appearance_classes,
     "order": order_classes,
     "motion": motion_classes,
     "semantic": semantic_classes,
+    "circles": circles_classes,
+    "speed": speed_classes,
+    "camera": camera_classes,
 }
 
 
-def all_classes() -> list[ActionClass]:
+def all_classes(families: Sequence[str] = USUAL) -> list[ActionClass]:
     """Every class of the data set, family by family."""
-    return [action for make in FAMILIES.values() for action in make()]
+    return [action for family in families for action in FAMILIES[family]()]
+
+
+def _triples(ring: Iterable[str]) -> list[tuple[str, ...]]:
+    """Three of a ring, in its order, no two of them neighbours: 16 of a ring of eight."""
+    names = tuple(ring)
+    apart = (three for three in combinations(names, 3))
+    return [t for t in apart if all(_clock_distance(*pair, names) >= 2 for pair in combinations(t, 2))]
+
+
+def _held_out(number: int) -> str:
+    """The split of pair `number` of 28."""
+    return (
+        {1: "test", 3: "val", 5: "test"}.get(number % 8, "train") if number < 24 else {25: "val"}.get(number, "train")
+    )
+
+
+def _numbered(names: Iterable[str]) -> dict[str, str]:
+    """States as parts of a class: "0", "1", ..."""
+    return {str(number): name for number, name in enumerate(names)}
+
+
+def _pair(family: str, split: str, names: Sequence[str], parts: dict[str, str], group: str) -> list[ActionClass]:
+    """A class and its reversal."""
+    directions = ("forward", "backward")
+    return [
+        ActionClass(name, family, split, {**parts, "direction": direction}, f"{family}: {group}")
+        for name, direction in zip(names, directions, strict=True)
+    ]
 
 
 def _clock_distance(first: str, second: str, ring: tuple[str, ...]) -> int:
