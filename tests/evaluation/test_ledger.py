@@ -13,7 +13,6 @@ import pytest
 
 from tmal_core.data.sets.catalog import LEDGER, save_catalog
 from tmal_core.errors import DataError, RunError
-from tmal_core.evaluation import ledger
 from tmal_core.evaluation.ledger import COLUMNS, looks, looks_in_words, note_look
 from tmal_core.experiment import Experiment
 
@@ -97,7 +96,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def full(file, kind):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ledger.fcntl, "lockf", full)
+    monkeypatch.setattr("fcntl.lockf", full)
     with pytest.raises(RunError, match=r"room on the disk for .*test_looks\.jsonl"):
         note_look(tmp_path, tmp_path / "run", "otam", "0", None)
 

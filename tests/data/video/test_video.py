@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import multiprocessing
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,11 @@ def by_rate(path: Path, position: int) -> np.ndarray:
             if frame.time is not None and frame.time >= wanted_s - 1e-3:
                 break
         return frame.to_ndarray(format="rgb24")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux has policies of scheduling")
+def test_encoding_leaves_the_priority_of_the_process(clips):
+    assert clips["av1"].exists() and os.sched_getscheduler(0) not in (os.SCHED_FIFO, os.SCHED_RR)
 
 
 def test_every_clip_of_the_fixture_is_tested(clips):
