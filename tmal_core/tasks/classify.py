@@ -207,8 +207,8 @@ def _encoded(
 ) -> Bank:
     """One view of each clip, with flow or differences where they are read; without text as queries alone."""
     flow = None if store is None else FlowReader(clips, store, settings.flow.estimator)
-    how = {"flow": flow, "differences": settings.model.reads_differences}
-    reader = ClipReader(clips, settings.sampling, settings.data.decoder, **how)
+    differences = settings.model.reads_differences
+    reader = ClipReader(clips, settings.sampling, settings.data.decoder, flow=flow, differences=differences)
     return encode(model, reader, text, settings.evaluation, few_workers(settings.compute, len(clips)), progress)
 
 
