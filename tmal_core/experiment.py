@@ -153,11 +153,10 @@ class Experiment:
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
         """Reads clips of a catalogue as the settings say; with flow or differences where they are read, or as asked."""
         s, e = self.settings, self.settings.evaluation
-        differences = s.model.reads_differences and with_flow is None
-        with_flow = s.model.reads_flow if with_flow is None else with_flow
-        flow = FlowReader(catalog, self.flow_store, s.flow.estimator) if with_flow else None
-        how: dict[str, Any] = {"cache": cache, "flow": flow, "differences": differences}
-        return ClipReader(catalog, s.sampling, s.data.decoder, views=e.views, seed=e.seed, **how)
+        how: dict[str, Any] = {"differences": s.model.reads_differences and with_flow is None}
+        if s.model.reads_flow if with_flow is None else with_flow:
+            how["flow"] = FlowReader(catalog, self.flow_store, s.flow.estimator)
+        return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, views=e.views, seed=e.seed, **how)
 
     def training_episodes(self, with_flow: bool | None = None) -> TrainingEpisodes:
         """Training episodes, evenly over the families of the data set; with flow as `reader` gives it."""

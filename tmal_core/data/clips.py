@@ -177,8 +177,7 @@ class ClipReader:
             flow = None if whole.flow_px is None else whole.flow_px.astype(np.float16)
             self._grids[row] = whole._replace(flow_px=flow)
         whole, at = self._grids[row], np.searchsorted(drawn_from, positions)
-        parts = whole._asdict().items()
-        chosen: dict[str, Any] = {name: part[at] for name, part in parts if isinstance(part, np.ndarray)}
+        chosen: Any = {name: part[at] for name, part in whole._asdict().items() if isinstance(part, np.ndarray)}
         return whole._replace(**chosen)
 
     def _cropped(self, decoded: _Decoded, rng: np.random.Generator | None, augmented: bool = False) -> Clip:

@@ -42,8 +42,9 @@ class Motion:
         return Motion(levels, None if self.clip is None else self.clip[:num_clips])
 
 
-GREY_UNIT = 0.25
-"""Differences enter the stem in units of this share of the range from black to white."""
+GREY_UNIT = 0.125
+"""Differences enter the stem in units of this share of the range from black to white: on `motion` clips their root mean
+square is then 1.0, and the length of flow in its own unit has 1.06."""
 
 
 class StemEncoder(nn.Module):
