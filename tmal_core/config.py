@@ -24,9 +24,6 @@ PRESETS = Path(__file__).parent / "presets"
 MATCHERS = ["otam", "bimhm", "mean"]
 """Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
 
-FAMILIES = ("appearance", "order", "motion", "semantic")
-"""The families of the diagnostic data set, where the settings name no others."""
-
 
 def _prompt(prompt: str) -> str:
     with suppress(ValueError, LookupError, AttributeError):
@@ -61,6 +58,9 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["float32", "bfloat16"]
 Family = Literal["appearance", "order", "motion", "semantic", "circles", "speed", "camera"]
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
+
+FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
+"""The families of the diagnostic data set, where the settings name no others."""
 
 
 class Section(BaseModel):
