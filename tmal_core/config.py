@@ -61,6 +61,9 @@ FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
 """The families of the diagnostic data set, where the settings name no others."""
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
+FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
+"""The families of the diagnostic data set, where the settings name no others."""
+
 
 class Section(BaseModel):
     """A part of the settings: immutable, and closed to keys it does not know."""
