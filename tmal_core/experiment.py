@@ -54,8 +54,7 @@ class Experiment:
         checkpoint: trained weights elsewhere than in the run folder.
 
     Raises:
-        SettingsError: there is no such method, a switch was set that the method fixes to another value, or there are
-            settings that `sampling.scheme` does not go with.
+        SettingsError: no such method, a switch set against what it fixes, or settings that `sampling.scheme` refuses.
     """
 
     def __init__(
