@@ -69,3 +69,15 @@ def test_a_crop_larger_than_its_frame_and_an_uneven_grid_are_told():
         load_settings("tiny", {"sampling.crop": 80})
     with pytest.raises(SettingsError, match=r"grid 12 is not a multiple of num_frames 8"):
         load_settings("tiny", {"sampling.grid": 12})
+
+
+def test_a_preset_is_no_setting():
+    with pytest.raises(
+        SettingsError, match=r"a preset by itself, got preset among other settings. Name it as --preset"
+    ):
+        load_settings("tiny", {"preset": "hmdb51"})
+
+
+def test_queries_that_look_otherwise_never_become_support():
+    with pytest.raises(SettingsError, match=r"augment_queries with training\.rotate"):
+        load_settings("tiny", {"sampling.augment_queries": True})

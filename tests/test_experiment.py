@@ -358,3 +358,15 @@ def test_three_seeds_apart(few_settings, tmp_path):
     interval = ["low_pct", "high_pct"]
     assert resampled.drop(columns=interval).equals(table.drop(columns=interval))
     assert not resampled[interval].equals(table[interval])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("episodes.shot", 5), ("evaluation.episodes", 7), ("evaluation.seed", 1), ("data.seed", 3)]
+)
+def test_methods_that_are_compared_answer_the_same_episodes(key, value):
+    mine = Experiment.of("tiny", {f"methods.protonet.{key}": value}, "otam")
+    with pytest.raises(
+        SettingsError, match=rf"the same episodes for all methods, got {key} .* of otam and {value} of p"
+    ):
+        mine.of_methods(["otam", "protonet"])
+    assert mine.of_methods(["otam", "zero_shot"])

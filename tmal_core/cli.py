@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -221,7 +222,7 @@ def prepare(
         remedy = "Name one of the real data sets, or pass --split-by-class for your own videos."
         raise SettingsError("--preset or --split-by-class", "neither", remedy)
     # Your own clips are nearest to Kinetics, but their classes may speak of left and right.
-    near = ["sampling.flip=false", "prepare.max_lost=0.02"] if preset is None else []
+    near = ["sampling.flip=false", "sampling.augment_queries=false", "prepare.max_lost=0.02"] if preset is None else []
     settings = _settings(preset or "kinetics100", [*near, *sets], None if split_by_class else out)
     from tmal_core.tasks.prepare import own_settings, prepare_data_set, prepare_own
 
@@ -354,10 +355,11 @@ def evaluate(
     from tmal_core.experiment import trained_in_words
     from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
 
-    experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
     split = "test" if final else "val"
-    table = result_table(experiments, evaluate_methods(experiments, split), split)
-    path = save_table(table, run.path, f"evaluate-{split}")
+    with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
+        experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
+        table = result_table(experiments, evaluate_methods(experiments, split), split)
+        path = save_table(table, run.path, f"evaluate-{split}")
     shown = table[["method", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
@@ -377,7 +379,8 @@ def _evaluated(
     from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.runtime.run_folders import Run
 
-    out = (out or Path("runs/evaluate" if read else "runs/train")).resolve()
+    own = not read and Path("runs/train/run.json").exists()
+    out = (out or Path("runs/train" if own else "runs/evaluate")).resolve()
     found = not read and (out / "run.json").exists()
     # Of several methods all are asked later, each with its own switches: TMAL fixes none.
     first = methods[0] if len(methods) == 1 else "tmal" if methods else None

@@ -61,9 +61,6 @@ FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
 """The families of the diagnostic data set, where the settings name no others."""
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
-FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
-"""The families of the diagnostic data set, where the settings name no others."""
-
 
 class Section(BaseModel):
     """A part of the settings: immutable, and closed to keys it does not know."""
@@ -335,6 +332,12 @@ class Settings(Section):
     method (`model.adapters`) goes before a preset's block, what a user sets for one (`methods.tmal.model.adapters`)
     before both."""
 
+    @model_validator(mode="after")
+    def _roles_stay(self) -> Settings:
+        if self.sampling.augment_queries and self.training.rotate:
+            raise ValueError("sampling.augment_queries with training.rotate, by which queries become support clips")
+        return self
+
     def for_method(self, name: str, fixed: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """These settings for one method: what holds for it alone, and the switches that it fixes. Asked twice, the
         same."""
@@ -393,6 +396,8 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
     Traceback (most recent call last):
     tmal_core.errors.SettingsError: expected valid settings in ... (got 5; did you mean episodes.shot?). ...
     """
+    if "preset" in (overrides or {}):
+        raise SettingsError("a preset by itself", "preset among other settings", "Name it as --preset.")
     path = Path(preset)
     if path.suffix not in {".yaml", ".yml"}:
         if str(preset) not in preset_names():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,7 @@ class Experiment:
         fixed = {f"model.{switch}": value for switch, value in self.method.fixed.items()}
         self.settings = common.for_method(self.name, fixed)
         require_frames(self.settings)
-        self.run_dir = None if run_dir is None else in_project(run_dir)
-        self._checkpoint = checkpoint
+        self.run_dir, self._checkpoint = None if run_dir is None else in_project(run_dir), checkpoint
         self._banks: dict[str, Bank] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -102,13 +102,14 @@ class Experiment:
         """The same for several methods, by name.
 
         Raises:
-            SettingsError: switches were set that some of them fix to other values, or that none of them reads.
+            SettingsError: switches that some of them fix otherwise, or that none reads; or different episodes.
         """
         names = list(names)
         require_consistent(self.common, self.set_by_user, names)
         own = {self.name: self._checkpoint}
         made = [Experiment(self.common, self.set_by_user, name, self.run_dir, own.get(name)) for name in names]
         require_used(made)
+        require_comparable(made)
         return {one.name: one for one in made}
 
     def changed(
@@ -341,6 +342,17 @@ def _unread(settings: Settings) -> dict[str, str]:
     of_other = SCHEDULES["cosine" if schedule == "steps" else "steps"]
     model = {f"model.{switch}": why for switch, why in unread(settings.model).items()}
     return model | {f"training.{name}": f"the schedule of {method_name} is {schedule}" for name in of_other}
+
+
+def require_comparable(experiments: Iterable[Experiment]) -> None:
+    """Refuse methods that would be asked different episodes, or on different data: a SettingsError with both values."""
+    settings = [one.settings for one in experiments]
+    for first, other in pairwise(settings):
+        for section, without in {"data": {"cache"}, "episodes": {"queries_train"}, "evaluation": {"precision"}}.items():
+            mine, theirs = (getattr(s, section).model_dump(exclude=without) for s in (first, other))
+            for key in (key for key in mine if mine[key] != theirs[key]):
+                got = f"{section}.{key} {mine[key]} of {first.model.method} and {theirs[key]} of {other.model.method}"
+                raise SettingsError("the same episodes for all methods", got, "Set it for all, or evaluate apart.")
 
 
 def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:

@@ -228,7 +228,7 @@ def test_notebooks_join_the_run_that_is_there_or_begin_one(tmp_path):
     alone = Run.join(tmp_path / "alone", settings)
     assert alone.record["kind"] == "notebooks" and alone.status == "done"
     assert Run.join(alone.path, settings).record == alone.record
-    with pytest.raises(RunError, match=f"a run of settings .*, got {alone.path} with settings .*another run_dir"):
+    with pytest.raises(RunError, match=f"a run with seed 1 .*, got {alone.path} with seed 0 .*another run_dir"):
         Run.join(alone.path, settings.replace({"seed": 1}))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").touch()

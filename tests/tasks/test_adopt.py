@@ -82,6 +82,13 @@ def test_pictures_that_a_user_asked_for_stay(small_settings, their_clip_fsar, tm
     assert adopt_checkpoint(mine, path)[1].settings.sampling.fit == "crop"
 
 
+def test_what_the_file_says_otherwise_is_no_setting(small_settings, their_clip_fsar, tmp_path):
+    path, asked = saved(tmp_path, {"model_state": their_clip_fsar}), {"model.mlp_width": 17}
+    mine = Experiment(small_settings.replace(asked), asked, "clip_fsar", tmp_path / "run")
+    with pytest.raises(SettingsError, match=r"model\.mlp_width \d+, as in the file, got 17\. Leave it out"):
+        adopt_checkpoint(mine, path)
+
+
 WRAPPED = {
     "as it is written": str,
     "of a wrapped model": "module.{}".format,

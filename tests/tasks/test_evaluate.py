@@ -174,6 +174,18 @@ def test_a_fresh_run_folder_does_not_empty_the_ledger_and_no_other_table_shows_i
     assert pd.read_csv(tmp_path / "run" / "tables" / "looks.csv")["method"].tolist() == ["protonet", "otam"] * 2
 
 
+def test_a_run_of_evaluation_ends(few_settings, small_data, tmp_path, capsys):
+    """One that failed does not stand in the way of a training in its folder."""
+    save_catalog(tmp_path / "data", Experiment(few_settings).catalog.table, small_data.root)
+    settings = few_settings.replace({"data.root": str(tmp_path / "data")})
+    for name, method, code, status in (("good", "otam", 0, "done"), ("bad", "st_adapter", 1, "failed")):
+        run = Run.create(tmp_path / name, settings, "evaluate")
+        assert cli.main(["evaluate", "--out", str(run.path), "--method", method]) == code
+        assert run.status == status
+    assert "Train first" in capsys.readouterr().err
+    assert Run.create(tmp_path / "bad", settings, "train").status == "running"
+
+
 def test_more_ways_and_shots_are_the_same_look(few_settings, small_data, tmp_path):
     save_catalog(tmp_path / "data", Experiment(few_settings).catalog.table, small_data.root)
     settings = few_settings.replace({"data.root": str(tmp_path / "data")})

@@ -44,7 +44,7 @@ def test_without_a_folder_the_last_trained_run_of_these_settings_is_taken(tmp_pa
     trained(tmp_path / "suite", settings, "suite")
     assert open_run("tiny", {}, "", 0).run.path == tmp_path / "suite"
     assert open_run("tiny", {"compute.num_threads": 1}, "", 0).run.path == tmp_path / "suite"
-    with pytest.raises(RunError, match="a run of settings"):
+    with pytest.raises(RunError, match="a run with"):
         open_run("tiny", {}, "", 1)  # trained by nobody, and the folder of notebooks holds another run
 
     later = trained(tmp_path / "later", settings, "notebooks")

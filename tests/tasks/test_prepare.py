@@ -293,7 +293,7 @@ def test_own_videos(own, tmp_path, capsys):
     assert out.startswith("my clips: 18 videos listed: 18 used") and f"--preset {preset}" in out
     settings = load_settings(preset)
     assert settings.data.name == "my clips" and settings.data.root == tmp_path / "data" and settings.episodes.way == 2
-    assert settings.sampling.flip is False and settings.prepare.max_lost == 0.02
+    assert not (settings.sampling.flip or settings.sampling.augment_queries) and settings.prepare.max_lost == 0.02
     catalog = load_catalog(settings.data.root)
     assert catalog.table.groupby("split")["class_name"].nunique().to_dict() == {"train": 2, "val": 2, "test": 2}
     assert {"jump up", "Sit Down"} <= set(catalog.table["class_name"]) and catalog.root == own

@@ -120,6 +120,18 @@ def test_best_on_val_is_what_remains(settings, tmp_path):
     assert all(torch.equal(best["tunable"][n], p) for n, p in model.tunable().items())
 
 
+@pytest.mark.parametrize("lost", ["best", "progress"])
+def test_what_training_cannot_go_on_from_is_named(settings, tmp_path, lost):
+    _train(settings, tmp_path)
+    best, last = tmp_path / loop.BEST, tmp_path / loop.LAST
+    if lost == "best":
+        best.unlink()
+    else:
+        last.write_bytes(best.read_bytes())
+    with pytest.raises(WeightsError, match=rf"{loop.LAST} of a training .*, got {last}.* Remove {loop.LAST} to begin"):
+        _train(settings, tmp_path)
+
+
 def test_stops_early(settings, tmp_path):
     impatient = settings.replace({"training.patience": 1, "training.episodes": 40})
     _, state = _train(impatient, tmp_path)

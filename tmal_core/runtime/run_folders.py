@@ -190,8 +190,10 @@ class Run:
     def _require_same(self, settings: Settings, remedy: str) -> None:
         """Refuse settings that lead to other results than the run's."""
         if _decisive(self.settings) != _decisive(settings):
-            got = f"{self.path} with settings {self.settings_hash}"
-            raise RunError(f"a run of settings {settings_hash(settings)}", got, remedy)
+            had, asked = self.settings.to_flat(), settings.to_flat()
+            key = next((k for k in {**had, **asked} if had.get(k) != asked.get(k) and _counts(k)), "preset")
+            got = f"{self.path} with {key} {had.get(key)} (settings {self.settings_hash})"
+            raise RunError(f"a run with {key} {asked.get(key)} (settings {settings_hash(settings)})", got, remedy)
 
     def _change(self, **values: Any) -> None:
         _write_record(self.path, {**self.record, **values, "updated": _now()})
@@ -275,6 +277,10 @@ def commit() -> dict[str, Any]:
 def _decisive(settings: Settings) -> str:
     """Names what decides the result: all but the devices, threads and workers that compute it."""
     return settings_hash(settings, *(set(Settings.model_fields) - {"compute"}))
+
+
+def _counts(key: str) -> bool:
+    return key.split(".")[0] not in ("compute", "preset") and key not in ("data.root", "data.cache", "training.memory")
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -125,6 +125,10 @@ def _take_clip_pictures(model: FewShotModel, name: str, mean: float, std: float)
 
 
 def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[FewShotModel, Experiment]:
+    asked = {key.removeprefix(f"methods.{name}."): value for key, value in experiment.set_by_user.items()}
+    for key, value in told.items():
+        if asked.get(key, value) != value:
+            raise SettingsError(f"{key} {value}, as in the file", str(asked[key]), "Leave it out.")
     adopted = experiment.changed(told, name)
     return adopted.build().eval(), adopted
 

@@ -56,10 +56,12 @@ def read_checkpoint_file(path: Path) -> dict[str, Any]:
         missing = {"tunable", "backbone", "settings_hash", "trained_with"} - content.keys()
     except Exception as error:  # torch.load raises many kinds; each means that this is no checkpoint of ours
         what = " ".join(str(error).split())[:120]
-        raise WeightsError("a checkpoint of this package", f"{path} ({what})", "Train again.") from error
+        raise WeightsError(
+            "a checkpoint of this package", f"{path} ({what})", "Remove it, then train again."
+        ) from error
     if missing:
         got = f"{path} without {', '.join(sorted(missing))}"
-        raise WeightsError("a checkpoint of this version of the package", got, "Train again.")
+        raise WeightsError("a checkpoint of this version of the package", got, "Remove it, then train again.")
     return content
 
 

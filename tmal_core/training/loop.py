@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.config import ComputeSettings, TrainingSettings
 from tmal_core.data.clips import EpisodeClips, TrainingEpisodes, training_loader
-from tmal_core.errors import RunError
+from tmal_core.errors import RunError, WeightsError
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
@@ -168,6 +168,10 @@ def _resumed(path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, 
     if not path.exists():
         return Progress()
     saved = load_checkpoint(path, model, origin)
+    best = path.with_name(BEST)
+    if not (best.exists() and saved.keys() >= {"optimiser", "gradients", "progress"}):
+        got = f"{path}, with which training cannot go on" if best.exists() else f"{path} without {BEST}"
+        raise WeightsError(f"{LAST} of a training that was stopped, and {BEST}", got, f"Remove {LAST} to begin anew.")
     optimiser.load_state_dict(saved["optimiser"])
     tunable = model.tunable()
     for name, gradient in saved["gradients"].items():
