@@ -56,7 +56,7 @@ def measure_unit(
 def frame_distance_std(frames: Float[Tensor, "v t d"]) -> float:
     """Standard deviation of the cosine distances between frames of different clips, of which there are two or more.
 
-    >>> round(frame_distance_std(torch.eye(3)[[[0, 1], [0, 2]]]), 3)  # one of four pairs is equal
+    >>> round(frame_distance_std(torch.eye(3)[torch.tensor([[0, 1], [0, 2]])]), 3)  # one of four pairs is equal
     0.429
     """
     count, total, squares = 0, 0.0, 0.0
