@@ -79,5 +79,7 @@ def test_a_preset_is_no_setting():
 
 
 def test_queries_that_look_otherwise_never_become_support():
-    with pytest.raises(SettingsError, match=r"augment_queries with training\.rotate"):
+    with pytest.raises(
+        SettingsError, match=r"got sampling\.augment_queries with training\.rotate, by which .* clips\. Correct"
+    ):
         load_settings("tiny", {"sampling.augment_queries": True})

@@ -440,6 +440,8 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
 
 def _in_words(fault: Mapping[str, Any]) -> str:
     """One fault; a key that nobody knows with the one that it is nearest to."""
+    if not fault["loc"]:  # settings that do not go together
+        return fault["msg"].removeprefix("Value error, ")
     key = ".".join(map(str, fault["loc"]))
     near = get_close_matches(key, list(Settings(preset="").to_flat()), 1) if fault["type"] == "extra_forbidden" else []
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -201,7 +201,7 @@ def test_kept_differences_are_those_that_are_read(reader):
 
 
 def test_queries_alone_are_augmented(reader, small_settings):
-    changed = small_settings.replace({"sampling.augment_queries": True}).sampling
+    changed = small_settings.replace({"sampling.augment_queries": True, "training.rotate": False}).sampling
     catalog = Catalog(reader.catalog.root, reader.catalog.table.assign(class_name=["a", "b"]))
     augmented, plain = (
         TrainingEpisodes(ClipReader(catalog, s), [_SameRows()], num_episodes=3, seed=0)
