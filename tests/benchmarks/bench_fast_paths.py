@@ -19,7 +19,11 @@ from subjects import model_of, noise, settings_for
 from tmal_core.config import Settings
 from tmal_core.models import fast_paths
 
-SHORT_CUTS = [name for name, found in vars(fast_paths).items() if isinstance(found, FunctionType)]
+SHORT_CUTS = [
+    name
+    for name, found in vars(fast_paths).items()
+    if isinstance(found, FunctionType) and found.__module__ == fast_paths.__name__
+]
 
 
 def rows() -> Iterator[dict]:
