@@ -414,6 +414,10 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
     return _validate(_override({"preset": path.stem, **tree}, overrides or {}), source=str(path))
 
 
+CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
+"""What the hash of settings leaves out."""
+
+
 def settings_hash(settings: Settings, *sections: str) -> str:
     """12 hex digits that name the settings, or only the named sections of them; without what changes no number: how
     much memory training takes, and where the data lie.
@@ -422,8 +426,7 @@ def settings_hash(settings: Settings, *sections: str) -> str:
     >>> settings_hash(tiny) == settings_hash(moved) != settings_hash(tiny.replace({"seed": 1}))
     True
     """
-    without = {"training": {"memory", "source"}, "data": {"root", "cache"}}
-    tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=without)
+    tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=CHANGES_NO_NUMBER)
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -15,8 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import av
-from subjects import HEIGHT, WIDTH, textured_frames
+from subjects import textured_frames, write_video
 
 from tmal_core.runtime.devices import machine_name
 
@@ -59,12 +58,7 @@ def write_h264(folder: Path) -> None:
     for number in range(FILES):
         path = folder / f"c{number % 5}" / f"{number}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream("libx264", rate=30, options={"g": "12", "crf": "23"})
-            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-            for picture in textured_frames(number):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
+        write_video(path, textured_frames(number), "libx264", {"g": "12", "crf": "23"})
 
 
 if __name__ == "__main__":

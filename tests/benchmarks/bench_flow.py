@@ -17,11 +17,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
 import torch
+from subjects import write_video
 from torch.nn.functional import interpolate
 
 from tmal_core.data.video import read_frames
@@ -67,22 +67,12 @@ def _zigzag(t: int) -> int:
     return abs((t + 10) % 20 - 10)
 
 
-def write_video(path: Path, frames: np.ndarray) -> None:
-    """H.264 at x264's default quality, as most videos of the data sets are."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"crf": "23"})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def make_table(folder: Path) -> pd.DataFrame:
     """Videos in a folder and their rows of a catalogue."""
     rows = []
     for seed in range(NUM_SCENES):
         path = folder / f"scene{seed}.mp4"
-        write_video(path, scene(seed)[0])
+        write_video(path, scene(seed)[0], "libx264", {"crf": "23"}, fps=24)  # x264's default, as most videos are
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         for copy in range(COPIES):
             row = {"video": f"{path.stem}-{copy}", "path": f"{path.stem}-{copy}.mp4", "sha256": digest}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -50,13 +50,19 @@ def write_clips(folder: Path, count: int, seed: int = 0) -> list[Path]:
     paths = []
     for number in range(seed, seed + count):
         paths.append(folder / f"original{number}.avi")
-        with av.open(str(paths[-1]), "w") as container:
-            stream = container.add_stream("mpeg4", rate=30, options={"b": "900k", "g": "12", "bf": "2"})
-            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-            for picture in textured_frames(number):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode())
+        write_video(paths[-1], textured_frames(number), "mpeg4", {"b": "900k", "g": "12", "bf": "2"})
     return paths
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], codec: str, options: dict[str, str], fps: int = 30) -> None:
+    """Encode frames (H, W, 3) uint8."""
+    pictures = list(frames)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for image in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def textured_frames(seed: int) -> Iterator[np.ndarray]:

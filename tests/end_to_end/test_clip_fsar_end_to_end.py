@@ -6,7 +6,6 @@ have, by the head in the form of its checkpoints. Pictures and frames: tests/dat
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,17 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
-from clip_fsar_golden import their_name
-from golden_weights import by_rule
+from clip_fsar_golden import Golden, GoldenEpisodes, their_name
+from golden_weights import by_rule, read_golden
 from reference_draws import python_draws
-from safetensors import safe_open
 from tolerances import END_TO_END, FILE_END_TO_END, GRADIENT_END_TO_END, assert_parity
 from torch import Tensor, nn
 
 from tmal_core.config import ModelSettings, SamplingSettings
 from tmal_core.data import clips as clips_module
-from tmal_core.data.clips import ClipReader, EpisodeClips
+from tmal_core.data.clips import ClipReader
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.data.video.transforms import CLIP_STD
 from tmal_core.evaluation.feature_bank import encode
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.few_shot import FewShotModel
@@ -51,16 +49,9 @@ MODES: dict[str, dict[str, Any]] = {
 SHARES = {"visual": 0.0, "text": 1.0, "combine": 0.9, "combine_half": 0.5}
 
 
-def read(path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and settings of a golden file."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-        return tensors, json.loads(file.metadata()["settings"])
-
-
 @pytest.fixture(scope="module", params=[1, 5], ids=["1shot", "5shot"])
 def golden(request, assets):
-    return read(assets / f"clip_fsar_end_to_end_{request.param}shot.safetensors")
+    return Golden(assets, request.param)
 
 
 def built(text_score: float = 0.0) -> FewShotModel:
@@ -81,47 +72,22 @@ def named(model: FewShotModel) -> dict[str, Tensor]:
     return {their_name(name): parameter for name, parameter in model.tunable().items()}
 
 
-def pictures(frames: Tensor) -> Tensor:
-    """uint8 (..., 3, H, W) to what the tower takes."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return (frames / 255 - mean) / std
-
-
-def training_episode(golden: dict[str, Tensor], episode: int) -> EpisodeClips:
-    part = {
-        what: torch.cat([golden[f"episode{episode}.{role}.{what}"] for role in ("support", "query")])
-        for what in ("frames", "labels", "class_ids")
-    }
-    labels, count = part["labels"].long(), len(part["labels"])
-    classes = torch.stack([part["class_ids"][labels == label][0] for label in range(5)]).long()
-    return EpisodeClips(
-        episode_type="all",
-        num_support=len(golden[f"episode{episode}.support.labels"]),
-        frames=pictures(part["frames"]),
-        flow_px=None,
-        labels=labels,
-        classes=classes,
-        bases=torch.arange(count),
-        named=torch.ones(count, dtype=torch.bool),
-        exchangeable=True,
-    )
-
-
 def test_the_goldens_are_of_these_settings(golden):
-    settings = golden[1]
+    settings = golden.settings
     assert (settings["scale"], settings["class_weight"], settings["loss_divisor"]) == (
         SCALE,
         CLASS_WEIGHT,
         LOSS_DIVISOR,
     )
     assert set(settings["names"]) == set(named(built()))
+    assert settings["episodes_of_iterations"][:2] == [0, 1]
 
 
 @pytest.mark.parametrize("episode", [0, 1])
 def test_pictures_to_answers(golden, episode):
     """The method as it evaluates, then every switch of the reference's code."""
-    tensors, settings = golden
-    clips = training_episode(tensors, episode)
+    tensors, settings = golden.tensors, golden.settings
+    clips = GoldenEpisodes(golden, torch.float32)[episode]  # iterations 0 and 1 are of episodes 0 and 1
     text, labels = TEST_TEXT[tensors[f"episode{episode}.test_class_ids"].long()], clips.labels[: clips.num_support]
     start = f"start.eval.episode{episode}"
     for mode, share in SHARES.items():
@@ -153,10 +119,10 @@ def test_pictures_to_answers(golden, episode):
 
 def test_losses_and_their_gradient(golden):
     """The two iterations whose gradients the first step of the optimiser takes."""
-    tensors, settings = golden
+    tensors, settings = golden.tensors, golden.settings
     model = built().train()
     for iteration in (0, 1):
-        clips = training_episode(tensors, settings["episodes_of_iterations"][iteration])
+        clips = GoldenEpisodes(golden, torch.float32)[iteration]
         features, text = model.encoder(clips.frames), TRAIN_TEXT[clips.classes]
         support, query = features.tensor_split([clips.num_support])
         logits = model.head.episode_logits(query, support, clips.labels[: clips.num_support], text)
@@ -184,7 +150,7 @@ def test_losses_and_their_gradient(golden):
 )
 def test_video_files_to_logits(assets, data_set, scheme, monkeypatch):
     """Through the reader, the bank and the scoring of episodes; only the seeds of the frames are the reference's."""
-    tensors, settings = read(assets / "clip_fsar_file_to_logits.safetensors")
+    tensors, settings = read_golden(assets / "clip_fsar_file_to_logits.safetensors")
     roles, videos = ("support", "query"), ("wide", "tall")
     table = pd.DataFrame({"video": videos, "path": [f"e2e_video_{video}.mp4" for video in videos]})
     table["sha256"] = [file_sha256(assets / path) for path in table["path"]]

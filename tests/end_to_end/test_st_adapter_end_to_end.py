@@ -6,20 +6,18 @@ they are written out here (after its `video_dataset/dataset.py` and `main.py`), 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from golden_weights import by_rule
-from safetensors import safe_open
+from golden_weights import by_rule, normalised, read_golden
 from tolerances import END_TO_END, assert_parity
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from tmal_core.data.video import read_frames
-from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.data.video.transforms import CLIP_STD
 from tmal_core.models.references import STAdapterClassifier
 
 SIDE, GREY_LEVEL = 64, 1 / 255 / min(CLIP_STD)
@@ -27,15 +25,7 @@ SIDE, GREY_LEVEL = 64, 1 / 255 / min(CLIP_STD)
 
 @pytest.fixture(scope="module")
 def golden(assets) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(assets / "st_adapter_end_to_end.safetensors", "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
-        return tensors, json.loads(file.metadata()["settings"])
-
-
-def normalised(frames: Tensor) -> Tensor:
-    """uint8 (..., 3, H, W) to CLIP's units."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return (frames / 255 - mean) / std
+    return read_golden(assets / "st_adapter_end_to_end.safetensors")
 
 
 def classifier(settings: dict[str, Any], kind: str) -> STAdapterClassifier:

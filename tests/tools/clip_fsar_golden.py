@@ -7,13 +7,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from golden_weights import by_rule
-from safetensors import safe_open
+from golden_weights import by_rule, normalised, read_golden
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from tmal_core.data.clips import EpisodeClips
-from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.models.backbone import FOLDER_CONFIG, load_backbone, save_folder
 from tmal_core.models.few_shot import FewShotModel
 
@@ -40,9 +38,7 @@ class Golden:
     """One of the two files: 1 shot, or 5 shots averaged before the transformer."""
 
     def __init__(self, assets: Path, shot: int) -> None:
-        with safe_open(assets / f"clip_fsar_end_to_end_{shot}shot.safetensors", "pt") as file:
-            self.settings = json.loads(file.metadata()["settings"])
-            self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        self.tensors, self.settings = read_golden(assets / f"clip_fsar_end_to_end_{shot}shot.safetensors")
         self.names: list[str] = self.settings["names"]
         self.text = {part: by_rule(f"text_features_{part}", (n, 64)) for part, n in (("train", 12), ("test", 7))}
 
@@ -66,8 +62,7 @@ class Golden:
 
     def clips(self, episode: int, role: str) -> Tensor:
         """Pictures of an episode's support or queries (n, 8, 3, 32, 32), CLIP-normalised, float64."""
-        mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
-        return (self.tensors[f"episode{episode}.{role}.frames"].double() / 255 - mean) / std
+        return normalised(self.tensors[f"episode{episode}.{role}.frames"].double())
 
     def labels(self, episode: int, role: str, of: str = "labels") -> Tensor:
         return self.tensors[f"episode{episode}.{role}.{of}"].long()

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tmal_core.config import ComputeSettings, Settings, flatten, settings_hash
+from tmal_core.config import CHANGES_NO_NUMBER, ComputeSettings, Settings, flatten, settings_hash
 from tmal_core.errors import RunError
 from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
 
@@ -191,7 +191,8 @@ class Run:
         """Refuse settings that lead to other results than the run's."""
         if _decisive(self.settings) != _decisive(settings):
             had, asked = self.settings.to_flat(), settings.to_flat()
-            key = next((k for k in {**had, **asked} if had.get(k) != asked.get(k) and _counts(k)), "preset")
+            differing = [key for key in {**had, **asked} if had.get(key) != asked.get(key) and _counts(key)]
+            key = next((key for key in differing if key != "preset"), "preset")
             got = f"{self.path} with {key} {had.get(key)} (settings {self.settings_hash})"
             raise RunError(f"a run with {key} {asked.get(key)} (settings {settings_hash(settings)})", got, remedy)
 
@@ -280,7 +281,9 @@ def _decisive(settings: Settings) -> str:
 
 
 def _counts(key: str) -> bool:
-    return key.split(".")[0] not in ("compute", "preset") and key not in ("data.root", "data.cache", "training.memory")
+    """Whether a dotted setting is one of those that decide."""
+    section, _, name = key.partition(".")
+    return section != "compute" and name not in CHANGES_NO_NUMBER.get(section, ())
 
 
 def _read_record(path: Path) -> dict[str, Any]:
