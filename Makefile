@@ -16,7 +16,7 @@ STAMP := .venv/.lock-stamp
 .PHONY: help suite smoke study test test-matrix lab bench lint docs install clean
 
 # As the command line sets it: threads that wait for each other give their core away, if more run than there are cores.
-test lab: export GOMP_SPINCOUNT ?= 5000
+test lab: export GOMP_SPINCOUNT ?= 30000
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "OMP_WAIT_POLICY" not in os.environ:
         # OpenMP's threads wait for each other in a loop of 300,000 rounds, which takes the core from the one that is
         # waited for: beside other work a training step took over ten times as long. Read when torch is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         with full_disk_is_clear(Path.cwd()):
             code = app(sys.argv[1:] if argv is None else list(argv), prog_name="tmal", standalone_mode=False) or 0
