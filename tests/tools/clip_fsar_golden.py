@@ -1,4 +1,4 @@
-"""CLIP-FSAR's end-to-end goldens as objects of this project: a CLIP, weights by rule, episodes, a checkpoint."""
+"""CLIP-FSAR's end-to-end goldens as objects of this project: a CLIP, first weights, episodes, a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from golden_weights import by_rule, normalised, read_golden
+from golden_weights import normalised, read_golden
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -40,15 +41,15 @@ class Golden:
     def __init__(self, assets: Path, shot: int) -> None:
         self.tensors, self.settings = read_golden(assets / f"clip_fsar_end_to_end_{shot}shot.safetensors")
         self.names: list[str] = self.settings["names"]
-        self.text = {part: by_rule(f"text_features_{part}", (n, 64)) for part, n in (("train", 12), ("test", 7))}
+        self.start = load_file(assets / "clip_fsar_start.safetensors")
+        self.text = {part: self.start[f"text_features_{part}"] for part in ("train", "test")}
 
     def state(self, model: FewShotModel) -> OrderedDict[str, Tensor]:
         """The weights that the reference started from, under its names; shapes are the model's."""
         shapes = {their_name(name): tuple(p.shape) for name, p in model.tunable().items()}
         assert sorted(shapes) == sorted(self.names)
-        weights = OrderedDict((name, by_rule(name, shapes[name])) for name in self.names)
-        weights["head.scale"] = torch.tensor([self.settings["scale"]])
-        return weights
+        start = self.start | {"head.scale": torch.tensor([self.settings["scale"]])}
+        return OrderedDict((name, start[name].clone()) for name in self.names)
 
     def checkpoint(self, model: FewShotModel) -> dict[str, object]:
         """As CLIP-FSAR's code writes it (clip_fsar_state_dict.json)."""
