@@ -57,8 +57,9 @@ def _clip() -> torch.nn.Module:
 
 def _facts(parts: ModelSettings) -> list[object]:
     """All that a model of these settings is: its tensors, what of them is learned, and what its modules keep."""
+    clip = _clip()  # before the seed: reading it for the first time draws random numbers
     torch.manual_seed(0)
-    model = method(parts.method).build(_clip(), resolved(parts))
+    model = method(parts.method).build(clip, resolved(parts))
     learned = {  # as bytes: the last bits of a sum depend on where in memory it stands
         name: (p.requires_grad, b"" if "clip" in name else p.detach().numpy().tobytes())
         for name, p in model.named_parameters()
