@@ -38,19 +38,19 @@ def note_look(folder: Path, run: Path, method: str, settings: str, checkpoint: P
     """
     path, when = folder / LEDGER, datetime.now(UTC).isoformat(timespec="seconds")
     trained = (str(checkpoint), file_sha256(checkpoint)[:12]) if checkpoint else ("", "")
-    line = json.dumps(dict(zip(COLUMNS, (when, str(run), method, settings, *trained), strict=True))) + "\n"
+    look = dict(zip(COLUMNS, (when, str(run), method, settings, *trained), strict=True))
     try:
         with full_disk_is_clear(path), path.open("ab+") as file:
             _lock(file)  # until it is closed; appending alone is not safe on network disks
             file.seek(0)
-            _lines(path, file.read())
-            file.write(line.encode())
+            known = _lines(path, file.read())
+            file.write(f"{json.dumps(look)}\n".encode())
     except OSError as error:
         remedy = "Each answer on test is a line there. Make this file writable (its folder need not be), or ask val: "
         remedy += "leave out --final; in the suite, --parameter final=false."
         got = f"{path} ({error.strerror})"
         raise DataError("a ledger of looks at test that can be written", got, remedy) from error
-    save_csv(looks(folder), run / "tables" / "looks.csv")
+    save_csv(_table([*known, look]), run / "tables" / "looks.csv")
 
 
 def looks(folder: Path) -> pd.DataFrame:
@@ -64,12 +64,16 @@ def looks(folder: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             _lock(file, shared=True)
             lines = _lines(path, file.read())
-    return pd.DataFrame([{"look": i, **line} for i, line in enumerate(lines, start=1)], columns=["look", *COLUMNS])
+    return _table(lines)
 
 
 def looks_in_words(folder: Path) -> str:
     """How often test was looked at, for people."""
     return f"looks at test so far: {len(looks(folder))} ({folder / LEDGER})"
+
+
+def _table(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([{"look": i, **line} for i, line in enumerate(lines, start=1)], columns=["look", *COLUMNS])
 
 
 def _lock(file: BinaryIO, shared: bool = False) -> None:
