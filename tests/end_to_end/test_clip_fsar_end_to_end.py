@@ -13,7 +13,7 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
-from clip_fsar_golden import Golden, GoldenEpisodes, their_name
+from clip_fsar_golden import START, TEXT, Golden, GoldenEpisodes, their_name
 from golden_weights import by_rule, read_golden
 from reference_draws import python_draws
 from tolerances import END_TO_END, FILE_END_TO_END, GRADIENT_END_TO_END, assert_parity
@@ -34,7 +34,6 @@ from tmal_core.runtime.files import file_sha256
 from tmal_core.training.losses import episode_loss
 
 SCALE, CLASS_WEIGHT, LOSS_DIVISOR = 2.5, 1.2, 2
-TRAIN_TEXT, TEST_TEXT = by_rule("text_features_train", (12, 64)), by_rule("text_features_test", (7, 64))
 TOWER = {"image_size": 32, "patch_size": 8, "width": 64, "layers": 3, "head_width": 64}
 NO_TEXT_TOWER = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 MODES: dict[str, dict[str, Any]] = {
@@ -60,7 +59,7 @@ def built(text_score: float = 0.0) -> FewShotModel:
     model = method("clip_fsar").build(clip, ModelSettings(method="clip_fsar", text_score=text_score))
     with torch.no_grad():
         for name, parameter in named(model).items():
-            parameter.copy_(by_rule(name, parameter.shape) if name != "head.scale" else torch.tensor([SCALE]))
+            parameter.copy_(START[name] if name != "head.scale" else torch.tensor([SCALE]))
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # as in the goldens
@@ -88,7 +87,7 @@ def test_pictures_to_answers(golden, episode):
     """The method as it evaluates, then every switch of the reference's code."""
     tensors, settings = golden.tensors, golden.settings
     clips = GoldenEpisodes(golden, torch.float32)[episode]  # iterations 0 and 1 are of episodes 0 and 1
-    text, labels = TEST_TEXT[tensors[f"episode{episode}.test_class_ids"].long()], clips.labels[: clips.num_support]
+    text, labels = TEXT["test"][tensors[f"episode{episode}.test_class_ids"].long()], clips.labels[: clips.num_support]
     start = f"start.eval.episode{episode}"
     for mode, share in SHARES.items():
         model = built(share)
@@ -123,13 +122,13 @@ def test_losses_and_their_gradient(golden):
     model = built().train()
     for iteration in (0, 1):
         clips = GoldenEpisodes(golden, torch.float32)[iteration]
-        features, text = model.encoder(clips.frames), TRAIN_TEXT[clips.classes]
+        features, text = model.encoder(clips.frames), TEXT["train"][clips.classes]
         support, query = features.tensor_split([clips.num_support])
         logits = model.head.episode_logits(query, support, clips.labels[: clips.num_support], text)
         assert_parity(logits, tensors[f"iteration{iteration}.logits"], END_TO_END, "logits")
-        class_logits = model.head.class_logits(features, TRAIN_TEXT)
+        class_logits = model.head.class_logits(features, TEXT["train"])
         assert_parity(class_logits, tensors[f"iteration{iteration}.class_logits"], END_TO_END, "class logits")
-        found = episode_loss(model, clips, TRAIN_TEXT, text_weight=CLASS_WEIGHT)
+        found = episode_loss(model, clips, TEXT["train"], text_weight=CLASS_WEIGHT)
         (found.loss / LOSS_DIVISOR).backward()
         total = found.loss.item()
         losses = [total - CLASS_WEIGHT * found.text_loss, found.text_loss, total / LOSS_DIVISOR]
@@ -172,7 +171,7 @@ def test_video_files_to_logits(assets, data_set, scheme, monkeypatch):
             assert reader.test_positions(row, view).tolist() == frames.tolist()
     shown = torch.stack([reader.evaluate(row).frames[[0, 7]] for row in range(2)])
     assert (shown - tensors[f"{data_set}.support.pictures"]).abs().max() <= 1 / 255 / min(CLIP_STD)
-    text = SplitText(TEST_TEXT[settings["test_class_ids"]], np.arange(2))
+    text = SplitText(TEXT["test"][settings["test_class_ids"]], np.arange(2))
     episodes = Episodes("all", np.array([[[0], [1]]]), np.array([[[0], [1]]]))
     for share, name in ((0.0, "logits"), (0.9, "combine.logits")):
         model = built(share)

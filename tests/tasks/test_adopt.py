@@ -8,7 +8,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from clip_fsar_golden import Golden, clip_folder
+from clip_fsar_golden import TEXT, Golden, clip_folder
 from tolerances import assert_parity
 
 from tmal_core import cli
@@ -125,7 +125,7 @@ def on_small_clip(tmp_path):
 
 def answers(model, golden, episode):
     clips = {role: (golden.clips(episode, role).float(),) for role in ("query", "support")}
-    text = golden.text["test"][golden.tensors[f"episode{episode}.test_class_ids"].long()]
+    text = TEXT["test"][golden.tensors[f"episode{episode}.test_class_ids"].long()]
     with torch.no_grad():
         return model(**clips, labels=golden.labels(episode, "support"), text=text)
 

@@ -18,6 +18,9 @@ from tmal_core.models.few_shot import FewShotModel
 
 TEXT_TOWER = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
 IMAGE_TOWER = {"image_size": 32, "layers": 3, "width": 64, "head_width": 64, "patch_size": 8}
+START = load_file(Path(__file__).parent.parent / "assets" / "clip_fsar_start.safetensors")
+"""Weights that the reference started from, under its names, without `head.scale`; and text features."""
+TEXT = {part: START[f"text_features_{part}"] for part in ("train", "test")}
 
 
 def clip_folder(folder: Path) -> Path:
@@ -41,14 +44,12 @@ class Golden:
     def __init__(self, assets: Path, shot: int) -> None:
         self.tensors, self.settings = read_golden(assets / f"clip_fsar_end_to_end_{shot}shot.safetensors")
         self.names: list[str] = self.settings["names"]
-        self.start = load_file(assets / "clip_fsar_start.safetensors")
-        self.text = {part: self.start[f"text_features_{part}"] for part in ("train", "test")}
 
     def state(self, model: FewShotModel) -> OrderedDict[str, Tensor]:
         """The weights that the reference started from, under its names; shapes are the model's."""
         shapes = {their_name(name): tuple(p.shape) for name, p in model.tunable().items()}
         assert sorted(shapes) == sorted(self.names)
-        start = self.start | {"head.scale": torch.tensor([self.settings["scale"]])}
+        start = START | {"head.scale": torch.tensor([self.settings["scale"]])}
         return OrderedDict((name, start[name].clone()) for name in self.names)
 
     def checkpoint(self, model: FewShotModel) -> dict[str, object]:

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 import torch
-from clip_fsar_golden import Golden, GoldenEpisodes, clip_folder, their_name
+from clip_fsar_golden import START, TEXT, Golden, GoldenEpisodes, clip_folder, their_name
 from golden_weights import by_rule
 from tolerances import assert_parity
 
@@ -87,7 +87,7 @@ def test_two_steps_of_training_give_the_reference_s_parameters(assets, tmp_path,
 
     monkeypatch.setattr(Experiment, "build", lambda _: model)
     monkeypatch.setattr(Experiment, "training_episodes", lambda _: GoldenEpisodes(golden, dtype))
-    monkeypatch.setattr(task, "class_text", lambda *_: golden.text["train"].to(dtype))
+    monkeypatch.setattr(task, "class_text", lambda *_: TEXT["train"].to(dtype))
     monkeypatch.setattr(task, "_validation", lambda *_: validate)
     first = {their_name(name): p.detach().clone() for name, p in model.tunable().items()}
     _, state = task.train_method(experiment, Run.create(tmp_path / "run", experiment.settings, "train"), progress=False)
@@ -103,9 +103,9 @@ def test_two_steps_of_training_give_the_reference_s_parameters(assets, tmp_path,
             require_golden(golden, f"step{step}.change", changes, 1e-4)
 
 
-def test_the_first_weights_are_those_of_the_rule(assets):
+def test_the_first_weights_are_those_of_the_rule():
     """But for the last bit, which follows the processor's kernels; two steps of Adam make 5e-6 of it."""
-    for name, value in Golden(assets, 1).start.items():
+    for name, value in START.items():
         torch.testing.assert_close(value, by_rule(name, value.shape), rtol=1e-6, atol=1e-6)
 
 
