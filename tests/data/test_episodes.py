@@ -77,6 +77,25 @@ def test_every_class_and_clip_comes_up(split):
     assert seen == set(np.flatnonzero(split.table["family"] == "appearance"))
 
 
+@pytest.mark.parametrize("name", ["appearance", "order", "semantic", MIXED])
+def test_many_at_once_are_the_same_as_one_by_one(split, name):
+    sampler = _sampler(split, name)
+    _, support, query = sampler.draw(np.arange(60))
+    for index in (0, 31, 59):
+        assert np.array_equal(sampler[index].support, support[index])
+        assert np.array_equal(sampler[index].query, query[index])
+
+
+def test_every_pair_of_classes_comes_up_equally_often(split):
+    sampler = _sampler(split, "appearance", way=2)
+    classes, _, _ = sampler.draw(np.arange(20_000))
+    pairs, counts = np.unique(classes, axis=0, return_counts=True)
+    size = (split.table.query("family == 'appearance'")["class_name"]).nunique()
+    assert len(pairs) == size * (size - 1)
+    mean = 20_000 / len(pairs)
+    assert np.abs(counts - mean).max() < 6 * np.sqrt(mean)
+
+
 def test_way_larger_than_the_split(small_data):
     with pytest.raises(EpisodeError, match=r"expected a way of at most 6, got 7-way"):
         _sampler(small_data.select("val"), "appearance", way=7)

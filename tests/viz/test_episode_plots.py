@@ -59,6 +59,10 @@ def test_the_table_of_episodes_says_who_is_right_where(model, features):
         def __getitem__(self, index):
             return Episode(EPISODE.classes, EPISODE.support, np.flip(EPISODE.query, 0) if index else EPISODE.query)
 
+        def draw(self, numbers):
+            drawn = [self[number] for number in numbers]
+            return None, np.stack([one.support for one in drawn]), np.stack([one.query for one in drawn])
+
     features[4], features[5] = features[0], features[1]  # both queries look like the first class
     twisted = features[[0, 1, 2, 3, 1, 2]]
     table = episode_table(

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from tmal_core.config import EpisodeSettings
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.runtime.seeding import generator
+from tmal_core.runtime.seeding import Streams
 
 GROUP_WAY = 2
 MIXED = "mixed"
@@ -79,7 +78,7 @@ class EpisodeSampler:
     >>> catalog = Catalog(pathlib.Path("videos"), table.assign(role="both", group=""))
     >>> sampler = EpisodeSampler(catalog, episode_types(catalog)[0], way=2, shot=1, queries=2, seed=0)
     >>> sampler[17].classes, sampler[17].support.tolist(), sampler[17].query.tolist()
-    (('b', 'c'), [[4], [8]], [[5, 3], [6, 7]])
+    (('b', 'c'), [[4], [8]], [[3, 5], [7, 6]])
     """
 
     def __init__(
@@ -88,36 +87,45 @@ class EpisodeSampler:
         self.episode_type, self.shot, self.queries, self.seed = episode_type, shot, queries, seed
         self.way = min(way, GROUP_WAY) if episode_type.grouped else way
         self._rows = _rows_by_base(catalog, episode_type.families)
-        self._bases = {name: list(rows) for name, rows in self._rows.items()}
         self._groups = _groups(catalog, episode_type, self._rows)
         self._check()
+        self._table = _Table.of(self._rows, self._groups)
 
     def __getitem__(self, index: int) -> Episode:
-        rng = generator(self.seed, "episode", self.episode_type.name, index)
-        group = self._groups[rng.integers(len(self._groups))]
-        classes = [group[i] for i in rng.choice(len(group), self.way, replace=False)]
-        support = np.empty((self.way, self.shot), np.int64)
-        query = np.empty((self.way, self.queries), np.int64)
-        taken: set[str] = set()
-        twins: list[str] = []
-        for label, name in enumerate(classes):
-            # Support first: no class may use a base that another class has in its support.
-            chosen = self._untaken(name, rng, taken, self.shot)
-            taken.update(chosen)
-            support[label] = [self._rows[name][base].support for base in chosen]
-        for label, name in enumerate(classes):
-            twins = [base for base in twins if base in self._rows[name]] if self.episode_type.grouped else []
-            chosen = (twins + self._untaken(name, rng, taken, self.queries))[: self.queries]
-            taken.update(chosen)
-            twins = chosen
-            query[label] = [self._rows[name][base].query for base in chosen]
-        return Episode(tuple(classes), support, query)
+        classes, support, query = self.draw(np.array([index]))
+        return Episode(tuple(self._table.names[c] for c in classes[0]), support[0], query[0])
 
-    def _untaken(self, name: str, rng: np.random.Generator, taken: set[str], count: int) -> list[str]:
-        """The first `count` bases of a class, shuffled, that are not taken."""
-        bases = self._bases[name]
-        free = (base for base in map(bases.__getitem__, rng.permutation(len(bases))) if base not in taken)
-        return list(islice(free, count))
+    def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Episodes of numbers (E,) at once: classes (E, N), rows of support (E, N, K) and of queries (E, N, Q)."""
+        streams, table = Streams(numbers, self.seed, "episode", self.episode_type.name), self._table
+        group = streams.below(np.full((len(numbers), 1), len(self._groups)))[:, 0]
+        members = streams.distinct(table.members_of[group][:, None], self.way)[:, 0]
+        classes = table.members[group[:, None], members]
+        # Where classes share bases some of those drawn cannot be had: `_spare` more of them are enough.
+        wanted = self.shot + self.queries if not table.shares else self._spare
+        places = table.first[classes][:, :, None] + streams.distinct(table.bases_of[classes], wanted)
+        if table.shares:
+            return classes, *self._without_leaks(classes, places)
+        return classes, table.support[places[:, :, : self.shot]], table.query[places[:, :, self.shot :]]
+
+    def _without_leaks(self, classes: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Support and queries out of places (E, N, n) in the table, n for each class in the order of preference.
+
+        No two clips of an episode are of one base, but for queries of a group, which are versions of the same ones.
+        """
+        table, support, query = self._table, list[np.ndarray](), list[np.ndarray]()
+        taken = np.empty((len(classes), 0), np.int64)
+        for label in range(self.way):  # support first: no class may use a base that another has in its support
+            support.append(_first_free(places[:, label], table.base, taken, self.shot))
+            taken = np.concatenate([taken, table.base[support[-1]]], 1)
+        for label in range(self.way):
+            offered, free = places[:, label], ~_among(table.base[places[:, label]], taken)
+            if query and self.episode_type.grouped:
+                twins, known = table.versions(table.base[query[-1]], classes[:, label])
+                offered, free = np.concatenate([twins, offered], 1), np.concatenate([known, free], 1)
+            query.append(_first(offered, free, self.queries))
+            taken = np.concatenate([taken, table.base[query[-1]]], 1)
+        return table.support[np.stack(support, 1)], table.query[np.stack(query, 1)]
 
     def _check(self) -> None:
         name = self.episode_type.name
@@ -128,7 +136,7 @@ class EpisodeSampler:
         # In the worst case all classes that share a base are in the episode; within a group their queries are
         # the versions of the same bases.
         sharers = min(self.way, max(Counter(base for rows in self._rows.values() for base in rows).values()))
-        spare = sharers * self.shot + self.queries * (1 if self.episode_type.grouped else sharers)
+        self._spare = spare = sharers * self.shot + self.queries * (1 if self.episode_type.grouped else sharers)
         poorest = min((c for group in self._groups for c in group), key=lambda c: len(self._rows[c]))
         if len(self._rows[poorest]) < spare:
             expected = f"{spare} clips per class ({self.shot}-shot with {self.queries} queries, '{name}')"
@@ -154,6 +162,61 @@ def evaluation_sampler(
 ) -> EpisodeSampler:
     """Episodes as evaluation draws them from a split."""
     return EpisodeSampler(catalog, episode_type, episodes.way, episodes.shot, episodes.queries_eval, seed)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Classes and their bases as arrays. A place is a base in a class: one that two classes share has two places."""
+
+    names: list[str]  # C classes
+    members: np.ndarray  # (G, most) classes of each group, the first `members_of[g]` of a row
+    members_of: np.ndarray  # (G,)
+    first: np.ndarray  # (C,) place of each class's first base; the others follow
+    bases_of: np.ndarray  # (C,) how many there are
+    base: np.ndarray  # (P,) which base it is
+    support: np.ndarray  # (P,) rows of the catalogue
+    query: np.ndarray  # (P,)
+    shares: bool  # whether a base is of two classes
+
+    @classmethod
+    def of(cls, rows: dict[str, dict[str, _Rows]], groups: list[list[str]]) -> _Table:
+        names, sizes = list(rows), np.array([len(bases) for bases in rows.values()])
+        number = {name: c for c, name in enumerate(names)}
+        members = np.zeros((len(groups), max(map(len, groups))), np.int64)
+        for g, group in enumerate(groups):
+            members[g, : len(group)] = [number[name] for name in group]
+        every = [(base, *slots) for bases in rows.values() for base, slots in bases.items()]
+        bases, support, query = zip(*every, strict=True)
+        different, base = np.unique(np.array(bases, str), return_inverse=True)
+        return cls(
+            names, members, np.array([len(group) for group in groups]), np.cumsum(sizes) - sizes, sizes, base,
+            np.array(support), np.array(query), len(different) < len(bases),
+        )  # fmt: skip
+
+    def versions(self, bases: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of bases (E, Q) in classes (E,), and whether there are such."""
+        count = int(self.base.max()) + 1
+        keys = np.repeat(np.arange(len(self.names)), self.bases_of) * count + self.base
+        order = np.argsort(keys)
+        wanted = classes[:, None] * count + bases
+        at = order[np.searchsorted(keys, wanted, sorter=order).clip(max=len(keys) - 1)]
+        return at, keys[at] == wanted
+
+
+def _among(bases: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """(E, n) whether each of (E, n) bases is among its episode's (E, m)."""
+    return (bases[:, :, None] == taken[:, None]).any(2)
+
+
+def _first_free(places: np.ndarray, base: np.ndarray, taken: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` of places (E, n) whose base is not taken."""
+    return _first(places, ~_among(base[places], taken), count)
+
+
+def _first(places: np.ndarray, free: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` of places (E, n) that are free; there are as many."""
+    chosen = np.argsort(~free, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(places, chosen, 1)
 
 
 class _Rows(NamedTuple):

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import Head, visual_logits
+from tmal_core.runtime.seeding import scrambled
 
 _PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
 _PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
@@ -35,8 +36,7 @@ class Episodes:
     @classmethod
     def draw(cls, sampler: EpisodeSampler, count: int) -> Episodes:
         """Episodes 0..count-1 of the sampler."""
-        drawn: list[Episode] = [sampler[i] for i in range(count)]
-        support, query = (np.stack([getattr(e, part) for e in drawn]) for part in ("support", "query"))
+        _, support, query = sampler.draw(np.arange(count))
         return cls(sampler.episode_type.name, support, query, sampler.seed)
 
     @property
@@ -53,8 +53,8 @@ class Episodes:
         shots = self.support[0].size
         slots = shots + self.query[0].size
         counter = np.arange(len(self.support), dtype=np.uint64)[:, None] * np.uint64(1 << 20)
-        key = _scrambled(np.array([self.seed], np.uint64))
-        mixed = _scrambled(counter + np.arange(slots, dtype=np.uint64) + key)
+        key = scrambled(np.array([self.seed], np.uint64))
+        mixed = scrambled(counter + np.arange(slots, dtype=np.uint64) + key)
         drawn = (mixed % np.uint64(num_views)).astype(np.int64)
         return drawn[:, :shots].reshape(self.support.shape), drawn[:, shots:].reshape(self.query.shape)
 
@@ -118,14 +118,6 @@ def _visual(head: Head, bank: Bank, support: np.ndarray, tokens: Tensor, query_a
     modulated = torch.cat([head.modulate(part) for part in tokens.split(_CLIPS_AT_ONCE)])
     distances = _distances(head, modulated, prototypes, query_at, prototype_at)
     return visual_logits(distances.flatten(0, 1), labels, way).unflatten(0, query_at.shape)
-
-
-def _scrambled(word: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014): neighbouring uint64 become unrelated ones."""
-    word = word + np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))
 
 
 def _prototypes(head: Head, bank: Bank, support: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
