@@ -28,7 +28,7 @@ smoke: $(STAMP) ## run all notebooks on a few episodes, to see that they run; a 
 	@$(BIN)/tmal suite --preset smoke --out runs/smoke --fresh $(ARGS)
 
 # Two trainings at once, one thread each: faster than one with two.
-study: $(STAMP) ## train every variant of TMAL with three seeds and compare them; hours, goes on where it stopped
+study: $(STAMP) ## train every variant of TMAL and compare them, the named ones on test; hours, goes on where it stopped
 	@$(if $(filter tiny,$(PRESET)),$(BIN)/tmal synthesise --preset $(PRESET))
 	@$(BIN)/tmal flow --preset $(PRESET)
 	@$(BIN)/tmal flow --preset $(PRESET) --estimator dis_ultrafast

@@ -308,17 +308,20 @@ def study(
     sets: Sets = NONE,
     out: Annotated[Path, _opt("folder of the study")] = Path("runs/study"),
     variant: Annotated[list[str], _opt("may be given again (default: all)", "NAME", show_default=False)] = NONE,
-    seeds: Annotated[int, _opt("seeds of training, 0..N-1", "N", min=1)] = 3,
+    seeds: Annotated[int, _opt("seeds of training on test, 0..N-1", "N", min=1)] = 5,
     processes: Annotated[int, _opt("trainings at once", "N", min=1)] = 1,
+    val_only: Annotated[bool, _flag("--val-only", "ask val alone: no look at test")] = False,
 ) -> None:
-    """Train every variant with several seeds and compare them; goes on where it stopped."""
+    """Compare every variant on val, then those named beforehand on test; goes on where it stopped."""
     experiment = _experiment(preset, sets, method="tmal")
     from tmal_core.evaluation.ledger import looks_in_words
-    from tmal_core.tasks.study import run_study, save_study
+    from tmal_core.tasks.study import run_rounds, save_study
 
-    tables = save_study(experiment, run_study(experiment, out.resolve(), variant or None, range(seeds), processes), out)
-    mean = tables.accuracy.pivot(index="title", columns="episode_type", values="accuracy_pct")
-    print(mean.loc[tables.accuracy["title"].unique()].round(1).to_string())
+    rounds = run_rounds(experiment, out.resolve(), variant or None, range(seeds), processes, val_only)
+    tables = save_study(experiment, rounds, out)
+    for split, table in tables.accuracy.groupby("split", sort=False):
+        mean = table.pivot(index="title", columns="episode_type", values="accuracy_pct")
+        print(f"{split}\n{mean.loc[table['title'].unique()].round(1).to_string()}")
     if tables.goals is not None:
         print(tables.goals.round(1).to_string(index=False))
     print(f"every digit: {out / 'tables'}\n{looks_in_words(experiment.settings.data.folder)}")

@@ -13,6 +13,7 @@ from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import positions_hash
 from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
+from tmal_core.models.methods import METHODS
 from tmal_core.tasks import study
 
 
@@ -62,7 +63,7 @@ def test_a_stopped_study_goes_on(small, tmp_path, monkeypatch):
 
 
 def test_tables(small, answers, tmp_path):
-    tables = study.save_study(small, answers, tmp_path)
+    tables = study.save_study(small, [answers], tmp_path)
     rows = tables.accuracy.set_index(["method", "episode_type"])
     expected = np.mean([100 * answers.right["tmal"][seed]["order"].mean() for seed in (0, 1)])
     assert rows.loc[("tmal", "order"), "accuracy_pct"] == pytest.approx(expected)
@@ -108,7 +109,7 @@ def test_trainings_at_once_answer_as_one_after_the_other(small, answers, tmp_pat
 
 def test_a_stored_study_is_what_was_saved(small, answers, tmp_path, monkeypatch):
     monkeypatch.setattr(Experiment, "hash", "12345e678901")  # no number, whatever it looks like
-    tables = study.save_study(small, answers, tmp_path)
+    tables = study.save_study(small, [answers], tmp_path)
     with pytest.raises(DataError, match=r"expected the tables of a whole study, got no .*study_goals.csv"):
         study.load_study(tmp_path / "tables")
     goals = pd.DataFrame({"goal": ["one"], "reached": [1.5], "met": [True]})
@@ -127,7 +128,7 @@ def test_unknown_variant(small, tmp_path):
 def test_every_seed_of_training_reads_the_same_random_views(small, tmp_path):
     """They follow the seed of evaluation: otherwise variants and seeds could not be paired."""
     several = small.changed({"evaluation.views": 2})
-    units = study._units(several, tmp_path, ["otam", "visual"], [0, 1])
+    units = study._units(several, tmp_path, ["otam", "visual"], [0, 1], "val")
     assert [unit.name for unit in units] == ["otam", "visual", "visual"]
     frames = [positions_hash(unit.experiment.reader(unit.experiment.split("val"))) for unit in units]
     other = several.changed({"evaluation.seed": 1})
@@ -147,15 +148,47 @@ def test_what_a_variant_sets_otherwise_is_refused_before_anything_starts(small, 
     assert not (tmp_path / "out").exists()
 
 
-def test_the_shipped_study_is_whole():
-    shipped = study.load_study(in_project("data/study"))
-    table = shipped.accuracy.set_index(["method", "episode_type"])
-    episode_types = ("appearance", "motion", "order", "semantic", "mixed")
-    assert set(table.index) == {(name, episode_type) for name in study.VARIANTS for episode_type in episode_types}
-    trained = [name for name in study.VARIANTS if name not in ("zero_shot", "protonet", "otam")]
-    assert (table.loc[trained, "seeds"] >= 3).all() and (table["episodes"] >= 2000).all()
-    pd.testing.assert_frame_equal(shipped.goals, study.goal_table(shipped.accuracy))  # and nobody has mended them
-    asked = {(q, first) for q, (_, compared) in study.QUESTIONS.items() for first in compared}
-    assert asked == set(zip(shipped.differences["question"], shipped.differences["first"], strict=True))
+def test_two_rounds_the_second_for_what_was_named_beforehand(small, tmp_path):
+    before = len(looks(small.settings.data.folder))
+    val, test = study.run_rounds(small, tmp_path, ["otam", "mean", "visual"], (0, 1))
+    assert (val.split, test.split) == ("val", "test")
+    assert {name: list(found) for name, found in val.right.items()} == {"otam": [0], "mean": [0], "visual": [0]}
+    assert {name: list(found) for name, found in test.right.items()} == {"otam": [0], "visual": [0, 1]}
+    assert len(looks(small.settings.data.folder)) == before + 3, "a look for each answer on test, none for val"
+    tables = study.save_study(small, [val, test], tmp_path)
+    rows = tables.accuracy.set_index(["split", "method", "episode_type"])["accuracy_pct"]
+    assert rows["val", "mean", "order"] == 100 * val.right["mean"][0]["order"].mean()
+    assert set(tables.differences["split"]) == {"val", "test"}
+    alone = study.run_rounds(small, tmp_path, ["otam", "mean", "visual"], (0, 1), val_only=True)
+    assert [one.split for one in alone] == ["val"] and len(looks(small.settings.data.folder)) == before + 3
+
+
+def test_answers_that_come_with_the_project_are_not_made_again(small, answers, tmp_path, monkeypatch):
+    made = study._units(small, tmp_path, ["otam"], [0], "test")[0]
+    monkeypatch.setattr(study, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(study, "_evaluate_unit", lambda unit: pytest.fail(f"{unit.name} is asked again"))
+    (tmp_path / "kept").mkdir()
+    np.savez(tmp_path / "kept" / made.file.name, **answers.right["otam"][0])
+    found = study.run_study(small, tmp_path, ["otam"], (0,), progress=False)
+    assert all((found.right["otam"][0][name] == right).all() for name, right in answers.right["otam"][0].items())
+    with pytest.raises(pytest.fail.Exception, match="asked again"):  # of other settings they are not
+        study.run_study(small.changed({"evaluation.episodes": 13}), tmp_path, ["otam"], (0,), progress=False)
+
+
+def test_five_of_the_named_are_trained():
+    trained = [name for name in study.NAMED if METHODS[study.VARIANTS[name].method].trained]
+    assert set(study.NAMED) <= set(study.VARIANTS) and len(trained) == 5
+
+
+def test_a_study_that_was_shipped_is_whole():
+    folder = in_project("data/study")
+    if not study.has_study(folder):
+        pytest.skip("no study is shipped")
+    shipped = study.load_study(folder)
+    table = shipped.accuracy.set_index(["split", "method"])
+    assert set(table.loc["val"].index) == set(study.VARIANTS) and set(table.loc["test"].index) == set(study.NAMED)
+    assert (table.loc["test", "seeds"].groupby("method").max() >= 1).all() and (table["episodes"] >= 2000).all()
+    test = shipped.accuracy[shipped.accuracy["split"] == "test"]
+    pd.testing.assert_frame_equal(shipped.goals, study.goal_table(test))  # and nobody has mended them
     assert table["settings"].nunique() == 1 and table["settings"].iloc[0] == shipped.facts["settings"]
     assert re.fullmatch("[0-9a-f]{40}", shipped.facts["commit"]) and not shipped.facts["dirty"]

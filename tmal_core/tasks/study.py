@@ -1,10 +1,11 @@
-"""`tmal study`: what each part of TMAL buys, every variant trained with several seeds and asked the same questions.
+"""`tmal study`: what each part of TMAL buys, every variant asked the same questions.
 
-    variants x seeds ─► training ─► the same test episodes ─► accuracies, paired differences ─► tables
+    variants x seeds ─► training ─► the same episodes ─► accuracies, paired differences ─► tables
 
-Checkpoints are chosen on `val`; the test split is asked once per variant and seed, each time a line in the ledger of
-looks. One unit is one variant with one seed: what it got right is a file, written at the end, so a study that was
-stopped goes on where it stopped.
+In two rounds: every variant with one seed on `val`, to choose and to understand; then those that were named beforehand
+(`NAMED`) with several seeds on `test`, each time a line in the ledger of looks. Checkpoints are chosen on `val`. One
+unit is one variant with one seed on one split: what it got right is a file, written at the end, so a study that was
+stopped goes on where it stopped, on another machine too where these files are kept.
 
 Letters: E episodes, N way, Q queries per class.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import product
@@ -24,22 +25,27 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import EvaluationSettings, settings_hash
+from tmal_core.config import EvaluationSettings, in_project, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.ledger import TEST, looks
 from tmal_core.evaluation.scoring import Episodes, evaluate
-from tmal_core.evaluation.statistics import Interval, interval, with_correction
+from tmal_core.evaluation.statistics import Interval, by_unit, interval, with_correction
 from tmal_core.experiment import Experiment, require_used
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.run_folders import Run, commit, environment
+from tmal_core.runtime.seeding import generator
 from tmal_core.tasks.evaluate import save_table
 from tmal_core.tasks.train import train_method
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 FULL = "tmal"
+NAMED = ("zero_shot", "protonet", "otam", "visual", "with_text", "with_flow", "differences", FULL)
+"""The variants that are asked on `test`, TMAL and what it is compared with; five of them are trained."""
+KEPT = in_project("data/study/answers")
+"""Answers of a study that come with the project: a variant whose answers lie there is not trained again."""
 _FACTS, _TABLES = "study.json", ("accuracy", "differences", "goals")
 
 
@@ -64,6 +70,8 @@ VARIANTS = {
     "visual": Variant("visual only: temporal adapters", "st_adapter"),
     "with_text": _tmal("visual + text", flow_encoder="none"),
     "with_flow": _tmal("visual + flow", text=False),
+    # What flow is worth above the same stem fed with the same two native frames.
+    "differences": _tmal("differences in place of flow", flow_encoder="difference"),
     "no_adapters": _tmal("no temporal adapters", adapters="none"),
     "adapters_ffn": _tmal("one adapter per block", adapters="ffn"),
     "prototype": _tmal("fusion at prototypes only", fusion="prototype"),
@@ -80,7 +88,7 @@ QUESTIONS = {
     "What does each modality add?": ("visual", ("zero_shot", "with_text", "with_flow", FULL)),
     "What do temporal adapters add?": ("no_adapters", ("adapters_ffn", FULL)),
     "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
-    "What should make and read the flow?": (FULL, ("flow_coarse", "flow_picture", "with_text")),
+    "What should make and read the flow?": (FULL, ("differences", "flow_coarse", "flow_picture", "with_text")),
     "How should clips be matched?": (FULL, ("bimhm", "mean")),
     "What does learning add?": ("otam", ("protonet", "visual", FULL)),
 }
@@ -94,6 +102,7 @@ class StudyResults:
     Variants that learn nothing have one seed.
     """
 
+    split: str
     right: dict[str, dict[int, dict[str, np.ndarray]]]  # variant -> seed -> episode type -> (E, N, Q) bool
     episodes: dict[str, Episodes]  # by episode type, the same for all
     catalog: Catalog  # of their rows
@@ -102,11 +111,34 @@ class StudyResults:
         """(seeds, E, N, Q) in percent."""
         return 100.0 * np.stack([found[episode_type] for found in self.right[variant].values()]).astype(np.float64)
 
-    def figures(self, values: np.ndarray, episode_type: str, e: EvaluationSettings) -> tuple[Interval, float]:
-        """The interval of the mean over seeds of values (seeds, E, N, Q), and their standard deviation over seeds."""
-        drawn = self.episodes[episode_type]
-        found = interval(values.mean(0), drawn, self.catalog, e.resampling_seed, e.bootstrap, e.confidence)
-        return found, float(values.mean((1, 2, 3)).std(ddof=1)) if len(values) > 1 else math.nan
+    def figures(
+        self, values: np.ndarray, episode_type: str, e: EvaluationSettings, accuracy: bool = False
+    ) -> tuple[Interval, float]:
+        """The interval of the mean of values (seeds, E, N, Q), over seeds too, and their standard deviation over
+        seeds. Where only one side of a difference was trained, its other side counts as often as there are seeds."""
+        found = by_unit(values, self.episodes[episode_type], self.catalog)
+        rng = generator(e.resampling_seed, "bootstrap", episode_type)
+        spread = float(values.mean((1, 2, 3)).std(ddof=1)) if len(values) > 1 else math.nan
+        return interval(found, rng, e.bootstrap, e.confidence, accuracy), spread
+
+
+def run_rounds(
+    experiment: Experiment,
+    out: Path,
+    variants: Iterable[str] | None = None,
+    seeds: Iterable[int] = SEEDS,
+    processes: int = 1,
+    val_only: bool = False,
+) -> list[StudyResults]:
+    """Every variant with the first seed on `val`, then those of them that are `NAMED` with all seeds on `test`.
+
+    Args and errors as of `run_study`; `val_only` leaves the second round out, and nothing looks at test.
+    """
+    names, seeds = list(VARIANTS) if variants is None else list(variants), sorted(seeds)
+    rounds = [run_study(experiment, out, names, seeds[:1], "val", processes)]
+    if named := [name for name in names if name in NAMED and not val_only]:
+        rounds.append(run_study(experiment, out, named, seeds, TEST, processes))
+    return rounds
 
 
 def run_study(
@@ -114,6 +146,7 @@ def run_study(
     out: Path,
     variants: Iterable[str] | None = None,
     seeds: Iterable[int] = SEEDS,
+    split: str = TEST,
     processes: int = 1,
     progress: bool = True,
 ) -> StudyResults:
@@ -124,6 +157,7 @@ def run_study(
         out: folder of the study; one run folder per variant and seed, and what each got right.
         variants: names in `VARIANTS`; all by default.
         seeds: of training. Episodes are always those of `evaluation.seed`.
+        split: that is asked.
         processes: how many trainings at once, each with `compute.num_threads` threads.
 
     Raises:
@@ -134,9 +168,9 @@ def run_study(
     if unknown:
         raise SettingsError(f"variants among {', '.join(VARIANTS)}", ", ".join(unknown), "Correct their names.")
     _require_free(experiment, names)
-    units = _units(experiment, out, names, sorted(seeds))
+    units = _units(experiment, out, names, sorted(seeds), split)
     require_used([unit.experiment for unit in units])
-    missing = [unit for unit in units if not unit.file.exists()]
+    missing = [unit for unit in units if not unit.answers]
     with tqdm(
         total=len(units), initial=len(units) - len(missing), desc="study", unit="run", disable=not progress
     ) as bar:
@@ -155,13 +189,14 @@ def run_study(
                     raise
     right: dict[str, dict[int, dict[str, np.ndarray]]] = {}
     for unit in units:
-        with np.load(unit.file) as file:
+        assert unit.answers is not None  # it was there, or has been made
+        with np.load(unit.answers) as file:
             right.setdefault(unit.name, {})[unit.seed] = dict(file)
-    return StudyResults(right, experiment.episodes(TEST), experiment.split(TEST))
+    return StudyResults(split, right, experiment.episodes(split), experiment.split(split))
 
 
 def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
-    """One row per variant and episode type: mean over seeds, interval over classes and clips, spread over seeds.
+    """One row per variant and episode type: mean over seeds, interval over classes and seeds, spread over seeds.
 
     Args:
         settings: hash of the study's, for the table.
@@ -169,8 +204,10 @@ def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settin
     rows = []
     for name, by_seed in results.right.items():
         for episode_type, episodes in results.episodes.items():
-            found, spread = results.figures(results.by_seed(name, episode_type), episode_type, evaluation)
-            row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "episode_type": episode_type}
+            right = results.by_seed(name, episode_type)
+            found, spread = results.figures(right, episode_type, evaluation, accuracy=True)
+            row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "split": results.split}
+            row |= {"episode_type": episode_type}
             row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
             row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": spread}
             rows.append(row | {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings})
@@ -187,12 +224,8 @@ def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> p
         for episode_type in results.episodes:
             values = results.by_seed(name, episode_type) - results.by_seed(reference, episode_type)
             found, spread = results.figures(values, episode_type, evaluation)
-            row: dict[str, object] = {
-                "question": question,
-                "first": name,
-                "second": reference,
-                "episode_type": episode_type,
-            }
+            row: dict[str, object] = {"split": results.split, "question": question, "first": name, "second": reference}
+            row |= {"episode_type": episode_type}
             row |= {"points": found.mean, "low": found.low, "high": found.high}
             rows.append(row | {"seed_spread": spread, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), evaluation.confidence)
@@ -224,18 +257,22 @@ class StudyTables(NamedTuple):
 
     accuracy: pd.DataFrame
     differences: pd.DataFrame
-    goals: pd.DataFrame | None  # where all the variants that they speak of were run
+    goals: pd.DataFrame | None  # of the last round, where all the variants that they speak of were asked
     facts: dict[str, Any]  # what it was run with
 
 
-def save_study(experiment: Experiment, results: StudyResults, out: Path) -> StudyTables:
-    """Make the tables and write them to `out/tables` as CSV, every digit kept, with `study.json` on where from."""
-    evaluation = experiment.settings.evaluation
-    accuracy = accuracy_table(results, evaluation, experiment.hash)
-    on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(results.episodes)
-    goals = goal_table(accuracy) if on_diagnostic and set(VARIANTS) <= set(results.right) else None
+def save_study(experiment: Experiment, rounds: Sequence[StudyResults], out: Path) -> StudyTables:
+    """Make the tables and write them to `out/tables` as CSV, every digit kept, with `study.json` on where from.
+
+    A column `split` names the round; p-values are corrected within each.
+    """
+    evaluation, last = experiment.settings.evaluation, rounds[-1]
+    accuracies = [accuracy_table(results, evaluation, experiment.hash) for results in rounds]
+    differences = pd.concat([difference_table(results, evaluation) for results in rounds], ignore_index=True)
+    on_diagnostic = {"appearance", "order", "motion", "semantic"} <= set(last.episodes)
+    goals = goal_table(accuracies[-1]) if on_diagnostic and set(NAMED) <= set(last.right) else None
     facts = {"settings": experiment.hash, **commit(), **environment(experiment.settings.compute)}
-    tables = StudyTables(accuracy, difference_table(results, evaluation), goals, facts)
+    tables = StudyTables(pd.concat(accuracies, ignore_index=True), differences, goals, facts)
     for name in _TABLES:
         if (table := getattr(tables, name)) is not None:
             save_table(table, out, f"study_{name}")
@@ -243,6 +280,11 @@ def save_study(experiment: Experiment, results: StudyResults, out: Path) -> Stud
     with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables
+
+
+def has_study(folder: Path) -> bool:
+    """Whether a folder has tables of a study, which `load_study` reads."""
+    return (folder / _FACTS).is_file()
 
 
 def load_study(folder: Path) -> StudyTables:
@@ -267,11 +309,17 @@ class _Unit(NamedTuple):
 
     name: str
     seed: int
+    split: str
     experiment: Experiment
     file: Path
 
+    @property
+    def answers(self) -> Path | None:
+        """Its file, or the one that comes with the project."""
+        return next((path for path in (self.file, KEPT / self.file.name) if path.exists()), None)
 
-def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]) -> list[_Unit]:
+
+def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int], split: str) -> list[_Unit]:
     """Seed by seed; what learns nothing has the first seed alone."""
     units = []
     sections = ("data", "sampling", "episodes", "model", "training", "flow", "evaluation")
@@ -280,7 +328,8 @@ def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]
         varied = experiment.changed(own, VARIANTS[name].method, out / name / f"seed{seed}")
         if seed == seeds[0] or varied.method.trained:
             digest = settings_hash(varied.settings, *sections)
-            units.append(_Unit(name, seed, varied, out / "answers" / f"{name}-seed{seed}-{digest}.npz"))
+            file = out / "answers" / f"{name}-{split}-seed{seed}-{digest}.npz"
+            units.append(_Unit(name, seed, split, varied, file))
     return units
 
 
@@ -301,9 +350,10 @@ def _evaluate_unit(unit: _Unit) -> None:
     with Run.create(experiment.folder, experiment.settings, "study", experiment.set_by_user) as run:
         if experiment.method.trained:
             train_method(experiment, run, progress=False)
-        bank = experiment.bank(TEST, progress=False)
-        drawn = experiment.episodes(TEST)
+        bank = experiment.bank(unit.split, progress=False)
+        drawn = experiment.episodes(unit.split)
         right: dict[str, Any] = {name: evaluate(experiment.model, bank, part).correct for name, part in drawn.items()}
-        run.update_summary(test_pct={name: 100.0 * float(found.mean()) for name, found in right.items()})
+        percent = {name: 100.0 * float(found.mean()) for name, found in right.items()}
+        run.update_summary(**{f"{unit.split}_pct": percent})
     with atomic_path(unit.file) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **right)
