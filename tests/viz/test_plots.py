@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import DataError
-from tmal_core.viz.plots import confusion, differences, results, training_curves, ways_and_shots
-from tmal_core.viz.style import METHOD_COLOURS, method_colours, save_figure
+from tmal_core.viz.plots import cheat_accuracies, confusion, differences, results, training_curves, ways_and_shots
+from tmal_core.viz.style import ACCENT, METHOD_COLOURS, method_colours, save_figure
 
 
 @pytest.fixture
@@ -147,3 +147,14 @@ def test_a_figure_is_saved_whole_and_leaves_the_users_style_alone(table, tmp_pat
     path = save_figure(figure, tmp_path, "05_results")
     assert path == tmp_path / "figures" / "05_results.png" and path.read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in path.parent.iterdir()] == ["05_results.png"]
+
+
+def test_cheats_are_red_and_what_is_none_blue():
+    rows = [("order", "first frame", True, 50.0, 49.0), ("order", "OTAM", False, 50.0, 77.0)]
+    rows += [("appearance", "first frame", True, 20.0, 90.0), ("appearance", "OTAM", False, 20.0, 95.0)]
+    table = pd.DataFrame(rows, columns=["family", "row", "cheat", "chance_pct", "accuracy_pct"])
+    order, appearance = cheat_accuracies(table).axes
+    assert points(order).tolist() == [[49, 0], [77, 1]] and points(appearance).tolist() == [[90, 0], [95, 1]]
+    red, blue = (mpl.colors.to_hex(dot.get_facecolor()[0]) for dot in order.collections)
+    assert (red, blue) == ("#c8553d", mpl.colors.to_hex(ACCENT))
+    assert list(appearance.lines[0].get_xdata()) == [20, 20] and appearance.get_title(loc="left") == "appearance"

@@ -23,12 +23,11 @@ from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, method_colours, s
 _CHANCE_LINE: dict[str, Any] = {"color": "#c8553d", "linestyle": (0, (4, 3)), "linewidth": 1.1}
 NOTES = {
     "appearance": "one frame is enough",
-    "order": "same frames, opposite order",
-    "motion": "no single frame shows it",
-    "semantic": "only the class name tells",
-    "circles": "who follows whom in a circle",
+    "order": "who follows whom in a circle",
     "speed": "same way, another rhythm",
     "camera": "the object or the camera first",
+    "motion": "no single frame shows it",
+    "semantic": "only the class name tells",
     "mixed": "several families at once",
 }
 """What an episode of the diagnostic data set asks for, in a few words."""
@@ -57,11 +56,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
                 row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
                 spread = row.get("seed_spread", math.nan)
                 _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, colours[name], f"{pct:.1f}")
-        note = notes.get(episode_type, "")
-        panel.set_title(f"{episode_type} · {way}-way", pad=19 if note else 8)
-        above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
-        panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
-        panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
+        _head(panel, f"{episode_type} · {way}-way", notes.get(episode_type, ""))
     panels[0].set_yticks(range(len(methods)), titles)
     return figure
 
@@ -91,6 +86,26 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
     panels[0].set_yticks(range(len(pairs)), labels)
+    return figure
+
+
+@styled
+def cheat_accuracies(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
+    """One panel per family: a red dot for each cheat, a blue one for what is none, chance as a dashed line.
+
+    The table is one of `cheats_by_family`; notes stand below titles.
+    """
+    require_columns(table, "family", "row", "cheat", "chance_pct", "accuracy_pct")
+    kinds, families = table["row"].unique().tolist(), table["family"].unique().tolist()
+    figure, panels = _panels(len(families), len(kinds), row=0.34)
+    for panel, family in zip(panels, families, strict=True):
+        rows = table[table["family"] == family].set_index("row")
+        panel.axvline(float(rows["chance_pct"].iloc[0]), zorder=1, **_CHANCE_LINE)
+        for height, kind in enumerate(kinds):
+            pct, cheat = float(rows.loc[kind, "accuracy_pct"]), bool(rows.loc[kind, "cheat"])
+            _point(panel, height, (pct, pct, pct), math.nan, _CHANCE_LINE["color"] if cheat else ACCENT, f"{pct:.1f}")
+        _head(panel, family, notes.get(family, ""))
+    panels[0].set_yticks(range(len(kinds)), kinds)
     return figure
 
 
@@ -235,6 +250,14 @@ def _panels(number: int, num_rows: int, row: float = 0.46) -> tuple[Figure, list
         panel.tick_params(axis="y", labelcolor=INK)
         panel.spines["left"].set_visible(False)
     return figure, panels
+
+
+def _head(panel: Axes, title: str, note: str) -> None:
+    """Title with a note below it, and an axis of accuracies."""
+    panel.set_title(title, pad=19 if note else 8)
+    above: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+    panel.annotate(note, (0, 1), (0, 5.5), fontsize=7.2, color=SOFT, **above)
+    panel.set(xlim=(0, 106), xticks=(0, 25, 50, 75, 100), xlabel="accuracy, %")
 
 
 def _point(
