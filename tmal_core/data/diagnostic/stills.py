@@ -1,4 +1,7 @@
-"""Captioned still pictures that the tiny CLIP learns from: what it must know of pictures, and nothing of time."""
+"""Captioned still pictures that the tiny CLIP learns from: what it must know of pictures, and nothing of time.
+
+No picture it learns from shows a colour and a shape that together are an `appearance` class of val or test.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from tmal_core.data.diagnostic.drawing import Thing, background, dots, paint
 from tmal_core.data.diagnostic.families import PLACE_STEP
-from tmal_core.data.diagnostic.vocabulary import COLOURS, PLACES, SHAPES
+from tmal_core.data.diagnostic.vocabulary import COLOURS, PLACES, SHAPES, appearance_classes
 
 _PLACES = {"middle": (0, 0), **PLACES}
 FACTS = {
@@ -17,6 +20,8 @@ FACTS = {
     "place": [f"a shape at the {place}" for place in _PLACES],
 }
 """All captions that say one thing, by what they speak of."""
+HELD_OUT = frozenset((a.parts["colour"], a.parts["shape"]) for a in appearance_classes() if a.split != "train")
+"""Colours with shapes that pictures for learning leave out."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +33,22 @@ class Stills:
     facts: dict[str, np.ndarray]  # by key of `FACTS` the index (B,) of the caption that is true, -1 for random dots
 
 
-def batch(rng: np.random.Generator, size: int, side: int = 64) -> Stills:
-    """`size` pictures of one object each, some of them of random dots."""
-    pictures, captions, facts = zip(*(_still(rng, side) for _ in range(size)), strict=True)
+def batch(rng: np.random.Generator, size: int, side: int = 64, held_out: bool = False) -> Stills:
+    """`size` pictures of one object each, some of them of random dots; none of `HELD_OUT`, or only such objects."""
+    pictures, captions, facts = zip(*(_still(rng, side, held_out) for _ in range(size)), strict=True)
     columns = np.array(facts).T
     return Stills(np.stack(pictures), list(captions), dict(zip(FACTS, columns, strict=True)))
 
 
-def _still(rng: np.random.Generator, side: int) -> tuple[np.ndarray, str, tuple[int, ...]]:
+def _still(rng: np.random.Generator, side: int, held_out: bool) -> tuple[np.ndarray, str, tuple[int, ...]]:
     if rng.random() < 0.04:
         return _dots(rng, side), "random dots", (-1, -1, -1)
-    facts = tuple(int(rng.integers(len(options))) for options in FACTS.values())
     words = ([*COLOURS], [*SHAPES], [*_PLACES])
-    colour, shape, place = (names[i] for names, i in zip(words, facts, strict=True))
+    while True:
+        facts = tuple(int(rng.integers(len(options))) for options in FACTS.values())
+        colour, shape, place = (names[i] for names, i in zip(words, facts, strict=True))
+        if ((colour, shape) in HELD_OUT) == held_out:
+            break
     radius = rng.uniform(6.0, 11.5)
     offset = np.array(_PLACES[place]) * PLACE_STEP + rng.uniform(-6, 6, 2)
     tint = np.clip(np.array(COLOURS[colour]) * rng.uniform(0.75, 1.05) + rng.normal(0, 8, 3), 0, 255)
