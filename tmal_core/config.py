@@ -12,7 +12,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -56,8 +56,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Precision = Literal["float32", "bfloat16"]
-Family = Literal["appearance", "order", "motion", "semantic", "circles", "speed", "camera"]
-FAMILIES: tuple[Family, ...] = ("appearance", "order", "motion", "semantic")
+Family = Literal["appearance", "order", "speed", "camera", "motion", "semantic"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
 """The families of the diagnostic data set, where the settings name no others."""
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
@@ -81,7 +81,7 @@ class DataSettings(Section):
     seed: Natural = 0
     """Seed of the generated clips (diagnostic data set only); apart from the seed of training."""
     families: Annotated[tuple[Family, ...], AfterValidator(_families)] = FAMILIES
-    """What the diagnostic data set is made of, each family once; circles, speed and camera are those that no picture
+    """What the diagnostic data set is made of, each family once; order, speed and camera are those that no picture
     alone, no first and last one and no unordered set of pictures gives away."""
     clips_train: Count = 24
     """Generated clips per class in training (diagnostic data set only)."""
@@ -191,14 +191,18 @@ class ModelSettings(Section):
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Positive = 1.0
     """Start of the learnable factor on minus the distance."""
+    text_scale: Positive | Literal["clip"] = "clip"
+    """Start of the learnable factor on cosines of clips with names, of the video-text loss: CLIP's own (100 once it is
+    trained), or a number; CLIP-FSAR starts at 1, and its `training.text_weight` is made for that."""
     smoothing: Positive = 0.5
     """OTAM's softmin temperature: 0.5 in CLIP-FSAR, 0.1 in OTAM."""
     smoothing_unit: Literal["absolute", "std"] = "absolute"
     """What `smoothing` counts in: distances themselves, or standard deviations of the distances between frames of
     different training clips, measured once on the untrained model and kept with the run and its checkpoints."""
-    centre: Literal["none", "clip"] = "none"
+    centre: Literal["none", "clip", "both"] = "none"
     """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
-    prototypes alike. What the frames have in common counts no more, only how they differ in time."""
+    prototypes alike. What the frames have in common counts no more, only how they differ in time. both: frame features
+    are compared as they are and centred, each with half a say."""
 
     @property
     def reads_motion(self) -> bool:

@@ -380,9 +380,10 @@ def require_frames(settings: Settings) -> None:
     """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, and a single frame that is
     centred: a SettingsError."""
     s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
-    if s.num_frames == 1 and settings.model.centre == "clip" and "centre" not in unread(settings.model):
+    if s.num_frames == 1 and settings.model.centre != "none" and "centre" not in unread(settings.model):
         remedy = "Set it to none: a clip of one frame is its own mean."
-        raise SettingsError("sampling.num_frames of two and more with model.centre clip", "1", remedy)
+        expected = f"sampling.num_frames of two and more with model.centre {settings.model.centre}"
+        raise SettingsError(expected, "1", remedy)
     if s.scheme == "segments":
         return
     if settings.model.reads_flow and s.grid != "all":

@@ -30,7 +30,7 @@ def test_frames_of_one_clip_are_not_compared_with_each_other(monkeypatch):
     assert frame_distance_std(frames) == pytest.approx(torch.stack(pairs).std(correction=0).item(), rel=1e-9)
 
 
-@pytest.mark.parametrize("centre", ["none", "clip"])
+@pytest.mark.parametrize("centre", ["none", "clip", "both"])
 def test_frozen_rows_measure_the_training_split_once_and_keep_it(few_settings, tmp_path, monkeypatch, centre):
     settings = few_settings.replace({**IN_STD, "model.centre": centre})
     one = Experiment(settings, method_name="otam", run_dir=tmp_path)

@@ -15,7 +15,7 @@ from tmal_core.config import load_settings
 from tmal_core.matching import match
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.heads import visual_logits
+from tmal_core.models.heads import MatchingHead, visual_logits
 from tmal_core.models.methods import METHODS, build, method, resolved
 from tmal_core.models.open_clip_access import embedded, pooled
 from tmal_core.models.summary import frozen_hash, parameter_table
@@ -50,6 +50,7 @@ SWITCHES = {
     "smoothing in deviations": {"smoothing_unit": "std", "smoothing": 2.0},
     "centred": {"centre": "clip", "smoothing": 0.1},
     "centred, nothing fused": {"centre": "clip", "fusion": "none"},
+    "both": {"centre": "both", "smoothing": 0.1},
     "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
     "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
@@ -167,8 +168,7 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
         features = [plain.encoder(episode.query), plain.encoder(episode.support)]
-        if parts.centre == "clip" and parts.matching != "mean":
-            features = [frames - frames.mean(1, keepdim=True) for frames in features]
+        features = [MatchingHead(parts.matching, centre=parts.centre).centred(frames) for frames in features]
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
         logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing * head.frame_std)

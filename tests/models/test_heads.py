@@ -8,6 +8,7 @@ import torch
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
 from tmal_core.experiment import Experiment
+from tmal_core.matching import cosine_distance
 from tmal_core.models.heads import MatchingHead
 
 CLIPS = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
@@ -26,8 +27,23 @@ def test_centred_clips_forget_what_their_frames_have_in_common(matching):
     assert (plain.episode_logits(moved[:1], moved[1:], labels) - answers[plain]).abs().max() > 0.1
 
 
-def test_averaged_frames_are_never_centred():
-    head = MatchingHead("mean", centre="clip")
+def test_both_is_the_mean_of_the_distances_with_and_without():
+    clips = 50 * CLIPS  # beside which the 0.01 of the cosine is nothing
+    plain, centred, both = (MatchingHead("bimhm", centre=one).modulate(clips) for one in ("none", "clip", "both"))
+    wanted = (cosine_distance(plain, plain) + cosine_distance(centred, centred)) / 2
+    torch.testing.assert_close(cosine_distance(both, both), wanted, atol=6e-3, rtol=0)
+
+
+def test_of_a_still_picture_both_leaves_the_picture_alone():
+    still = (100 * CLIPS[:1, :1]).expand(1, 4, 6) + 1e-6 * CLIPS[:1]  # and rounding
+    found = MatchingHead("otam", centre="both").modulate(still)
+    assert found[..., 6:].abs().max() < 1e-4
+    torch.testing.assert_close(found[..., :6].norm(dim=2), torch.ones(1, 4), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("centre", ["clip", "both"])
+def test_averaged_frames_are_never_centred(centre):
+    head = MatchingHead("mean", centre=centre)
     assert torch.equal(head.modulate(CLIPS), CLIPS), "of their mean nothing would be left"
 
 
@@ -53,10 +69,11 @@ def test_a_smoothing_in_deviations_is_what_it_comes_to():
         assert not MatchingHead(matching, 2.0, "std").in_std, "they have no smoothing"
 
 
+@pytest.mark.parametrize("centre", ["clip", "both"])
 @pytest.mark.parametrize("name", ["otam", "st_adapter", "tmal"])
-def test_one_frame_cannot_be_centred(name):
-    asked = {"sampling.num_frames": 1, "model.centre": "clip"}
-    words = r"sampling\.num_frames of two and more with model\.centre clip, got 1\. Set it to none"
+def test_one_frame_cannot_be_centred(name, centre):
+    asked = {"sampling.num_frames": 1, "model.centre": centre}
+    words = rf"sampling\.num_frames of two and more with model\.centre {centre}, got 1\. Set it to none"
     with pytest.raises(SettingsError, match=words):
         Experiment.of("tiny", asked, name)
     assert Experiment(load_settings("tiny", asked), method_name="protonet").settings.sampling.num_frames == 1

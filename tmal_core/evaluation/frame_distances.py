@@ -40,8 +40,7 @@ def measure_unit(
     Raises:
         RunError: the disk is full.
     """
-    centre = getattr(model.head, "centres", False)
-    key = f"{bank_key(model, reader, None, evaluation.precision)}{'-centred' if centre else ''}"
+    key = f"{bank_key(model, reader, None, evaluation.precision)}-{getattr(model.head, 'centre', 'none')}"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if known.get("key") != key:
         bank = encode(model, reader, None, evaluation, compute, progress=False)

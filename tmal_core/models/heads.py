@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from tmal_core.matching import match, match_groups
-from tmal_core.matching.cosine import at_least_float32
+from tmal_core.matching.cosine import EPS, at_least_float32
 from tmal_core.models.prototypes import class_means
 
 ClipTokens = Float[Tensor, "n l d"]
 Frames = Float[Tensor, "n t d"]
+Compared = Float[Tensor, "n t width"]
 Names = Float[Tensor, "c d"]
 Similarities = Float[Tensor, "n c"]
 Scores = Float[Tensor, "*episodes way"]
@@ -64,13 +65,13 @@ class Head(nn.Module):
         """Clip tokens without the motion token."""
         return clip_tokens[:, :-1] if self.motion_token else clip_tokens
 
-    def modulate(self, clip_tokens: ClipTokens, text: Float[Tensor, "n d"] | None = None) -> Frames:
+    def modulate(self, clip_tokens: ClipTokens, text: Float[Tensor, "n d"] | None = None) -> Compared:
         """Clip tokens, with text of support, to frame features that are matched."""
         return self.frame_features(clip_tokens)
 
     def prototypes(
         self, support: Float[Tensor, "s l d"], labels: Int64[Tensor, " s"], text: Float[Tensor, "n d"] | None = None
-    ) -> tuple[Float[Tensor, "p t d"], Int64[Tensor, " p"]]:
+    ) -> tuple[Float[Tensor, "p t width"], Int64[Tensor, " p"]]:
         """What queries are matched with, and its labels.
 
         Of clip tokens, their labels in 0..N-1, each at least once, and the classes' text where the head reads it: one
@@ -170,8 +171,9 @@ class MatchingHead(Head):
     Args:
         smoothing: OTAM's.
         smoothing_unit: "std" for a smoothing in units of `frame_std`, which somebody has to set.
-        centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; not where averaged
-            frames are compared, of which nothing would be left.
+        centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; "both" compares
+            them as they are and without their mean, each with half a say. Not where averaged frames are compared, of
+            which nothing would be left.
         scores: as of `Head`.
     """
 
@@ -187,17 +189,21 @@ class MatchingHead(Head):
         self.matching, self.options = matching, {"smoothing": smoothing} if matching == "otam" else {}
         self.in_std = smoothing_unit == "std" and matching == "otam"
         self.frame_std = math.nan if self.in_std else 1.0
-        self.centres = centre == "clip" and matching != "mean"
+        self.centre = "none" if matching == "mean" else centre
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         return self.centred(self.frame_features(clip_tokens))
 
-    def centred(self, frames: Frames) -> Frames:
-        """Frame features as they are compared."""
-        if not self.centres:
+    def centred(self, frames: Frames) -> Compared:
+        """Frame features as they are compared: twice as wide, where they count as they are and without their mean."""
+        if self.centre == "none":
             return frames
         (frames,) = at_least_float32(frames)  # what is left of them is small against what is taken off
-        return frames - frames.mean(1, keepdim=True)
+        centred = frames - frames.mean(1, keepdim=True)
+        if self.centre == "clip":
+            return centred
+        # Of length one, or the longer ones would decide; of a still picture nothing is left, not even its rounding.
+        return torch.cat([part * (part.square().sum(2, True) + EPS).rsqrt() for part in (frames, centred)], 2)
 
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
         return match(query, prototypes, self.matching, **self._options)

@@ -16,7 +16,7 @@ from tmal_core.data.video.sampling import test_positions as middle_positions
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.runtime.seeding import generator
 
-CLOSED = ("circles", "speed", "camera")
+CLOSED = ("order", "speed", "camera")
 NUM = FRAMES - 1  # the last frame repeats the one before it
 TRIANGLE = np.array([(0.0, 0.0), (3.0, 0.0), (3.0, 4.0)])
 
@@ -110,7 +110,7 @@ def test_a_data_set_is_made_of_the_families_that_are_named(tmp_path):
 
 @pytest.mark.parametrize("wrong", [[], ["order", "order"], ["order", "colour"]])
 def test_wrong_families_are_told(wrong):
-    expected = r"at least one family, each of them once|'appearance', 'order', 'motion', 'semantic', 'circles'"
+    expected = r"at least one family, each of them once|'appearance', 'order', 'speed', 'camera', 'motion'"
     with pytest.raises(SettingsError, match=rf"data\.families.*({expected})"):
         load_settings("tiny", {"data.families": wrong})
 

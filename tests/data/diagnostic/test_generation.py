@@ -18,7 +18,7 @@ def test_every_class_has_its_clips(small_data, small_settings):
     counts = small_data.table.query("role != 'support'").groupby(["split", "class_name"]).size()
     for split in SPLITS:
         assert set(counts[split]) == {4}
-    assert set(small_data.table["class_name"]) == {action.name for action in all_classes()}
+    assert set(small_data.table["class_name"]) == {action.name for action in all_classes(small_settings.data.families)}
     assert all((small_data.root / path).is_file() for path in small_data.table["path"])
 
 
@@ -31,29 +31,32 @@ def test_same_seed_same_decoded_frames(tmp_path):
     assert not np.array_equal(a, c)
 
 
-def test_the_catalogue_is_known_before_any_file_is_made(small_data, tmp_path):
-    plan = module.planned(tmp_path / "none", dict.fromkeys(SPLITS, 4)).table.set_index("video")
+def test_the_catalogue_is_known_before_any_file_is_made(small_data, small_settings, tmp_path):
+    plan = module.planned(tmp_path / "none", dict.fromkeys(SPLITS, 4), small_settings.data.families).table.set_index(
+        "video"
+    )
     made = small_data.table.drop(columns="sha256").set_index("video")
     assert plan.sort_index().equals(made.sort_index()) and not (tmp_path / "none").exists()
 
 
 def test_interrupted_generation_ends_the_same(small_data, small_settings, monkeypatch):
     """Without its catalogue and some files, the set is completed to the same bytes, and whole files are kept."""
-    table = small_data.table.copy()
+    table, four, families = small_data.table.copy(), dict.fromkeys(SPLITS, 4), small_settings.data.families
     (small_data.root / FILE_NAME).unlink()
     lost = [small_data.root / path for path in table["path"].iloc[::300]]
     kept = small_data.root / table["path"].iloc[1]
     before = kept.stat().st_mtime_ns
     for file in lost:
         file.unlink()
-    again = module.generate(small_data.root, 0, dict.fromkeys(SPLITS, 4), num_workers=1, progress=False)
+    again = module.generate(small_data.root, 0, four, num_workers=1, progress=False, families=families)
     assert kept.stat().st_mtime_ns == before
     assert again.table.equals(table)
 
 
-def test_a_prepared_set_is_read_not_made(small_data, monkeypatch):
+def test_a_prepared_set_is_read_not_made(small_data, small_settings, monkeypatch):
     monkeypatch.setattr(module, "Pool", lambda *_, **__: pytest.fail("made again"))
-    assert len(module.generate(small_data.root, 0, dict.fromkeys(SPLITS, 4), progress=False)) == len(small_data)
+    four, families = dict.fromkeys(SPLITS, 4), small_settings.data.families
+    assert len(module.generate(small_data.root, 0, four, progress=False, families=families)) == len(small_data)
 
 
 def test_other_numbers_are_refused(small_data):

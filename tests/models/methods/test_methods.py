@@ -28,9 +28,10 @@ OTHERS = {
     "matching": ("bimhm", "otam"),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
+    "text_scale": (1.0,),
     "smoothing": (0.1,),
     "smoothing_unit": ("std",),
-    "centre": ("clip",),
+    "centre": ("clip", "both"),
 }
 ABLATIONS = [
     {"adapters": "none"},

@@ -3,11 +3,11 @@
 Each family needs one ability, so a table of accuracies says which part of a method does its work:
 
 - `appearance`: any single frame decides.
-- `order`: two classes show the same frames in opposite order; only their order in time decides.
-- `motion`: random dots; no sampled frames show anything, only the motion between neighbouring frames does.
-- `circles`: three states follow one another in a circle or the other way round; where a clip begins is random.
+- `order`: three states follow one another in a circle or the other way round, from a random one of them; only who
+  follows whom tells.
 - `speed`: once round the same way, fast and slow in one order or the other.
 - `camera`: an object goes round before the camera does, or after it; only the ground tells.
+- `motion`: random dots; no sampled frames show anything, only the motion between neighbouring frames does.
 - `semantic`: support clips stop before the classes part; only the class name tells them apart.
 
 `vocabulary` names the classes, `drawing` paints pictures, `closed_paths` and `families` turn a class into frames,

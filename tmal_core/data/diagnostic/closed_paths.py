@@ -1,4 +1,4 @@
-"""Closed paths and how they are walked along: what `circles`, `speed` and `camera` are made of.
+"""Closed paths and how they are walked along: what `order`, `speed` and `camera` are made of.
 
 A clip of these families ends where it began, and its law read backwards is that of the other class of its pair. So no
 first and last frame and no set of frames tells the two classes apart; where a clip begins is drawn anew for each,

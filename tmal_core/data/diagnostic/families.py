@@ -4,11 +4,11 @@ Sizes: video side 72 px, 24 frames per second, 48 frames. Position (x, y) in pix
 
 Guarantees, each held by a test on decoded files:
 
-- `order`: the backward clip holds the forward clip's frames 0..F-2 in reverse. Frame F-1 repeats frame F-2 in both,
-  because flow (the motion from a frame to the next) is defined at 0..F-2 and sampling (`data.video.sampling`) is
-  symmetric about the middle of that range: a clip and its twin give the same sampled frames, in opposite order.
-- `circles`, `speed`, `camera`: twins of the same kind, on closed paths (`closed_paths`): the law of a single sampled
-  frame, of the first and the last one together and of the set of all is the same in both classes of a pair.
+- `order`, `speed`, `camera`: the backward clip holds the forward clip's frames 0..F-2 in reverse. Frame F-1 repeats
+  frame F-2 in both, because flow (the motion from a frame to the next) is defined at 0..F-2 and sampling
+  (`data.video.sampling`) is symmetric about the middle of that range: a clip and its twin give the same sampled frames,
+  in opposite order. Their paths are closed (`closed_paths`): the law of a single sampled frame, of the first and the
+  last one together and of the set of all is the same in both classes of a pair.
 - `motion`: every frame shows a homogeneous Poisson field of dots whatever the class, and a dot lives `LIFETIME`
   frames, so frames at least `LIFETIME` + 1 apart have no dot in common: no set of such frames knows the class.
 - `semantic`: the support file ends before the classes of a beginning part.
@@ -53,21 +53,6 @@ def _appearance(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np
 
 
 def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """From `start` to `end`, and the reversal."""
-    progress = _ease(rng, FRAMES - 1)[:, None]
-    if parts["kind"] == "place":
-        start, end = (_near(PLACES[parts[key]], rng) for key in ("start", "end"))
-        path = start + (end - start) * progress
-        colour = np.tile(_any_colour(rng), (FRAMES - 1, 1))
-    else:
-        drift = rng.uniform(-16, 16, (2, 2))
-        path = drift[0] + (drift[1] - drift[0]) * _ease(rng, FRAMES - 1)[:, None]
-        first, last = (_tinted(COLOURS[parts[key]], rng) for key in ("start", "end"))
-        colour = first + (last - first) * progress
-    return _twins(_draw(rng.choice(SHAPES), path, colour, rng))
-
-
-def _circles(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One turn through three states from a random one of them, and the reversal."""
     progress, num = rng.integers(3) + one_turn(rng, FRAMES - 1), FRAMES - 1
     if parts["kind"] == "place":
@@ -161,8 +146,8 @@ class _DotField:
         return (self.place[alive] + offset) % self.side - 4.0, self.value[alive]
 
 
-_RENDER = {"appearance": _appearance, "order": _order, "motion": _motion, "semantic": _semantic}
-_RENDER |= {"circles": _circles, "speed": _speed, "camera": _camera}
+_RENDER = {"appearance": _appearance, "order": _order, "speed": _speed, "camera": _camera}
+_RENDER |= {"motion": _motion, "semantic": _semantic}
 
 
 def _draw(
