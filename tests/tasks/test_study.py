@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 
 from tmal_core.config import in_project
 from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import positions_hash
 from tmal_core.evaluation.ledger import looks
 from tmal_core.experiment import Experiment
+from tmal_core.models.backbone import FOLDER_WEIGHTS
 from tmal_core.models.methods import METHODS
 from tmal_core.tasks import study
 
@@ -173,6 +176,20 @@ def test_answers_that_come_with_the_project_are_not_made_again(small, answers, t
     assert all((found.right["otam"][0][name] == right).all() for name, right in answers.right["otam"][0].items())
     with pytest.raises(pytest.fail.Exception, match="asked again"):  # of other settings they are not
         study.run_study(small.changed({"evaluation.episodes": 13}), tmp_path, ["otam"], (0,), progress=False)
+
+
+def test_answers_of_another_clip_are_not_taken(small, tmp_path):
+    """Its weights may change under the same name: so they did when held-out pairs left its captions."""
+    folder = shutil.copytree(small.settings.model.backbone, tmp_path / "clip")
+    asked = small.changed({"model.backbone": str(folder)})
+    first = study._units(asked, tmp_path, ["otam"], [0], "val")[0].file
+    assert study._units(asked, tmp_path, ["otam"], [0], "val")[0].file == first
+    weights = safetensors.torch.load_file(folder / FOLDER_WEIGHTS)
+    weights["logit_scale"] += 1
+    safetensors.torch.save_file(weights, folder / FOLDER_WEIGHTS)
+    assert study._units(asked, tmp_path, ["otam"], [0], "val")[0].file != first
+    random = small.changed({"model.pretrained": "random"})
+    assert len({study._units(random, tmp_path, ["otam"], [0], "val")[0].file for _ in range(2)}) == 1
 
 
 def test_five_of_the_named_are_trained():

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import EvaluationSettings, in_project, settings_hash
+from tmal_core.config import EvaluationSettings, ModelSettings, in_project, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
@@ -33,6 +33,8 @@ from tmal_core.evaluation.ledger import TEST, looks
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import Interval, by_unit, interval, with_correction
 from tmal_core.experiment import Experiment, require_used
+from tmal_core.models.backbone import load_backbone, located
+from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.run_folders import Run, commit, environment
@@ -321,16 +323,27 @@ class _Unit(NamedTuple):
 
 def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int], split: str) -> list[_Unit]:
     """Seed by seed; what learns nothing has the first seed alone."""
-    units = []
+    units: list[_Unit] = []
+    backbones: dict[tuple[str, str], str] = {}
     sections = ("data", "sampling", "episodes", "model", "training", "flow", "evaluation")
     for seed, name in product(seeds, names):
         own = {"model.method": VARIANTS[name].method, **VARIANTS[name].overrides, "seed": seed}
         varied = experiment.changed(own, VARIANTS[name].method, out / name / f"seed{seed}")
         if seed == seeds[0] or varied.method.trained:
+            parts = varied.settings.model
+            if (key := (parts.backbone, parts.pretrained)) not in backbones:
+                backbones[key] = _backbone_hash(parts)
             digest = settings_hash(varied.settings, *sections)
-            file = out / "answers" / f"{name}-{split}-seed{seed}-{digest}.npz"
+            file = out / "answers" / f"{name}-{split}-seed{seed}-{digest}-{backbones[key]}.npz"
             units.append(_Unit(name, seed, split, varied, file))
     return units
+
+
+def _backbone_hash(parts: ModelSettings) -> str:
+    """Of the weights that all stands on: their name does not say what the file holds. Random ones follow the seed."""
+    if parts.pretrained == "random":
+        return parts.pretrained
+    return frozen_hash(load_backbone(located(parts.backbone), parts.pretrained))
 
 
 def _require_free(experiment: Experiment, names: list[str]) -> None:
