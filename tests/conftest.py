@@ -108,6 +108,7 @@ def small_settings(tmp_path_factory) -> Settings:
             "compute.num_threads": THREADS,
             "model.centre": "none",
             "model.smoothing": 0.5,
+            "model.smoothing_unit": "absolute",
             "episodes.way": 2,
             "episodes.queries_train": 1,
             "training.episodes": 8,
