@@ -44,7 +44,8 @@ from tmal_core.tasks.train import train_method
 
 SEEDS = (0, 1, 2, 3, 4)
 FULL = "tmal"
-NAMED = ("zero_shot", "protonet", "otam", "visual", "with_text", "with_flow", "differences", FULL)
+NAMED = ("zero_shot", "protonet", "otam", "otam_centred", "otam_named", "otam_plain")
+NAMED += ("visual", "with_text", "with_flow", "differences", FULL)
 """The variants that are asked on `test`, TMAL and what it is compared with; five of them are trained."""
 KEPT = in_project("data/study/answers")
 """Answers of a study that come with the project: a variant whose answers lie there is not trained again."""
@@ -63,15 +64,19 @@ def _tmal(title: str, **parts: Any) -> Variant:
     return Variant(title, "tmal", {f"model.{name}": value for name, value in parts.items()})
 
 
+_PLAIN = {"model.centre": "none", "model.smoothing": 0.5, "model.smoothing_unit": "absolute"}
 VARIANTS = {
     "zero_shot": Variant("frozen CLIP, class names alone", "zero_shot"),
     "protonet": Variant("frozen CLIP, mean-pooled", "protonet"),
     "otam": Variant("frozen CLIP, OTAM", "otam"),
+    "otam_centred": Variant("frozen CLIP, OTAM on centred frames", "otam", {"model.centre": "clip"}),
+    "otam_named": Variant("frozen CLIP, OTAM and class names", "otam", {"model.text_score": 0.5}),
+    "otam_plain": Variant("frozen CLIP, OTAM as in CLIP-FSAR", "otam", _PLAIN),
     FULL: _tmal("TMAL, everything on"),
     # The same parts as tmal without text and flow, under the recipe that is best for them.
     "visual": Variant("visual only: temporal adapters", "st_adapter"),
     "with_text": _tmal("visual + text", flow_encoder="none"),
-    "with_flow": _tmal("visual + flow", text=False),
+    "with_flow": _tmal("visual + flow", text=False, text_score=0.0),
     # What flow is worth above the same stem fed with the same two native frames.
     "differences": _tmal("differences in place of flow", flow_encoder="difference"),
     "no_adapters": _tmal("no temporal adapters", adapters="none"),
@@ -84,7 +89,7 @@ VARIANTS = {
     "bimhm": _tmal("matched as sets", matching="bimhm"),
     "mean": _tmal("mean-pooled", matching="mean"),
 }
-"""Every variant by name; all but the first three are trained."""
+"""Every variant by name; all but the first six are trained."""
 
 QUESTIONS = {
     "What does each modality add?": ("visual", ("zero_shot", "with_text", "with_flow", FULL)),
@@ -92,7 +97,10 @@ QUESTIONS = {
     "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
     "What should make and read the flow?": (FULL, ("differences", "flow_coarse", "flow_picture", "with_text")),
     "How should clips be matched?": (FULL, ("bimhm", "mean")),
+    "What do centring and a sharp softmin add?": ("otam_plain", ("otam", "otam_centred")),
     "What does learning add?": ("otam", ("protonet", "visual", FULL)),
+    "What does learning add to frozen frames and names?": ("otam_named", ("zero_shot", FULL)),
+    "What does learning add to centred frames?": ("otam_centred", ("visual", FULL)),
 }
 """Question -> the variant to compare with, and those that are compared."""
 
