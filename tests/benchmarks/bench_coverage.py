@@ -34,7 +34,7 @@ class Spread(NamedTuple):
     seed: float
 
 
-# Around what the tables of `data/study` show: 1.0 to 2.7 over classes, 0.02 to 0.4 over seeds.
+# Around what the study of the first four families showed: 1.0 to 2.7 over classes, 0.02 to 0.4 over seeds.
 SPREADS = (Spread(0.5, 1.0, 0.2), Spread(1.0, 1.0, 0.2), Spread(2.0, 1.5, 0.4))
 CELLS = tuple(product(MEANS, UNITS, SEEDS))
 
