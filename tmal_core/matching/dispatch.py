@@ -73,7 +73,7 @@ def match(
     _check(name)
     if name == "mean":
         return mean_distance(query, support)
-    return _from_frames(cosine_distance(query, support), name, smoothing)
+    return from_frames(cosine_distance(query, support), name, smoothing)
 
 
 def match_groups(
@@ -85,10 +85,11 @@ def match_groups(
         query, support = (clips.mean(2, keepdim=True) for clips in at_least_float32(query, support))
         return group_cosine_distance(query, support)[..., 0, 0]
     distances = group_cosine_distance(query, support)
-    return _from_frames(distances.flatten(0, 1), name, smoothing).reshape(distances.shape[:3])
+    return from_frames(distances.flatten(0, 1), name, smoothing).reshape(distances.shape[:3])
 
 
-def _from_frames(distances: Tensor, name: str, smoothing: float) -> Tensor:
+def from_frames(distances: Float[Tensor, "q s t u"], name: str, smoothing: float = 0.5) -> Float[Tensor, "q s"]:
+    """Distances between clips from those between their frames, by a matcher that needs no more: all but "mean"."""
     if name == "otam":
         return otam(distances, smoothing)
     return bimhm(distances) if name == "bimhm" else _of_ones_own[name](distances)
