@@ -75,7 +75,7 @@ def test_each_of_several_shots_has_its_distance_or_that_of_their_prototype(model
 
 def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
     answer = evaluate_episode(model, bank, sampler[0])
-    queries, supports = answer.episode.query.ravel(), answer.episode.support.ravel()
+    queries, supports = answer.question.query.ravel(), answer.question.support.ravel()
     for i, query in enumerate(queries):
         for j, support in enumerate(supports):
             one, other = matched_features(model, bank, int(query), int(support))

@@ -46,7 +46,7 @@ def test_an_answer_is_that_of_the_evaluation_and_of_the_model(model, features):
     answer = evaluate_episode(model, Bank(features, features, ""), EPISODE)
     outcome = evaluate(model, Bank(features, features, ""), Episodes("all", EPISODE.support[None], EPISODE.query[None]))
     assert np.array_equal(answer.predicted, outcome.predicted.ravel())
-    assert np.array_equal(answer.correct, outcome.correct.ravel()) and answer.labels.tolist() == [0, 1]
+    assert np.array_equal(answer.correct, outcome.correct.ravel()) and answer.question.labels.tolist() == [0, 1]
     logits = model.head.episode_logits(features[[4, 5]], features[:4], torch.tensor([0, 0, 1, 1]))
     torch.testing.assert_close(torch.from_numpy(answer.probabilities), logits.detach().softmax(1))
     torch.testing.assert_close(torch.from_numpy(answer.distances), model.head.distances(features[[4, 5]], features[:4]))

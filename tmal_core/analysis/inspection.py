@@ -3,11 +3,14 @@
 Of a bank with several views of each video the first one is looked at, which is what `ClipReader.evaluate` shows;
 `episode_table` alone counts answers as the protocol does, in the views that it draws.
 
-Letters: V videos, T frames, d joint width; N way, K shot, Q queries per class.
+Letters: V videos, T frames, M motion tokens, d joint width; N way, K shot, q queries in all.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,53 +24,89 @@ from tmal_core.models.few_shot import FewShotModel
 
 
 @dataclass(frozen=True)
-class EpisodeResult:
-    """What a method makes of one episode; clips in the order of the labels, class by class."""
+class Question:
+    """What is asked: an episode, or clips that somebody chose."""
 
-    episode: Episode
+    classes: tuple[str, ...]
+    """N names, in the order of the labels 0..N-1."""
+    support: np.ndarray
+    """(N, K) rows of the catalogue."""
+    query: np.ndarray
+    """(q,) rows."""
+    labels: np.ndarray
+    """(q,) the queries' own labels; -1 where a query is of none of the classes, or nobody knows of which."""
+
+    @classmethod
+    def of(cls, episode: Episode) -> Question:
+        """All queries of an episode, class by class."""
+        way, queries = episode.query.shape
+        return cls(episode.classes, episode.support, episode.query.ravel(), np.arange(way).repeat(queries))
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """What a method makes of a question; support clips in the order of the labels, class by class."""
+
+    question: Question
     distances: np.ndarray
-    """(N * Q, N * K) float32, every query to every support clip, or to the prototype of the clip's class where the
-    method averages shots."""
+    """(q, N * K) float32, every query to every support clip, or to the prototype of the clip's class where the method
+    averages shots."""
     probabilities: np.ndarray
-    """(N * Q, N) float32, with the learned scale."""
+    """(q, N) float32, with the learned scale."""
 
     @property
     def nearness(self) -> np.ndarray:
-        """(N * Q, N * K) in 0..1, for colours: 1 is the nearest clip of a query's row, 0 the farthest."""
+        """(q, N * K) in 0..1, for colours: 1 is the nearest clip of a query's row, 0 the farthest."""
         lowest, highest = self.distances.min(1, keepdims=True), self.distances.max(1, keepdims=True)
         return 1 - (self.distances - lowest) / np.maximum(highest - lowest, np.finfo(np.float32).tiny)
 
     @property
     def predicted(self) -> np.ndarray:
-        """(N * Q,) labels."""
+        """(q,) labels."""
         return self.probabilities.argmax(1)
 
     @property
-    def labels(self) -> np.ndarray:
-        """(N * Q,) the queries' own labels."""
-        way, queries = self.episode.query.shape
-        return np.arange(way).repeat(queries)
-
-    @property
     def correct(self) -> np.ndarray:
-        """(N * Q,) bool."""
-        return self.predicted == self.labels
+        """(q,) bool."""
+        return self.predicted == self.question.labels
+
+
+class Tokens(NamedTuple):
+    """Clip tokens of a question."""
+
+    query: Tensor
+    """(q, T + M, d), encoded as queries."""
+    support: Tensor
+    """(N * K, T + M, d), encoded as support, class by class."""
+    text: Tensor | None
+    """(N, d) of the classes, where the method reads names."""
+
+
+def evaluate_episode(model: FewShotModel, bank: Bank, episode: Episode) -> EpisodeResult:
+    """One episode from the bank."""
+    question = Question.of(episode)
+    return answer(model, question, banked(bank, question))
+
+
+def banked(bank: Bank, question: Question) -> Tokens:
+    """A question's clip tokens out of the bank."""
+    query, support = (torch.from_numpy(rows.ravel()) for rows in (question.query, question.support))
+    text = None if bank.text is None else bank.text.of_videos(question.support[:, 0])
+    return Tokens(bank.query[query], bank.support[support], text)
 
 
 @torch.no_grad()
-def evaluate_episode(model: FewShotModel, bank: Bank, episode: Episode) -> EpisodeResult:
-    """One episode from the bank."""
-    device = model.device
-    query = bank.query[torch.from_numpy(episode.query.reshape(-1))].to(device)
-    support = bank.support[torch.from_numpy(episode.support.reshape(-1))].to(device)
-    labels = torch.arange(len(episode.support), device=device).repeat_interleave(episode.support.shape[1])
-    text = bank.text.of_videos(episode.support[:, 0]).to(device) if bank.text is not None else None
+def answer(model: FewShotModel, question: Question, tokens: Tokens) -> EpisodeResult:
+    """What a model makes of a question's clip tokens, wherever these are."""
+    query, support, text = (None if part is None else part.to(model.device) for part in tokens)
+    assert query is not None and support is not None
+    labels = torch.arange(len(question.support), device=model.device).repeat_interleave(question.support.shape[1])
     logits = model.head.episode_logits(query, support, labels, text)
     prototypes, prototype_labels = model.head.prototypes(support, labels, text)
     distances = model.head.distances(model.head.modulate(query), prototypes)
     if len(prototype_labels) != len(labels):
         distances = distances[:, labels]
-    return EpisodeResult(episode, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
+    return EpisodeResult(question, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()

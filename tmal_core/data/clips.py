@@ -5,7 +5,9 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -22,7 +24,7 @@ from tmal_core.data.video import read_frames
 from tmal_core.data.video.reference_frames import reference_segments, reference_stride
 from tmal_core.data.video.sampling import grid_positions, test_positions, train_positions
 from tmal_core.data.video.transforms import ClipTransform, grey_difference
-from tmal_core.errors import DataError, TmalError
+from tmal_core.errors import DataError, SettingsError, TmalError
 from tmal_core.runtime.devices import Loader
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.seeding import generator
@@ -98,6 +100,20 @@ class ClipReader:
     def draws_views(self) -> bool:
         """Whether the frames that evaluation reads depend on the seed."""
         return self.sampling.scheme == "reference_segments" or (self.sampling.scheme == "segments" and self.views > 1)
+
+    def with_frames(self, num_frames: int) -> ClipReader:
+        """One that reads another number of frames of each clip, and keeps nothing.
+
+        Raises:
+            SettingsError: the sampling's grid gives no such number.
+        """
+        if self.sampling.grid != "all" and self.sampling.grid % num_frames:
+            got, remedy = str(num_frames), "Choose a number that divides sampling.grid."
+            raise SettingsError(f"a number of frames that divides the grid of {self.sampling.grid}", got, remedy)
+        other = copy(self)
+        other.sampling = self.sampling.model_copy(update={"num_frames": num_frames})
+        other._cache, other._views, other._grids = False, {}, {}
+        return other
 
     def test_positions(self, row: int, view: int = 0) -> np.ndarray:
         """(T,) native frames that evaluation reads in one of the views, by `sampling.scheme`."""
@@ -263,7 +279,7 @@ class TrainingEpisodes(Dataset):
             bases=torch.from_numpy(self._bases[rows]),
             named=torch.from_numpy(self._role[rows] != "support"),
             exchangeable=bool((self._role[episode.query] == "both").all()),
-            **_stacked(clips)._asdict(),
+            **stacked(clips)._asdict(),
         )
 
 
@@ -298,10 +314,11 @@ def evaluation_loader(
 def _batch(clips: list[Clip | TmalError]) -> Clip | TmalError:
     """One batch, or the first error among its clips."""
     read = [clip for clip in clips if isinstance(clip, Clip)]
-    return _stacked(read) if len(read) == len(clips) else next(clip for clip in clips if not isinstance(clip, Clip))
+    return stacked(read) if len(read) == len(clips) else next(clip for clip in clips if not isinstance(clip, Clip))
 
 
-def _stacked(clips: list[Clip]) -> Clip:
+def stacked(clips: Sequence[Clip]) -> Clip:
+    """Clips as one, with one more dimension in front."""
     flow = [clip.flow_px for clip in clips if clip.flow_px is not None]
     return Clip(torch.stack([clip.frames for clip in clips]), torch.stack(flow) if flow else None)
 

@@ -7,7 +7,10 @@ Letters: n clips, T frames (L tokens with the motion token, where there is one),
 Q queries, N way, C names, g groups.
 """
 
+from __future__ import annotations
+
 import math
+from copy import copy
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ ClipTokens = Float[Tensor, "n l d"]
 Frames = Float[Tensor, "n t d"]
 Compared = Float[Tensor, "n t width"]
 Names = Float[Tensor, "c d"]
+DEFAULT_SMOOTHING = 0.5
 Similarities = Float[Tensor, "n c"]
 Scores = Float[Tensor, "*episodes way"]
 
@@ -180,7 +184,7 @@ class MatchingHead(Head):
     def __init__(
         self,
         matching: str,
-        smoothing: float = 0.5,
+        smoothing: float = DEFAULT_SMOOTHING,
         smoothing_unit: str = "absolute",
         centre: str = "none",
         **scores: Any,
@@ -190,6 +194,18 @@ class MatchingHead(Head):
         self.in_std = smoothing_unit == "std" and matching == "otam"
         self.frame_std = math.nan if self.in_std else 1.0
         self.centre = "none" if matching == "mean" else centre
+
+    def rematched(self, matching: str | None = None, smoothing: float | None = None) -> MatchingHead:
+        """The same head, of the same parameters, under another matcher or smoothing (in the head's own unit)."""
+        other = copy(self)
+        if matching is not None:
+            other.matching, other.centre = matching, "none" if matching == "mean" else self.centre
+        if other.matching == "otam":
+            start = self.options.get("smoothing", DEFAULT_SMOOTHING)
+            other.options = {"smoothing": start if smoothing is None else smoothing}
+        else:
+            other.options, other.in_std, other.frame_std = {}, False, 1.0
+        return other
 
     def modulate(self, clip_tokens: Tensor, text: Tensor | None = None) -> Tensor:
         return self.centred(self.frame_features(clip_tokens))
@@ -231,7 +247,7 @@ class MeanHead(MatchingHead):
 class OTAMHead(MatchingHead):
     """Frames aligned in their order: OTAM in both directions."""
 
-    def __init__(self, smoothing: float = 0.5, **scores: Any) -> None:
+    def __init__(self, smoothing: float = DEFAULT_SMOOTHING, **scores: Any) -> None:
         super().__init__("otam", smoothing, **scores)
 
 

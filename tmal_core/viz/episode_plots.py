@@ -48,8 +48,8 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     if (len(query), len(support)) != (num_query, num_support):
         got = f"{len(query)} and {len(support)}"
         raise DataError(f"{num_query} query and {num_support} support clips", got, "Pass the episode's own clips.")
-    num_frames, shot = query.shape[1], result.episode.support.shape[1]
-    letters = [_letter(i) for i in range(len(result.episode.classes))]
+    num_frames, shot = query.shape[1], result.question.support.shape[1]
+    letters = [_letter(i) for i in range(len(result.question.classes))]
     widths, heights = (num_frames, 1.5 * num_support, 3.2), (num_frames, num_query)
     size = (_FRAME * sum(widths) + 0.5, _FRAME * sum(heights) + 0.7)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
@@ -57,7 +57,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
 
     legend = figure.add_subplot(grid[0, 0])
     legend.set_axis_off()
-    names = "\n".join(f"{a}   {shorten(n, 64)}" for a, n in zip(letters, result.episode.classes, strict=True))
+    names = "\n".join(f"{a}   {shorten(n, 64)}" for a, n in zip(letters, result.question.classes, strict=True))
     legend.text(0, 1, names, va="top", linespacing=1.7, fontsize=8.5, transform=legend.transAxes)
     key = "support: time runs down →\nqueries: time runs to the right ↓\ndistances: dark is near"
     legend.text(0, 0.03, key, color=SOFT, fontsize=8)
@@ -66,7 +66,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     strips = picture_axes(figure.add_subplot(grid[1, 0]), WRONG)
     strips.imshow(np.concatenate([np.concatenate(list(clip), axis=1) for clip in query]), aspect="auto")
     places = (np.arange(num_query) + 0.5) * query.shape[2] - 0.5
-    strips.set_yticks(places, [letters[label] for label in result.labels], fontweight="bold", color=INK)
+    strips.set_yticks(places, [letters[label] for label in result.question.labels], fontweight="bold", color=INK)
     for edge in places[1:] - query.shape[2] / 2:
         strips.axhline(edge, color="white", linewidth=3)
 

@@ -39,8 +39,8 @@ def pictures(page):
 def test_the_first_episode_is_there_at_once(inspector, catalog):
     sampler = EpisodeSampler(catalog, episode_types(catalog)[0], 3, 1, 1, SEED)
     episode = sampler[0]
-    assert inspector.result.episode.classes == episode.classes
-    assert np.array_equal(inspector.result.episode.query, episode.query)
+    assert inspector.result.question.classes == episode.classes
+    assert np.array_equal(inspector.result.question.query, episode.query.ravel())
     assert inspector.message == "3 of 3 right, chance is 33 %."
     assert len(pictures(inspector.page)) == 6 and inspector.page.count("✓") == 3 and "✗" not in inspector.page
     shown = re.findall(r'<td class="distance[^>]*>([^<]+)<', inspector.page)
@@ -55,7 +55,7 @@ def test_each_control_changes_what_is_asked(inspector, catalog):
     inspector.controls["shot"].value = 2
     inspector.controls["way"].value = 2
     expected = EpisodeSampler(catalog, episode_types(catalog)[0], 2, 2, 1, 5)[1]
-    assert np.array_equal(inspector.result.episode.support, expected.support)
+    assert np.array_equal(inspector.result.question.support, expected.support)
     assert inspector.result.distances.shape == (2, 4) and len(pictures(inspector.page)) == 6
 
 
@@ -97,7 +97,7 @@ def test_a_way_larger_than_the_split_is_one_line_and_no_more(inspector):
 
 
 def test_a_broken_video_is_one_line(inspector, catalog):
-    file = catalog.file(int(inspector.result.episode.query[0, 0]))
+    file = catalog.file(int(inspector.result.question.query[0]))
     content = file.read_bytes()
     try:
         file.write_bytes(b"no video")

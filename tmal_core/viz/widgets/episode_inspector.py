@@ -134,7 +134,7 @@ class EpisodeInspector(widgets.VBox):
         try:
             self.result = found = self._evaluate(self.controls["episode"].value)
             self._page.value = episode_page(found, self.catalog, lambda row: self._picture(row, show))
-            way = len(found.episode.classes)
+            way = len(found.question.classes)
             less = f" (classes of a group, so {way}-way)" if way < asked else ""
             right = f"{int(found.correct.sum())} of {len(found.correct)} right"
             self._note.value = f"{right}, chance is {100 / way:.0f} %{less}."

@@ -38,20 +38,20 @@ def episode_page(result: EpisodeResult, catalog: Catalog, picture: Callable[[int
         Support clips as columns, queries as rows, their distances where they cross (dark is near, scaled within the
         row), the prediction at the right.
     """
-    episode = result.episode
-    shot, queries = episode.support.shape[1], episode.query.shape[1]
-    names = [html.escape(name) for name in episode.classes]
+    question = result.question
+    shot = question.support.shape[1]
+    names = [html.escape(name) for name in question.classes]
 
     def clip(row: int) -> str:
         video = html.escape(str(catalog.table["video"].iat[row]), quote=True)
         return f'<img src="{picture(row)}" title="{video}" alt="{video}">'
 
     classes = "".join(f'<th colspan="{shot}">{name}</th>' for name in names)
-    supports = "".join(f"<td>{clip(int(row))}</td>" for row in episode.support.flat)
+    supports = "".join(f"<td>{clip(int(row))}</td>" for row in question.support.flat)
     lines = [f'<tr><th class="soft">query ↓ &nbsp; support →</th>{classes}<th class="soft">predicted</th></tr>']
     lines.append(f"<tr><th></th>{supports}<td></td></tr>")
     shades = _shades(result.nearness)
-    for i, row in enumerate(episode.query.flat):
+    for i, row in enumerate(question.query.flat):
         guess = int(result.predicted[i])
         cells = "".join(
             f'<td class="distance{" chosen" if j // shot == guess else ""}" style="{shades[i][j]}">{value:.3f}</td>'
@@ -60,7 +60,7 @@ def episode_page(result: EpisodeResult, catalog: Catalog, picture: Callable[[int
         kind, mark = ("right", "✓") if result.correct[i] else ("wrong", "✗")
         chance = f'<span class="soft">p = {result.probabilities[i, guess]:.2f}</span>'
         verdict = f'<td class="{kind}">{mark} {names[guess]}<br>{chance}</td>'
-        lines.append(f"<tr><th>{clip(int(row))}{names[i // queries]}</th>{cells}{verdict}</tr>")
+        lines.append(f"<tr><th>{clip(int(row))}{names[question.labels[i]]}</th>{cells}{verdict}</tr>")
     return f'{STYLE}<table class="tmal-episode">{"".join(lines)}</table>'
 
 

@@ -1,0 +1,129 @@
+"""Asking again with something changed: nothing changed is the same answer, each switch is what it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tmal_core.analysis.inspection import Question, answer, banked
+from tmal_core.analysis.what_if import WhatIf, ask_again, changed, parts_of
+from tmal_core.errors import SettingsError
+from tmal_core.experiment import Experiment
+from tmal_core.matching import match
+from tmal_core.models.text import class_text
+
+
+@pytest.fixture(scope="module", params=["tmal", "otam"])
+def asked(request, few_settings, tmp_path_factory):
+    """An experiment whose model is trained as by chance, its bank, reader and first question."""
+    experiment = Experiment(few_settings, method_name=request.param, run_dir=tmp_path_factory.mktemp("run"))
+    model = experiment.build().eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.tunable().values():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    experiment.__dict__["model"] = model
+    question = Question.of(experiment.samplers("val")["semantic"][0])
+    return experiment, question
+
+
+def again(asked, what_if):
+    experiment, question = asked
+    catalog = experiment.split("val")
+
+    def text_of(names):
+        return class_text(experiment.model.encoder.clip, experiment.settings.model, list(names)).cpu()
+
+    reader = experiment.reader(catalog)
+    return ask_again(experiment.model, experiment.bank("val", progress=False), reader, question, what_if, text_of)
+
+
+def as_it_was(asked):
+    experiment, question = asked
+    return answer(experiment.model, question, banked(experiment.bank("val", progress=False), question))
+
+
+def test_nothing_changed_is_the_same_answer(asked):
+    assert WhatIf().is_nothing and np.array_equal(again(asked, WhatIf()).distances, as_it_was(asked).distances)
+
+
+def test_encoding_the_clips_again_is_the_bank_s_answer(asked):
+    """The same number of frames as before: everything runs, nothing changes."""
+    frames = asked[0].settings.sampling.num_frames
+    found, before = again(asked, WhatIf(num_frames=frames)), as_it_was(asked)
+    np.testing.assert_allclose(found.distances, before.distances, atol=2e-4)
+
+
+@pytest.mark.parametrize("switch", ["text", "flow", "adapters"])
+def test_a_part_that_is_switched_off_is_gone(asked, switch):
+    experiment, _ = asked
+    if not parts_of(experiment.model)[switch]:
+        with pytest.raises(SettingsError, match=f"expected a method with {switch}, got one without"):
+            again(asked, WhatIf(**{switch: False}))
+        return
+    assert not np.allclose(again(asked, WhatIf(**{switch: False})).distances, as_it_was(asked).distances, atol=1e-4)
+
+
+def test_tmal_without_any_part_is_frozen_clip(asked, few_settings, tmp_path):
+    experiment, question = asked
+    if experiment.name != "tmal":
+        pytest.skip("otam has none to switch off")
+    bare = Experiment(few_settings, method_name="otam", run_dir=tmp_path)
+    expected = answer(bare.build().eval(), question, banked(bare.bank("val", progress=False), question))
+    model = experiment.model
+    with torch.no_grad():
+        gate = model.head.modulation.gate.clone()
+        model.head.modulation.gate.zero_()  # the transformer that stands before the matcher
+        found = again(asked, WhatIf(text=False, flow=False, adapters=False))
+        model.head.modulation.gate.copy_(gate)
+    np.testing.assert_allclose(found.distances, expected.distances, atol=2e-4)
+
+
+def test_another_matcher_and_smoothing_need_no_clip(asked, monkeypatch):
+    experiment, question = asked
+    monkeypatch.setattr("tmal_core.data.clips.ClipReader.evaluate", lambda *_: pytest.fail("a clip is read"))
+    if experiment.name == "otam":
+        tokens = banked(experiment.bank("val", progress=False), question)
+        for name, smoothing in (("bimhm", None), ("mean", None), ("otam", 0.05)):
+            found = again(asked, WhatIf(matching=name, smoothing=smoothing)).distances
+            expected = match(tokens.query, tokens.support, name, smoothing=smoothing or 0.5)
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.allclose(again(asked, WhatIf(matching="mean")).distances, as_it_was(asked).distances)
+
+
+def test_frames_in_another_order_are_the_same_set(asked):
+    experiment, question = asked
+    if experiment.name == "otam":
+        sets = [again(asked, WhatIf(matching="bimhm", order=order)).distances for order in ("as it is", "shuffled")]
+        np.testing.assert_allclose(*sets, atol=2e-4)
+    turned = again(asked, WhatIf(order="reversed")).distances
+    assert not np.allclose(turned, as_it_was(asked).distances, atol=1e-4)
+    one, other = (again(asked, WhatIf(order="frozen")).distances for _ in range(2))
+    assert np.array_equal(one, other) and not np.allclose(one, turned, atol=1e-4)
+
+
+def test_a_name_that_is_retyped(asked):
+    experiment, question = asked
+    swapped = WhatIf(names={0: question.classes[1], 1: question.classes[0]})
+    before, found = as_it_was(asked), again(asked, swapped)
+    if experiment.model.reads_text:
+        assert not np.allclose(found.distances, before.distances, atol=1e-4)
+    else:
+        assert np.array_equal(found.distances, before.distances)
+    assert found.question.classes == question.classes
+
+
+def test_the_model_is_left_as_it_was(asked):
+    before = as_it_was(asked)
+    again(asked, WhatIf(matching="mean", order="reversed"))
+    assert np.array_equal(as_it_was(asked).distances, before.distances)
+    assert changed(asked[0].model, WhatIf()).head is not asked[0].model.head
+
+
+def test_a_number_of_frames_that_the_grid_does_not_give(asked):
+    with pytest.raises(SettingsError, match="expected a number of frames that divides the grid of 32, got 5"):
+        again(asked, WhatIf(num_frames=5))
+    with pytest.raises(SettingsError, match="expected a method with smoothing, got one without"):
+        changed(changed(asked[0].model, WhatIf(matching="mean")), WhatIf(smoothing=0.1))
