@@ -66,10 +66,9 @@ def test_a_part_that_is_switched_off_is_gone(asked, switch):
     assert not np.allclose(again(asked, WhatIf(**{switch: False})).distances, as_it_was(asked).distances, atol=1e-4)
 
 
+@pytest.mark.parametrize("asked", ["tmal"], indirect=True)
 def test_tmal_without_any_part_is_frozen_clip(asked, few_settings, tmp_path):
     experiment, question = asked
-    if experiment.name != "tmal":
-        pytest.skip("otam has none to switch off")
     bare = Experiment(few_settings, method_name="otam", run_dir=tmp_path)
     expected = answer(bare.build().eval(), question, banked(bare.bank("val", progress=False), question))
     model = experiment.model
