@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.analysis.inspection import evaluate_episode, matched_features
+from tmal_core.analysis.inspection import Asked, Question, banked, evaluate_episode, matched_features
 from tmal_core.data.episodes import episode_types, evaluation_sampler
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
@@ -82,3 +82,25 @@ def test_matched_features_have_the_distance_of_the_answer(model, bank, sampler):
             assert one.shape == other.shape == (8, model.encoder.joint_width)
             distance = model.head.distances(one[None], other[None]).item()
             assert distance == pytest.approx(float(answer.distances[i, j]), abs=1e-4)
+
+
+def test_each_distance_is_the_sum_of_its_parts(model, bank, sampler):
+    question = Question.of(sampler[0])
+    asked = Asked(model, question, banked(bank, question))
+    for i in range(len(question.query)):
+        for j in range(question.support.size):
+            parts = asked.parts(i, j)
+            assert parts.distance == pytest.approx(float(asked.result.distances[i, j]), abs=1e-4)
+            assert parts.added.sum() + parts.rest == pytest.approx(parts.distance, abs=1e-4)
+            assert parts.matched.shape == (8, 8)
+
+
+def test_what_matches_no_frames_has_no_parts(small_settings, val, sampler):
+    model = build(small_settings.replace({"model.method": "zero_shot"}).model).eval()
+    names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
+    width = model.encoder.joint_width
+    tokens = torch.randn(len(val), 8, width)
+    question = Question.of(sampler[0])
+    bank = Bank(tokens, tokens, "", SplitText(torch.randn(len(names), width), class_of))
+    asked = Asked(model, question, banked(bank, question))
+    assert asked.parts(0, 0) is None and asked.result.distances.shape == (len(question.query), question.support.size)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.analysis.inspection import Question, answer, banked
+from tmal_core.analysis.inspection import Asked, Question, banked
 from tmal_core.analysis.what_if import WhatIf, ask_again, changed, parts_of
 from tmal_core.errors import SettingsError
 from tmal_core.experiment import Experiment
@@ -37,12 +37,12 @@ def again(asked, what_if):
         return class_text(experiment.model.encoder.clip, experiment.settings.model, list(names)).cpu()
 
     reader = experiment.reader(catalog)
-    return ask_again(experiment.model, experiment.bank("val", progress=False), reader, question, what_if, text_of)
+    return ask_again(experiment.model, experiment.bank("val", progress=False), reader, question, what_if, text_of).result
 
 
 def as_it_was(asked):
     experiment, question = asked
-    return answer(experiment.model, question, banked(experiment.bank("val", progress=False), question))
+    return Asked(experiment.model, question, banked(experiment.bank("val", progress=False), question)).result
 
 
 def test_nothing_changed_is_the_same_answer(asked):
@@ -70,7 +70,7 @@ def test_a_part_that_is_switched_off_is_gone(asked, switch):
 def test_tmal_without_any_part_is_frozen_clip(asked, few_settings, tmp_path):
     experiment, question = asked
     bare = Experiment(few_settings, method_name="otam", run_dir=tmp_path)
-    expected = answer(bare.build().eval(), question, banked(bare.bank("val", progress=False), question))
+    expected = Asked(bare.build().eval(), question, banked(bare.bank("val", progress=False), question)).result
     model = experiment.model
     with torch.no_grad():
         gate = model.head.modulation.gate.clone()

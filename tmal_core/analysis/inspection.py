@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ from torch import Tensor
 from tmal_core.data.episodes import Episode, EpisodeSampler
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.matching import Breakdown, breakdown
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.heads import MatchingHead
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,63 @@ class Tokens(NamedTuple):
     """(N, d) of the classes, where the method reads names."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question put to a method: its answer, and what was matched for it."""
+
+    model: FewShotModel
+    question: Question
+    tokens: Tokens
+
+    @cached_property
+    def result(self) -> EpisodeResult:
+        """The answer."""
+        with torch.no_grad():
+            query, support, text = self._on_device
+            logits = self.model.head.episode_logits(query, support, self._labels, text)
+            matched, prototypes, at = self._matched
+            distances = self.model.head.distances(matched, prototypes)[:, at]
+        return EpisodeResult(self.question, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
+
+    def features(self, query: int, support: int) -> tuple[Tensor, Tensor]:
+        """What is matched of a query and a support clip, or the prototype of its class: (T, d) and (T, d) on the CPU."""
+        matched, prototypes, at = self._matched
+        return matched[query].cpu(), prototypes[at[support]].cpu()
+
+    def parts(self, query: int, support: int) -> Breakdown | None:
+        """The distance of the two taken apart; None where the method matches no frames."""
+        head = self.model.head
+        if not isinstance(head, MatchingHead):
+            return None
+        return breakdown(*self.features(query, support), head.matching, head.smoothing)
+
+    @property
+    def _on_device(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        query, support, text = self.tokens
+        device = self.model.device
+        return query.to(device), support.to(device), None if text is None else text.to(device)
+
+    @property
+    def _labels(self) -> Tensor:
+        """(N * K,) of the support clips."""
+        way, shot = self.question.support.shape
+        return torch.arange(way, device=self.model.device).repeat_interleave(shot)
+
+    @cached_property
+    def _matched(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Modulated queries (q, T, d), prototypes (N or N * K, T, d), and which of them a support clip is in, (N * K,)."""
+        query, support, text = self._on_device
+        with torch.no_grad():
+            prototypes, labels = self.model.head.prototypes(support, self._labels, text)
+            matched = self.model.head.modulate(query)
+        own = torch.arange(len(support), device=self.model.device)
+        return matched, prototypes, own if len(labels) == len(own) else self._labels
+
+
 def evaluate_episode(model: FewShotModel, bank: Bank, episode: Episode) -> EpisodeResult:
     """One episode from the bank."""
     question = Question.of(episode)
-    return answer(model, question, banked(bank, question))
+    return Asked(model, question, banked(bank, question)).result
 
 
 def banked(bank: Bank, question: Question) -> Tokens:
@@ -93,20 +149,6 @@ def banked(bank: Bank, question: Question) -> Tokens:
     query, support = (torch.from_numpy(rows.ravel()) for rows in (question.query, question.support))
     text = None if bank.text is None else bank.text.of_videos(question.support[:, 0])
     return Tokens(bank.query[query], bank.support[support], text)
-
-
-@torch.no_grad()
-def answer(model: FewShotModel, question: Question, tokens: Tokens) -> EpisodeResult:
-    """What a model makes of a question's clip tokens, wherever these are."""
-    query, support, text = (None if part is None else part.to(model.device) for part in tokens)
-    assert query is not None and support is not None
-    labels = torch.arange(len(question.support), device=model.device).repeat_interleave(question.support.shape[1])
-    logits = model.head.episode_logits(query, support, labels, text)
-    prototypes, prototype_labels = model.head.prototypes(support, labels, text)
-    distances = model.head.distances(model.head.modulate(query), prototypes)
-    if len(prototype_labels) != len(labels):
-        distances = distances[:, labels]
-    return EpisodeResult(question, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tmal_core.analysis.inspection import EpisodeResult, Question, Tokens, answer, banked
+from tmal_core.analysis.inspection import Asked, Question, Tokens, banked
 from tmal_core.data.clips import Clip, ClipReader, stacked
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank, encode_clips
@@ -100,7 +100,7 @@ def changed(model: FewShotModel, what_if: WhatIf) -> FewShotModel:
 
 def ask_again(
     model: FewShotModel, bank: Bank, reader: ClipReader, question: Question, what_if: WhatIf, text_of: TextOf
-) -> EpisodeResult:
+) -> Asked:
     """The question under what is changed.
 
     Raises:
@@ -110,11 +110,11 @@ def ask_again(
     asked = changed(model, what_if)
     text = _text(asked, bank, question, what_if, text_of)
     if _encodes(model, what_if):
-        return answer(asked, question, _encoded(asked, reader, question, what_if, text))
+        return Asked(asked, question, _encoded(asked, reader, question, what_if, text))
     tokens = banked(bank, question)
     # Without text inside the tower, support clips are encoded as queries are.
     support = tokens.support if what_if.text else bank.query[torch.from_numpy(question.support.ravel())]
-    return answer(asked, question, Tokens(tokens.query, support, text))
+    return Asked(asked, question, Tokens(tokens.query, support, text))
 
 
 def _encodes(model: FewShotModel, what_if: WhatIf) -> bool:

@@ -228,6 +228,11 @@ class MatchingHead(Head):
         return match_groups(query, prototypes, self.matching, **self._options)
 
     @property
+    def smoothing(self) -> float:
+        """OTAM's, in distances themselves."""
+        return self._options.get("smoothing", DEFAULT_SMOOTHING)
+
+    @property
     def _options(self) -> dict[str, float]:
         if math.isnan(self.frame_std):
             raise ValueError("expected a measured frame_std for smoothing_unit std, got none: set it, or measure_unit")
