@@ -37,7 +37,9 @@ def again(asked, what_if):
         return class_text(experiment.model.encoder.clip, experiment.settings.model, list(names)).cpu()
 
     reader = experiment.reader(catalog)
-    return ask_again(experiment.model, experiment.bank("val", progress=False), reader, question, what_if, text_of).result
+    return ask_again(
+        experiment.model, experiment.bank("val", progress=False), reader, question, what_if, text_of
+    ).result
 
 
 def as_it_was(asked):
@@ -93,7 +95,7 @@ def test_another_matcher_and_smoothing_need_no_clip(asked, monkeypatch):
 
 
 def test_frames_in_another_order_are_the_same_set(asked):
-    experiment, question = asked
+    experiment, _ = asked
     if experiment.name == "otam":
         sets = [again(asked, WhatIf(matching="bimhm", order=order)).distances for order in ("as it is", "shuffled")]
         np.testing.assert_allclose(*sets, atol=2e-4)

@@ -104,7 +104,7 @@ class Asked:
         return EpisodeResult(self.question, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
     def features(self, query: int, support: int) -> tuple[Tensor, Tensor]:
-        """What is matched of a query and a support clip, or the prototype of its class: (T, d) and (T, d) on the CPU."""
+        """What is matched of a query and a support clip, or its class's prototype: (T, d) and (T, d) on the CPU."""
         matched, prototypes, at = self._matched
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
@@ -129,7 +129,7 @@ class Asked:
 
     @cached_property
     def _matched(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Modulated queries (q, T, d), prototypes (N or N * K, T, d), and which of them a support clip is in, (N * K,)."""
+        """Modulated queries (q, T, d), prototypes (N or N * K, T, d), and which one a support clip is in, (N * K,)."""
         query, support, text = self._on_device
         with torch.no_grad():
             prototypes, labels = self.model.head.prototypes(support, self._labels, text)

@@ -60,8 +60,7 @@ class WhatIf:
 
 
 def parts_of(model: FewShotModel) -> dict[str, bool]:
-    """Which switches of `WhatIf` change anything for a method: text, flow, adapters, matching, smoothing, num_frames and
-    order."""
+    """Which switches of `WhatIf` change anything for a method: text, flow, adapters, matching, smoothing and so on."""
     matched = isinstance(model.head, MatchingHead)
     return {
         "text": model.reads_text and model.head.compares_support,
@@ -75,7 +74,7 @@ def parts_of(model: FewShotModel) -> dict[str, bool]:
 
 
 def changed(model: FewShotModel, what_if: WhatIf) -> FewShotModel:
-    """The method without the parts that are switched off, and under the matcher that is asked for; parameters are shared.
+    """The method without what is switched off, under the matcher that is asked for; parameters are shared.
 
     Raises:
         SettingsError: the method has no such part, or no matcher.
@@ -124,9 +123,7 @@ def _encodes(model: FewShotModel, what_if: WhatIf) -> bool:
     return other_parts or renamed or what_if.num_frames is not None or what_if.order != "as it is"
 
 
-def _text(
-    model: FewShotModel, bank: Bank, question: Question, what_if: WhatIf, text_of: TextOf
-) -> Tensor | None:
+def _text(model: FewShotModel, bank: Bank, question: Question, what_if: WhatIf, text_of: TextOf) -> Tensor | None:
     if bank.text is None or not (model.reads_text or model.head.scores_text):
         return None
     if not what_if.names:
@@ -176,4 +173,3 @@ def _require_parts(model: FewShotModel, what_if: WhatIf) -> None:
         has = {**has, "smoothing": has["matching"]}
     if missing := [name for name in off if not has[name]]:
         raise SettingsError(f"a method with {' and '.join(missing)}", "one without", "Leave this switch as it is.")
-

@@ -35,8 +35,8 @@ class Breakdown:
     rest: float
     """What of the distance no pair adds: the sum of `added` and this is the distance."""
     paths: tuple[np.ndarray, ...] = ()
-    """(n, 2) int64 each, rows of (query frame, support frame): the hard matches behind it, one array for each direction;
-    none where every pair counts the same."""
+    """(n, 2) int64 each, rows of (query frame, support frame): the hard matches behind it, one array for each
+    direction; none where every pair counts the same."""
 
 
 def breakdown(
@@ -61,7 +61,9 @@ def breakdown(
         matched = _derivative(between, name, smoothing)[0, 0]
         added = matched * between[0, 0]
     table = between[0, 0].numpy()
-    return Breakdown(distance, table, matched.numpy(), added.numpy(), distance - added.sum().item(), _paths(table, name))
+    return Breakdown(
+        distance, table, matched.numpy(), added.numpy(), distance - added.sum().item(), _paths(table, name)
+    )
 
 
 def _derivative(between: Tensor, name: str, smoothing: float) -> Tensor:
