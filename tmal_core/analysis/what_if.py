@@ -116,6 +116,14 @@ def ask_again(
     return Asked(asked, question, Tokens(tokens.query, support, text))
 
 
+def frames_read(reader: ClipReader, row: int, what_if: WhatIf, as_query: bool) -> np.ndarray:
+    """(T,) native frames that are read of a clip, in the order in which the method sees them."""
+    if what_if.num_frames is not None:
+        reader = reader.with_frames(what_if.num_frames)
+    positions = reader.test_positions(row)
+    return positions[_numbers(what_if.order, len(positions), row)] if as_query else positions
+
+
 def _encodes(model: FewShotModel, what_if: WhatIf) -> bool:
     """Whether the change reaches clip tokens."""
     renamed = bool(what_if.names) and what_if.text and model.encoder.separate_roles
@@ -153,14 +161,19 @@ def _read(model: FewShotModel, clips: list[Clip]) -> Clip:
 
 
 def _ordered(clip: Clip, order: Order, row: int) -> Clip:
-    num_frames = len(clip.frames)
-    numbers = {
+    numbers = _numbers(order, len(clip.frames), row)
+    return Clip(*(None if part is None else part[numbers] for part in clip))  # type: ignore[arg-type]
+
+
+def _numbers(order: Order, num_frames: int, row: int) -> np.ndarray:
+    """Which frame comes when; shuffled in the same way each time."""
+    numbers: dict[str, np.ndarray] = {
         "as it is": np.arange(num_frames),
         "reversed": np.arange(num_frames)[::-1],
         "shuffled": generator(0, "shuffled", row).permutation(num_frames),
         "frozen": np.full(num_frames, num_frames // 2),
-    }[order].copy()
-    return Clip(*(None if part is None else part[numbers] for part in clip))  # type: ignore[arg-type]
+    }
+    return numbers[order].copy()
 
 
 def _require_parts(model: FewShotModel, what_if: WhatIf) -> None:

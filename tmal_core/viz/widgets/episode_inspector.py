@@ -1,173 +1,174 @@
-"""The episode inspector: choose an episode, see its clips move, every distance, and what a method predicts.
+"""The episode inspector in a notebook: what a page asks goes to the state, what came out goes back as a view.
 
-Features come from the bank, so an episode takes milliseconds; clips are decoded when they are first shown and kept.
-What a user can ask wrongly (a way larger than the split, a broken video) is said in one line above the episode.
+    page (page/*.js)  ── choose, suppose, search, ... ──►  state
+                      ◄── view, news, pictures ───────
+
+The page and the exported file are drawn by the same scripts. Whatever cannot be had is said in one line above the last
+episode, which stays.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-import ipywidgets as widgets
-import numpy as np
+import anywidget
+import traitlets
 
-from tmal_core.analysis.inspection import EpisodeResult, evaluate_episode
-from tmal_core.config import EpisodeSettings
-from tmal_core.data.clips import ClipReader
-from tmal_core.data.episodes import EpisodeSampler, episode_types
-from tmal_core.errors import EpisodeError, TmalError
-from tmal_core.evaluation.feature_bank import Bank
-from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import METHODS
-from tmal_core.viz.animation import animated_webp, data_uri
-from tmal_core.viz.episode_plots import model_pictures
-from tmal_core.viz.widgets.inspector_page import episode_page
+from tmal_core.analysis.what_if import WhatIf
+from tmal_core.errors import TmalError
+from tmal_core.viz.widgets import inspector_export
+from tmal_core.viz.widgets.clip_sheets import ClipSheet, clip_sheet, large_frame
+from tmal_core.viz.widgets.inspector_state import InspectorState
+from tmal_core.viz.widgets.inspector_view import table, view
 
-WHOLE, MODEL = "whole clip", "what the model reads"
-MAX_FRAMES = 48  # of a whole clip; longer ones are shown at their speed with frames left out
-MODEL_FPS = 4.0
-MAX_PICTURES = 512
-SEARCHED = 1000
-"""Episodes that `next mistake` looks through."""
-ROOT = "tmal-inspector"
-"""CSS class of the inspector's own node."""
-QUIET = f"""<style onload="
-const root = this.closest('.{ROOT}');
-const mark = () => root.querySelectorAll('select, input, button').forEach(
-    control => control.setAttribute('data-lm-suppress-shortcuts', ''));
-new MutationObserver(mark).observe(root, {{childList: true, subtree: true}});
-mark();
-"></style>"""
-# JupyterLab takes a key (m: Markdown, d d: delete) for the notebook unless the very node with the focus carries this
-# attribute. ipywidgets cannot set it and leaves scripts out; the handler of a style sheet runs wherever it is shown.
+MAX_SHEETS = 256
+FOUND = 60
+"""Clips that a search by class or file shows."""
 
 
-class EpisodeInspector(widgets.VBox):
+class EpisodeInspector(anywidget.AnyWidget):
     """An interactive view of the episodes of one split.
 
     Args:
-        reader: of the split's clips.
-        start: where the episode's way, shot and queries start.
-        models: method name -> model.
-        banks: method name -> bank of the catalogue's rows.
-        episode_type: which one to show first; the first one by default.
-        seed: of the episodes, where it starts.
+        state: what is shown; it may be changed from Python too, followed by `refresh`.
+        folder: where "save as picture" and "save as page" put their files.
 
     Attributes:
-        result: what is shown now; None while an error is shown.
-        controls: the widgets by name: method, episode_type, way, shot, seed, episode, show.
-
-    Raises:
-        EpisodeError: no model, a model without a bank, a bank of other videos, or an unknown episode type.
+        view: what the page shows now.
     """
 
-    def __init__(
-        self,
-        reader: ClipReader,
-        start: EpisodeSettings,
-        models: Mapping[str, FewShotModel],
-        banks: Mapping[str, Bank],
-        episode_type: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.catalog, self.models, self.banks = reader.catalog, dict(models), dict(banks)
-        self._reader, self._queries = reader, start.queries_eval
-        self._episode_types = {found.name: found for found in episode_types(self.catalog)}
-        self._check(episode_type)
-        self.result: EpisodeResult | None = None
-        self._picture = lru_cache(MAX_PICTURES)(self._animated)
-        self._sampler = lru_cache(1)(self._made_sampler)  # making one walks over the whole catalogue
-        self._note, self._page = widgets.HTML(), widgets.HTML()
-        self.controls = c = self._controls(start, episode_type, seed)
-        for control in c.values():
-            control.observe(self._refresh, names="value")
-        mistake = widgets.Button(description="next mistake", icon="step-forward")
-        mistake.on_click(lambda _: self.next_mistake())
-        above = widgets.HBox([c["method"], c["episode_type"]])
-        numbers = widgets.HBox([c["way"], c["shot"], c["seed"], c["episode"], mistake])
-        super().__init__([above, numbers, c["show"], self._note, self._page, widgets.HTML(QUIET)])
-        self.add_class(ROOT)
-        self._refresh()
+    _esm = inspector_export.script(live=True)
+    _css = inspector_export.style()
+    view = traitlets.Dict().tag(sync=True)
 
-    @property
-    def message(self) -> str:
-        """The line above the episode."""
-        return self._note.value
+    def __init__(self, state: InspectorState, folder: str | Path = ".") -> None:
+        super().__init__(view=view(state))
+        self.state, self.folder = state, Path(folder)
+        self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
+        self._stopped = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_msg(self._asked)
 
-    @property
-    def page(self) -> str:
-        """The episode as HTML; empty while an error is shown."""
-        return self._page.value
+    def refresh(self) -> None:
+        """Show the state as it is now."""
+        self.view = view(self.state)
 
-    def next_mistake(self) -> None:
-        """Go to the next episode with a mistake, or say that there is none among the next `SEARCHED`."""
-        if self.result is None:
-            return
-        start = self.controls["episode"].value + 1
-        for number in range(start, start + SEARCHED):
-            if not self._evaluate(number).correct.all():
-                self.controls["episode"].value = number
-                return
-        self._note.value = f"No mistake in episodes {start} to {start + SEARCHED - 1}."
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The widget, and beside it a picture for those who have no kernel."""
+        shown = super()._repr_mimebundle_(**kwargs)
+        if shown is not None:
+            data = shown[0] if isinstance(shown, tuple) else shown
+            data["image/png"] = inspector_export.picture(self.state)
+        return shown
 
-    def _controls(self, e: EpisodeSettings, episode_type: str | None, seed: int) -> dict[str, widgets.ValueWidget]:
-        titles = [(METHODS[name].title if name in METHODS else name, name) for name in self.models]
-        names = list(self._episode_types)
-        number = {"layout": widgets.Layout(width="150px"), "style": {"description_width": "60px"}, "max": 10**9}
-        wide = {"layout": widgets.Layout(width="300px"), "style": {"description_width": "70px"}}
-        return {
-            "method": widgets.Dropdown(options=titles, description="method", **wide),
-            "episode_type": widgets.Dropdown(
-                options=names, value=episode_type or names[0], description="episode type", **wide
-            ),
-            "way": widgets.BoundedIntText(e.way, min=2, description="way", **number),
-            "shot": widgets.BoundedIntText(e.shot, min=1, description="shot", **number),
-            "seed": widgets.BoundedIntText(seed, min=0, description="seed", **number),
-            "episode": widgets.BoundedIntText(0, min=0, description="episode", **number),
-            "show": widgets.ToggleButtons(options=[WHOLE, MODEL], style={"button_width": "170px"}),
-        }
-
-    def _refresh(self, _change: object = None) -> None:
-        show, asked = self.controls["show"].value, self.controls["way"].value
+    def _asked(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
+        """One message of the page; errors that a user can cause are said there, others are bugs and raised."""
+        answers: dict[str, Callable[..., None]] = {
+            "choose": self._choose, "suppose": self._suppose, "rename": self._rename, "undo": self._undo,
+            "search": self._search, "stop": self._stop, "table": self._table, "find": self._find, "ask": self._ask,
+            "clip": self._clip, "frame": self._frame, "export": self._export,
+        }  # fmt: skip
+        asked = dict(message)
         try:
-            self.result = found = self._evaluate(self.controls["episode"].value)
-            self._page.value = episode_page(found, self.catalog, lambda row: self._picture(row, show))
-            way = len(found.question.classes)
-            less = f" (classes of a group, so {way}-way)" if way < asked else ""
-            right = f"{int(found.correct.sum())} of {len(found.correct)} right"
-            self._note.value = f"{right}, chance is {100 / way:.0f} %{less}."
+            answers[asked.pop("do")](**asked)
         except TmalError as error:
-            self.result, self._page.value = None, ""
-            line = html.escape(" ".join(str(error).split()))
-            self._note.value = f'<span style="color:#c8553d">{line}</span>'
+            self._tell(message, error=" ".join(str(error).split()))
 
-    def _evaluate(self, number: int) -> EpisodeResult:
-        method, *key = (self.controls[name].value for name in ("method", "episode_type", "way", "shot", "seed"))
-        return evaluate_episode(self.models[method], self.banks[method], self._sampler(*key)[number])
+    def _tell(self, message: dict[str, Any], **news: Any) -> None:
+        self.send({**({"id": message["id"]} if "id" in message else {}), **news})
 
-    def _made_sampler(self, episode_type: str, way: int, shot: int, seed: int) -> EpisodeSampler:
-        return EpisodeSampler(self.catalog, self._episode_types[episode_type], way, shot, self._queries, seed)
+    def _shown(self) -> None:
+        self.send({"error": "", "searching": False})
+        self.refresh()
 
-    def _animated(self, row: int, show: str) -> str:
-        """Address of the moving picture of a row."""
-        if show == MODEL:
-            return data_uri(animated_webp(model_pictures(self._reader, [row])[0], MODEL_FPS))
-        num_frames = int(self.catalog.table["num_frames"].iat[row])
-        positions = np.unique(np.linspace(0, num_frames - 1, min(num_frames, MAX_FRAMES)).round().astype(int))
-        fps = float(self.catalog.table["fps"].iat[row]) * len(positions) / num_frames
-        return data_uri(animated_webp(self._reader.frames(row, positions), fps))
+    def _choose(self, changes: dict[str, Any]) -> None:
+        self.state.choose(**changes)
+        self._shown()
 
-    def _check(self, episode_type: str | None) -> None:
-        if not self.models or set(self.models) != set(self.banks):
-            got = f"models {sorted(self.models)} and banks {sorted(self.banks)}"
-            raise EpisodeError("a bank for each of at least one model", got, "Pass both under the same names.")
-        videos = len(self.catalog)
-        for name, bank in self.banks.items():
-            if bank.num_videos != videos:
-                got = f"{bank.num_videos} for '{name}'"
-                raise EpisodeError(f"a bank of the split's {videos} videos", got, "Use the bank of this split.")
-        if episode_type is not None and episode_type not in self._episode_types:
-            known = ", ".join(self._episode_types)
-            raise EpisodeError(f"an episode type among {known}", repr(episode_type), "Choose one of them.")
+    def _suppose(self, changes: dict[str, Any]) -> None:
+        self.state.suppose(**changes)
+        self._shown()
+
+    def _rename(self, label: int, name: str) -> None:
+        names = {**self.state.what_if.names, label: name.strip()}
+        old = self.state.question.classes
+        self.state.suppose(names={at: new for at, new in names.items() if new and new != old[at]})
+        self._shown()
+
+    def _undo(self) -> None:
+        self.state.suppose(**vars(WhatIf()))
+        self._shown()
+
+    def _ask(self, support: dict[str, list[int]], query: list[int]) -> None:
+        self.state.ask(support, query)
+        self._shown()
+
+    def _table(self) -> None:
+        self.send({"table": table(self.state)})
+
+    def _find(self, text: str) -> None:
+        rows = self.state.answers.catalog.table
+        wanted = text.strip().lower()
+        named = rows["class_name"].str.lower().str.contains(wanted, regex=False)
+        found = rows[named | rows["video"].str.lower().str.contains(wanted, regex=False)].head(FOUND)
+        columns = zip(found.index.tolist(), found["video"], found["class_name"], strict=True)
+        self.send({"found": [{"row": row, "video": video, "class_name": name} for row, video, name in columns]})
+
+    def _clip(self, row: int, **asked: int) -> None:
+        sheet = self._sheet(row)
+        self.send({**asked, "facts": sheet.facts, "kinds": list(sheet.pictures)}, list(sheet.pictures.values()))
+
+    def _frame(self, row: int, number: int, **asked: int) -> None:
+        reader = self.state.answers.reader(self.state.choice.method)
+        self.send({**asked, "kinds": ["frame"]}, [large_frame(reader, row, number)])
+
+    def _made_sheet(self, row: int) -> ClipSheet:
+        answers = self.state.answers
+        return clip_sheet(answers.reader(self.state.choice.method), row, answers.flow())
+
+    def _search(self, kind: Any) -> None:
+        """In steps where an event loop runs, so that "stop" and whatever else comes is heard between them."""
+        self._stopped = False
+        going = self._searching(kind)
+        with suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(going)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        asyncio.run(going)  # without a loop nobody could interrupt it
+
+    async def _searching(self, kind: Any) -> None:
+        start = self.state.choice
+        try:
+            for number in self.state.search(kind):
+                await asyncio.sleep(0)
+                if self._stopped or self.state.choice != start:
+                    self.send({"searching": False})
+                    return
+                if number is not None:
+                    self._choose({"number": number})
+                    return
+        except TmalError as error:
+            self.send({"error": " ".join(str(error).split()), "searching": False})
+            return
+        self.send({"searching": False, "error": f"No {kind} answer in the next episodes."})
+
+    def _stop(self) -> None:
+        self._stopped = True
+
+    def _export(self, kind: str) -> None:
+        if kind == "code":
+            self.send({"code": inspector_export.code(self.state)})
+            return
+        choice = self.state.choice
+        asked = "chosen" if self.state.by_hand is not None else f"{choice.episode_type}-{choice.number}"
+        path = self.folder / f"inspector-{choice.method}-{asked}.{kind}"
+        make = {"png": inspector_export.save_picture, "html": inspector_export.save_page}[kind]
+        make(self.state, path)
+        self.send({"saved": str(path)})

@@ -22,6 +22,7 @@ from tmal_core.errors import EpisodeError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment
+from tmal_core.flow.reader import FlowReader
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
 
@@ -92,6 +93,12 @@ class SplitAnswers:
         """(E, q), how much more probable the best class is than the next."""
         best = torch.from_numpy(self.logits(method, drawn, numbers)).softmax(2).topk(2, dim=2).values
         return (best[..., 0] - best[..., 1]).numpy()
+
+    def flow(self) -> FlowReader | None:
+        """Reads the split's stored flow, whoever reads it; None where there is none."""
+        experiment = next(iter(self.methods.values()))
+        store = experiment.flow_store
+        return FlowReader(self.catalog, store, self.settings.flow.estimator) if store.root.is_dir() else None
 
     def _text(self, method: str, names: Sequence[str]) -> Tensor:
         clip = self.model(method).encoder.clip
