@@ -5,7 +5,7 @@ Letters: n clips, T frames, C crop in pixels; N way, K shot, Q queries per class
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
@@ -44,7 +44,11 @@ class FlowSource(Protocol):
 
     estimator: str
 
-    def read(self, row: int, positions: np.ndarray) -> Any:
+    @property
+    def num_videos(self) -> int:
+        """Rows that it may have flow of."""
+
+    def read(self, row: int, positions: np.ndarray | None = None) -> Any:
         """Flow `flow_px` (T, 2, h, w) over the whole frame of `frame_size`."""
 
 
@@ -113,6 +117,13 @@ class ClipReader:
         other = copy(self)
         other.sampling = self.sampling.model_copy(update={"num_frames": num_frames})
         other._cache, other._views, other._grids = False, {}, {}
+        return other
+
+    def of(self, catalog: Catalog, flow: Callable[[FlowSource], FlowSource]) -> ClipReader:
+        """The same for another catalogue; `flow` makes its source of flow of this one's, where there is one."""
+        other = copy(self)
+        other.catalog, other._views, other._grids, other._unchanged = catalog, {}, {}, {}
+        other._flow = None if self._flow is None else flow(self._flow)
         return other
 
     def test_positions(self, row: int, view: int = 0) -> np.ndarray:

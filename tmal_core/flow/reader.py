@@ -25,6 +25,11 @@ class FlowReader:
         self._videos = catalog.table["video"].to_numpy(str)
         self._hashes = catalog.table["sha256"].to_numpy(str)
 
+    @property
+    def num_videos(self) -> int:
+        """Rows of the catalogue."""
+        return len(self._videos)
+
     def read(self, row: int, positions: np.ndarray | None = None) -> StoredFlow:
         """Flow of the row's video at T positions, (T, 2, h, w), as stored.
 

@@ -23,13 +23,13 @@ from tmal_core.errors import DataError, SettingsError
 from tmal_core.evaluation.feature_bank import Bank, encode
 from tmal_core.evaluation.naming import Check, Examples, check, logits, use_untrained
 from tmal_core.experiment import Experiment, require_used
+from tmal_core.flow.loose_clips import few_workers, flow_place, readable
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import needs_names
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.seeding import seed_everything
-from tmal_core.tasks.loose_clips import few_workers, flow_place, readable
 
 UNSURE = "unsure"
 UNSURE_BELOW = 0.6
@@ -105,9 +105,9 @@ def classify_clips(
     new = one_file(place) if place.is_file() else walk(Path(queries))
     model, notes = _model(experiment, force), list[str]()
     with flow_place(settings.model.reads_flow, flow_folder, settings.flow) as store:
-        examples, broken = readable(folder.root, list(listed), experiment, store, progress)
+        examples, broken = readable(folder.root, list(listed), settings, store, progress)
         names = _class_names(listed, examples, broken)
-        clips, lost = readable(new.root, new.paths(), experiment, store, progress)
+        clips, lost = readable(new.root, new.paths(), settings, store, progress)
         class_of = np.array([names.index(listed[path]) for path in examples.table["path"]])
         text = None
         if needs_names(settings.model):

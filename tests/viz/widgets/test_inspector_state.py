@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
 
 from tmal_core.analysis.inspection import evaluate_episode
 from tmal_core.analysis.what_if import WhatIf
-from tmal_core.errors import EpisodeError, SettingsError
+from tmal_core.errors import DataError, EpisodeError, SettingsError
 from tmal_core.evaluation.scoring import Episodes, evaluate
-from tmal_core.experiment import Experiment
 from tmal_core.viz.widgets import inspector_state
 from tmal_core.viz.widgets.inspector_state import InspectorState
-
-
-@pytest.fixture(scope="module")
-def methods(few_settings, tmp_path_factory):
-    """OTAM, and a TMAL with random parts, as if it was trained."""
-    run = tmp_path_factory.mktemp("run")
-    found = {name: Experiment(few_settings, method_name=name, run_dir=run) for name in ("otam", "tmal")}
-    model, generator = found["tmal"].build().eval(), torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.tunable().values():
-            if not parameter.any():
-                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
-    found["tmal"].__dict__["model"] = model
-    return found
-
-
-@pytest.fixture
-def state(methods):
-    return InspectorState(methods, "val")
 
 
 def outcome(state, method, count=300):
@@ -180,3 +162,29 @@ def test_a_question_that_cannot_be_asked(state, sizes, queries, message):
 def test_no_method():
     with pytest.raises(EpisodeError, match="expected at least one method, got none"):
         InspectorState({})
+
+
+def test_a_file_from_disk_is_a_query_of_no_class(state, tmp_path):
+    """A copy of a clip of the split under another name: it has the clip's own distances."""
+    rows = list(state.answers.catalog.table.groupby("class_name").indices.values())
+    copied = shutil.copy(state.answers.catalog.file(int(rows[0][3])), tmp_path / "mine.mp4")
+    row = state.answers.add(tmp_path / "mine.mp4")
+    assert row == len(state.answers.catalog) - 1 and state.answers.add(Path(copied)) == row
+    names = list(state.answers.catalog.table.groupby("class_name").indices)[1:3]
+    state.ask({names[0]: rows[0][:1], names[1]: rows[1][:1]}, [row, int(rows[0][3])])
+    assert state.question.labels.tolist() == [-1, 0]
+    np.testing.assert_allclose(*state.before.result.distances, atol=2e-4)
+    state.choose(method="tmal")  # with flow, which is computed
+    assert state.question.query[0] == row and np.isfinite(state.before.result.distances).all()
+    state.suppose(order="reversed")
+    state.choose(number=3)
+    assert state.by_hand is None
+
+
+@pytest.mark.parametrize(("name", "content"), [("none.mp4", None), ("broken.mp4", b"no video")])
+def test_a_file_that_is_none(state, tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="expected a video"):
+        state.answers.add(tmp_path / name)
+    assert state.answers.catalog is state.answers._drawn_from

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tmal_core.data.clips import ClipReader
+from tmal_core.data.clips import ClipReader, FlowSource
 from tmal_core.errors import TmalError
-from tmal_core.flow.reader import FlowReader
 from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
 
 MOST_FRAMES, SIDE, LARGE = 240, 144, 480
@@ -33,7 +32,7 @@ class ClipSheet:
     """WebP by what is on it: frames, and flow where there is such."""
 
 
-def clip_sheet(reader: ClipReader, row: int, flow: FlowReader | None = None) -> ClipSheet:
+def clip_sheet(reader: ClipReader, row: int, flow: FlowSource | None = None) -> ClipSheet:
     """A clip's frames in order, as decoded, and its stored flow.
 
     Args:
@@ -66,7 +65,8 @@ def large_frame(reader: ClipReader, row: int, number: int) -> bytes:
     """One native frame as WebP."""
     image = Image.fromarray(reader.frames(row, np.array([number]))[0])
     shrink = min(1.0, LARGE / max(image.size))
-    return _webp(image.resize(tuple(max(1, round(side * shrink)) for side in image.size), Image.Resampling.BOX))
+    width, height = (max(1, round(side * shrink)) for side in image.size)
+    return _webp(image.resize((width, height), Image.Resampling.BOX))
 
 
 def flow_key() -> bytes:

@@ -71,7 +71,7 @@ class EpisodeInspector(anywidget.AnyWidget):
         answers: dict[str, Callable[..., None]] = {
             "choose": self._choose, "suppose": self._suppose, "rename": self._rename, "undo": self._undo,
             "search": self._search, "stop": self._stop, "table": self._table, "find": self._find, "ask": self._ask,
-            "clip": self._clip, "frame": self._frame, "export": self._export,
+            "file": self._file, "clip": self._clip, "frame": self._frame, "export": self._export,
         }  # fmt: skip
         asked = dict(message)
         try:
@@ -118,6 +118,11 @@ class EpisodeInspector(anywidget.AnyWidget):
         found = rows[named | rows["video"].str.lower().str.contains(wanted, regex=False)].head(FOUND)
         columns = zip(found.index.tolist(), found["video"], found["class_name"], strict=True)
         self.send({"found": [{"row": row, "video": video, "class_name": name} for row, video, name in columns]})
+
+    def _file(self, path: str) -> None:
+        row = self.state.answers.add(Path(path).expanduser())
+        video = str(self.state.answers.catalog.table["video"].iat[row])
+        self.send({"error": "", "file": {"row": row, "video": video, "class_name": "a file from disk"}})
 
     def _clip(self, row: int, **asked: int) -> None:
         sheet = self._sheet(row)

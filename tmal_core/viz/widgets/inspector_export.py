@@ -53,8 +53,8 @@ def figure(state: InspectorState) -> Figure:
     """The episode as the chosen method answers it, on paper."""
     choice, question = state.choice, state.question
     reader = state.answers.reader(choice.method)
-    clips = (model_pictures(reader, rows.ravel()) for rows in (question.support, question.query))
-    return episode_result(state.before.result, *clips, f"{_asked(state)}: {title(choice.method)}")
+    support, query = (model_pictures(reader, rows.ravel()) for rows in (question.support, question.query))
+    return episode_result(state.before.result, support, query, f"{_asked(state)}: {title(choice.method)}")
 
 
 def picture(state: InspectorState) -> bytes:

@@ -151,7 +151,7 @@ class InspectorState:
         right = {name: 100.0 * answers.right(name, drawn, numbers).mean(1) for name in answers.methods}
         margin = answers.margins(self.choice.method, drawn, numbers).min(1)
         sampler = answers.sampler(drawn)
-        classes = [" · ".join(sampler[number].classes) for number in numbers]
+        classes = [" · ".join(sampler[int(number)].classes) for number in numbers]
         return pd.DataFrame({"episode": numbers, **right, "margin": margin, "classes": classes})
 
     def _take(self, choice: Choice, question: Question, what_if: WhatIf, by_hand: Question | None) -> None:
@@ -189,8 +189,8 @@ class InspectorState:
         """(E,) bool."""
         answers, choice = self.answers, self.choice
         if kind == "uncertain":
-            return (answers.margins(choice.method, choice.drawn, numbers) < UNCERTAIN).any(1)
+            return np.any(answers.margins(choice.method, choice.drawn, numbers) < UNCERTAIN, axis=1)
         if kind == "differing":
             one, other = (answers.logits(name, choice.drawn, numbers) for name in (choice.method, choice.other))
-            return (one.argmax(2) != other.argmax(2)).any(1)
-        return ~answers.right(choice.method, choice.drawn, numbers).all(1)
+            return np.any(one.argmax(2) != other.argmax(2), axis=1)
+        return ~np.all(answers.right(choice.method, choice.drawn, numbers), axis=1)

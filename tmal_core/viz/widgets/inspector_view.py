@@ -120,7 +120,7 @@ def _what_if(state: InspectorState) -> dict[str, Any]:
     head, now = state.before.model.head, state.what_if
     has = {"matching": getattr(head, "matching", None), "smoothing": None}
     if state.switches["smoothing"]:
-        has["smoothing"] = _plain(head.options["smoothing"])  # type: ignore[union-attr, index]
+        has["smoothing"] = _plain(head.options["smoothing"])  # type: ignore[index]
     names = [now.names.get(label, name) for label, name in enumerate(state.question.classes)]
     values = {name: value for name, value in vars(now).items() if name != "names"}
     return {"switches": state.switches, "values": values, "has": has, "names": names, "changed": now != WhatIf()}

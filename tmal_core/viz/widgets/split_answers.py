@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,16 @@ from torch import Tensor
 
 from tmal_core.analysis.inspection import Asked, Question, banked
 from tmal_core.analysis.what_if import WhatIf, ask_again
-from tmal_core.data.clips import ClipReader
+from tmal_core.data.clips import ClipReader, FlowSource, stacked
 from tmal_core.data.episodes import EpisodeSampler, episode_types
 from tmal_core.errors import EpisodeError
-from tmal_core.evaluation.feature_bank import Bank
+from tmal_core.evaluation.feature_bank import Bank, encode_clips
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment
 from tmal_core.flow.reader import FlowReader
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import class_text
+from tmal_core.viz.widgets.loose_files import LooseFiles
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class SplitAnswers:
             raise EpisodeError("at least one method", "none", "Name the methods to look at.")
         self.methods, self.split = dict(methods), split
         first = next(iter(self.methods.values()))
-        self.settings, self.catalog = first.settings, first.split(split)
+        self.settings, self._drawn_from = first.settings, first.split(split)
+        self.catalog = self._drawn_from
         self.episode_types = {found.name: found for found in episode_types(self.catalog)}
+        self._files = LooseFiles(self.settings, any(one.settings.model.reads_flow for one in self.methods.values()))
         self.sampler = lru_cache(2)(self._made_sampler)  # making one walks over the whole catalogue
         self.reader, self._bank = lru_cache(None)(self._made_reader), lru_cache(None)(self._first_view)
 
@@ -94,25 +98,45 @@ class SplitAnswers:
         best = torch.from_numpy(self.logits(method, drawn, numbers)).softmax(2).topk(2, dim=2).values
         return (best[..., 0] - best[..., 1]).numpy()
 
-    def flow(self) -> FlowReader | None:
-        """Reads the split's stored flow, whoever reads it; None where there is none."""
-        experiment = next(iter(self.methods.values()))
-        store = experiment.flow_store
-        return FlowReader(self.catalog, store, self.settings.flow.estimator) if store.root.is_dir() else None
+    def add(self, path: Path) -> int:
+        """Take in a file that is of no class, for queries alone: its row in `catalog` from now on.
+
+        Raises:
+            DataError: the file is not there, or no video that can be read.
+        """
+        known = self.catalog.table["path"].to_numpy(str) == str(path.resolve())
+        if known.any():
+            return int(known.argmax())
+        self.catalog = self._files.add(path, self.catalog)
+        self.reader.cache_clear()
+        self._bank.cache_clear()
+        return len(self.catalog) - 1
+
+    def flow(self) -> FlowSource | None:
+        """Reads the stored flow, whoever reads it; None where there is none."""
+        store = next(iter(self.methods.values())).flow_store
+        if not store.root.is_dir():
+            return None
+        return self._files.with_their_flow(FlowReader(self._drawn_from, store, self.settings.flow.estimator))
 
     def _text(self, method: str, names: Sequence[str]) -> Tensor:
         clip = self.model(method).encoder.clip
         return class_text(clip, self.methods[method].settings.model, list(names)).cpu()
 
     def _first_view(self, method: str) -> Bank:
-        """What `ClipReader.evaluate` shows."""
+        """What `ClipReader.evaluate` shows, and what was taken in behind it."""
         bank: Any = self.methods[method].bank(self.split)
         query = bank.query[: bank.num_videos]
         support = query if bank.support is bank.query else bank.support[: bank.num_videos]
+        if len(self.catalog) > len(query):
+            reader, more = self.reader(method), range(len(query), len(self.catalog))
+            tokens = [one for one, _ in encode_clips(self.model(method), stacked([reader.evaluate(r) for r in more]))]
+            query, support = torch.cat([query, *tokens]), torch.cat([support, *tokens])
         return replace(bank, query=query, support=support, views=1)
 
     def _made_reader(self, method: str) -> ClipReader:
-        return self.methods[method].reader(self.catalog, cache=True)
+        reader = self.methods[method].reader(self._drawn_from, cache=True)
+        return reader if self.catalog is self._drawn_from else reader.of(self.catalog, self._files.with_their_flow)
 
     def _made_sampler(self, drawn: Drawn) -> EpisodeSampler:
         if drawn.episode_type not in self.episode_types:
@@ -120,5 +144,5 @@ class SplitAnswers:
             raise EpisodeError(f"an episode type among {known}", got, "Choose one of them.")
         kind = self.episode_types[drawn.episode_type]
         return EpisodeSampler(
-            self.catalog, kind, drawn.way, drawn.shot, self.settings.episodes.queries_eval, drawn.seed
+            self._drawn_from, kind, drawn.way, drawn.shot, self.settings.episodes.queries_eval, drawn.seed
         )

@@ -24,6 +24,8 @@ function byHand(page) {
       page.send({ do: "ask", support, query: [...hand.query.keys()] });
     },
   }, "ask with these clips");
+  const file = quiet(node("input", { type: "text", disabled: !host.live, placeholder: "path of a video" }));
+  const add = button("add as query", { disabled: !host.live, onclick: () => page.send({ do: "file", path: file.value }) }, "add the file as a query");
   const back = button("back to episodes", { disabled: !page.view.choice.by_hand || !host.live, onclick: () => page.choose({ number: page.view.choice.number }) });
   page.handFound = () => refill();
   refill();
@@ -32,7 +34,8 @@ function byHand(page) {
     if (event.target.open && !hand.found.length) page.send({ do: "find", text: hand.search });
   };
   return node("details", { open: page.open.hand, ontoggle: toggled }, quiet(node("summary", {}, "Clips of your choice")),
-    node("div", { class: "controls" }, node("label", {}, node("span", {}, "class or file"), search), ask, back),
+    node("div", { class: "controls" }, node("label", {}, node("span", {}, "class or file"), search),
+      node("label", {}, node("span", {}, "a file from disk"), file), add, ask, back),
     node("p", { class: "note" }, "The same number of support clips for each of two classes or more, and any clips as queries."),
     node("div", { role: "group", "aria-label": "chosen clips" }, chosen), node("div", { role: "group", "aria-label": "found clips" }, found));
 }

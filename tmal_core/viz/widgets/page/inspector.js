@@ -37,6 +37,7 @@ function told(page, news) {
   if ("table" in news) page.table = news.table;
   if ("code" in news) page.code = news.code;
   if ("saved" in news) page.saved = news.saved;
+  if (news.file) { page.hand.query.set(news.file.row, news.file); page.handFound(); return; }
   if ("found" in news) { page.hand.found = news.found; page.handFound(); return; }
   page.draw();
 }

@@ -15,11 +15,10 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from tmal_core.config import ComputeSettings, FlowSettings
-from tmal_core.data.sets.catalog import FILE_NAME, Catalog
+from tmal_core.config import ComputeSettings, FlowSettings, Settings
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog
 from tmal_core.data.video.examination import examine_all
 from tmal_core.errors import DataError
-from tmal_core.experiment import Experiment
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowStore, flow_store
 from tmal_core.runtime.files import atomic_path
@@ -38,7 +37,7 @@ def flow_place(reads_flow: bool, folder: Path | None, flow: FlowSettings) -> Ite
 
 
 def readable(
-    root: Path, paths: Sequence[str], experiment: Experiment, store: FlowStore | None, progress: bool = True
+    root: Path, paths: Sequence[str], settings: Settings, store: FlowStore | None, progress: bool = True
 ) -> tuple[Catalog, dict[str, str]]:
     """A catalogue of the clips that can be read, and path -> reason of the others.
 
@@ -46,7 +45,6 @@ def readable(
         root: folder that the paths start from.
         store: what `flow_place` gave; the clips' flow is in it afterwards.
     """
-    settings = experiment.settings
     num_workers, least = few_workers(settings.compute, len(paths)).num_workers, settings.prepare.min_frames
     done = examine_all(root, paths, settings.data.decoder, num_workers)
     found = {one.path: one for one in tqdm(done, total=len(paths), desc="examining", disable=not progress)}
@@ -58,7 +56,7 @@ def readable(
     table = pd.DataFrame(rows, columns=columns)
     table["video"] = table["sha256"]
     if store is not None and len(table):
-        _borrow(set(table["sha256"]), experiment, store)
+        _borrow(set(table["sha256"]), settings, store)
         once, compute = table.drop_duplicates("video"), few_workers(settings.compute, len(table))
         how = settings.flow.estimator, settings.sampling.grid, compute.num_workers
         more: dict[str, Any] = {"device": compute.device, "decoder": settings.data.decoder, "progress": progress}
@@ -73,15 +71,16 @@ def few_workers(compute: ComputeSettings, num_clips: int) -> ComputeSettings:
     return compute if num_clips >= _WORKERS_PAY_FROM else compute.model_copy(update={"num_workers": 0})
 
 
-def _borrow(digests: set[str], experiment: Experiment, store: FlowStore) -> None:
+def _borrow(digests: set[str], settings: Settings, store: FlowStore) -> None:
     """Copy what `tmal flow` has stored of the same files; extraction makes anew what does not fit."""
-    if not (experiment.settings.data.folder / FILE_NAME).is_file():
+    folder = settings.data.folder
+    if not (folder / FILE_NAME).is_file():
         return
     with suppress(DataError):  # a data set that has moved away: its flow is computed again
-        known = experiment.catalog.table
+        known, own = load_catalog(folder).table, flow_store(folder, settings.flow)
         ids = dict(zip(known["sha256"], known["video"], strict=True))
         for digest in digests & set(ids):
-            source, target = experiment.flow_store.path(ids[digest]), store.path(digest)
+            source, target = own.path(ids[digest]), store.path(digest)
             if source.is_file() and not target.exists():
                 with atomic_path(target) as temporary:
                     shutil.copyfile(source, temporary)
