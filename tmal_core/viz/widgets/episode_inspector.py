@@ -10,7 +10,6 @@ episode, which stays.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -25,10 +24,13 @@ from tmal_core.viz.widgets import inspector_export
 from tmal_core.viz.widgets.clip_sheets import ClipSheet, clip_sheet, large_frame
 from tmal_core.viz.widgets.inspector_state import InspectorState
 from tmal_core.viz.widgets.inspector_view import table, view
+from tmal_core.viz.widgets.run_choice import RunChoice
 
 MAX_SHEETS = 256
 FOUND = 60
 """Clips that a search by class or file shows."""
+ASKED = frozenset("open choose suppose rename undo search stop table find ask file clip frame export".split())
+"""What a page may ask: each is a method of that name, with an underscore before it."""
 
 
 class EpisodeInspector(anywidget.AnyWidget):
@@ -37,6 +39,8 @@ class EpisodeInspector(anywidget.AnyWidget):
     Args:
         state: what is shown; it may be changed from Python too, followed by `refresh`.
         folder: where "save as picture" and "save as page" put their files.
+        runs: what else can be opened from the page; without it the page stays with this state.
+        run: the name in `runs` of the run that is shown.
 
     Attributes:
         view: what the page shows now.
@@ -46,17 +50,23 @@ class EpisodeInspector(anywidget.AnyWidget):
     _css = inspector_export.style()
     view = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, state: InspectorState, folder: str | Path = ".") -> None:
-        super().__init__(view=view(state))
-        self.state, self.folder = state, Path(folder)
+    def __init__(
+        self, state: InspectorState, folder: str | Path = ".", runs: RunChoice | None = None, run: str = ""
+    ) -> None:
+        super().__init__()
+        self.state, self.folder, self.runs, self.run = state, Path(folder), runs, run
         self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_msg(self._asked)
+        self.refresh()
 
     def refresh(self) -> None:
         """Show the state as it is now."""
-        self.view = view(self.state)
+        shown = view(self.state)
+        if self.runs is not None:
+            shown["options"] |= {"run": self.runs.runs(), "split": self.runs.splits(self.run)}
+        self.view = {**shown, "run": self.run}
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, and beside it a picture for those who have no kernel."""
@@ -68,14 +78,12 @@ class EpisodeInspector(anywidget.AnyWidget):
 
     def _asked(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
         """One message of the page; errors that a user can cause are said there, others are bugs and raised."""
-        answers: dict[str, Callable[..., None]] = {
-            "choose": self._choose, "suppose": self._suppose, "rename": self._rename, "undo": self._undo,
-            "search": self._search, "stop": self._stop, "table": self._table, "find": self._find, "ask": self._ask,
-            "file": self._file, "clip": self._clip, "frame": self._frame, "export": self._export,
-        }  # fmt: skip
         asked = dict(message)
         try:
-            answers[asked.pop("do")](**asked)
+            do = asked.pop("do")
+            if do not in ASKED:
+                raise ValueError(f"expected one of {', '.join(sorted(ASKED))}, got {do!r}")
+            getattr(self, f"_{do}")(**asked)
         except TmalError as error:
             self._tell(message, error=" ".join(str(error).split()))
 
@@ -85,6 +93,17 @@ class EpisodeInspector(anywidget.AnyWidget):
     def _shown(self) -> None:
         self.send({"error": "", "searching": False})
         self.refresh()
+
+    def _open(self, run: str | None = None, split: str | None = None) -> None:
+        """Another run or split, with the episode type that was looked at where there is one."""
+        assert self.runs is not None  # the page offers it only then
+        run, kind = run or self.run, self.state.choice.episode_type
+        opened = self.runs.open(run, split or self.state.answers.split)
+        if kind in opened.answers.episode_types:
+            opened.choose(episode_type=kind)
+        self.state, self.run = opened, run
+        self._sheet.cache_clear()
+        self._shown()
 
     def _choose(self, changes: dict[str, Any]) -> None:
         self.state.choose(**changes)

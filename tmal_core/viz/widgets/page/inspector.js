@@ -23,7 +23,10 @@ function inspector(host, element) {
   quiet(root);
   element.replaceChildren(root);
   page.draw = () => drawn(page, root);
-  host.changed((view) => { page.view = view; page.table = null; page.picked = page.picked && view.before.parts ? page.picked : null; page.draw(); if (page.open.table) page.send({ do: "table" }); });
+  host.changed((view) => {
+    const of = (one) => `${one.run} ${one.split}`;
+    if (of(view) !== of(page.view)) page.sheets = new Sheets((row) => host.clip(row)); // rows mean other clips now
+    page.view = view; page.table = null; page.picked = page.picked && view.before.parts ? page.picked : null; page.draw(); if (page.open.table) page.send({ do: "table" }); });
   host.told((news) => told(page, news));
   page.draw();
   if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) page.play();
