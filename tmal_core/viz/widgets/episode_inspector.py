@@ -29,7 +29,24 @@ from tmal_core.viz.widgets.run_choice import RunChoice
 MAX_SHEETS = 256
 FOUND = 60
 """Clips that a search by class or file shows."""
-ASKED = frozenset("open choose suppose rename undo search stop table find ask file clip frame export".split())
+ASKED = frozenset(
+    {
+        "open",
+        "choose",
+        "suppose",
+        "rename",
+        "undo",
+        "search",
+        "stop",
+        "table",
+        "find",
+        "ask",
+        "file",
+        "clip",
+        "frame",
+        "export",
+    }
+)
 """What a page may ask: each is a method of that name, with an underscore before it."""
 
 
