@@ -14,7 +14,7 @@ function inspector(host, element) {
     page.clock.play(false);
     page.playShows();
     page.sheets.get(page.view.queries[page.view.choice.query].row).then(({ facts }) => {
-      const number = Math.round(page.clock.time * facts.fps) + by;
+      const number = nativeFrame(facts, page.clock.time) + by;
       page.clock.go(((number % facts.num_frames) + facts.num_frames) % facts.num_frames / facts.fps + 1e-4);
     }, () => {});
   };

@@ -1,0 +1,118 @@
+"""A real browser, a real JupyterLab and a run of the `smoke` preset: `make test-browser`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "runs" / "smoke"
+TOKEN = "only-for-this-test"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def smoke_run() -> Path:
+    if not (RUN / "run.json").is_file():
+        pytest.fail(f"expected a run of the smoke preset in {RUN}, got none: `make smoke` makes one")
+    return RUN
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.fail("expected chromium, got none: install Debian's package `chromium`")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens pages whose errors, and whose requests to anywhere but this machine, fail the test."""
+    contexts, faults = [], []
+
+    def asked(request):
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "file:", "data:", "blob:", "about:")):
+            faults.append(f"a request to {request.url}")
+
+    def open_page(url: str, width: int = 1440, height: int = 1100, **options) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(f"an error in the page: {error}"))
+        page.on("console", lambda said: faults.append(f"in the console: {said.text}") if said.type == "error" else None)
+        page.on("request", asked)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def lab(smoke_run, tmp_path_factory) -> Iterator[str]:
+    """Address of a JupyterLab with copies of the notebooks, set to the smoke preset and run."""
+    folder = tmp_path_factory.mktemp("lab")
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        for cell in content["cells"]:
+            if cell["id"].endswith("parameters"):
+                lines = "".join(cell["source"])
+                lines = lines.replace('preset: str = "tiny"', 'preset: str = "smoke"')
+                lines = lines.replace('run_dir: str = ""', f'run_dir: str = "{smoke_run}"')
+                cell["source"] = lines.splitlines(keepends=True)
+        (folder / notebook.name).write_text(json.dumps(content), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = {
+        "ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0,
+        "ServerApp.open_browser": False,
+        "ServerApp.root_dir": str(folder), "ServerApp.allow_root": True, "IdentityProvider.token": TOKEN,
+        "LabApp.news_url": "None", "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly", "LabApp.user_settings_dir": str(folder / ".settings"),
+        "LabApp.workspaces_dir": str(folder / ".workspaces"),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/api?token={TOKEN}", server)
+        yield address
+        said = (folder / "server.log").read_text()
+        assert "Traceback" not in said and "[E " not in said, said[-3000:]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait_for(url: str, server: subprocess.Popen) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=2)
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail("JupyterLab did not start")
