@@ -8,12 +8,13 @@ ARGS ?=
 ONLY ?=
 BASE ?=
 ROWS ?=
+RUN ?= runs/suite
 
 BIN := .venv/bin
 STAMP := .venv/.lock-stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help suite smoke study test test-matrix lab bench lint docs install clean
+.PHONY: help suite smoke study test test-browser test-matrix lab inspector bench lint docs install clean
 
 # As the command line sets it: threads that wait for each other give their core away, if more run than there are cores.
 test lab: export GOMP_SPINCOUNT ?= 30000
@@ -36,13 +37,19 @@ study: $(STAMP) ## train every variant of TMAL and compare them, the named ones 
 
 # Each test on one thread, a process for each core: twice as fast on two. ARGS="-n 0" is for debuggers.
 test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m "not weights and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal -m "not weights and not slow and not browser" $(ARGS)
+
+test-browser: $(STAMP) ## run the tests that open a real browser, on a run of the smoke preset; needs chromium
+	@$(BIN)/python -m pytest -q -n 0 -m browser tests/browser $(ARGS)
 
 test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed that must not matter; an hour; ROWS="..." picks
 	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
 lab: $(STAMP) ## open JupyterLab in notebooks/
 	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
+inspector: $(STAMP) ## serve the episode inspector as a page, to this machine alone; RUN=<run folder>
+	@$(BIN)/tmal inspector $(RUN) $(ARGS)
 
 bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks, BASE=<commit> compares with that commit
 	@$(BIN)/python tests/benchmarks/$(if $(BASE),against.py $(BASE),run.py $(ONLY))

@@ -432,6 +432,17 @@ def classify(
 
 
 @app.command()
+def inspector(
+    run: Annotated[Path, Argument(help="run folder whose episodes are looked at")] = Path("runs/suite"),
+    port: Annotated[int | None, _opt("of 127.0.0.1", "N", min=1, max=65535, show_default="any free one")] = None,
+) -> None:
+    """Serve the episode inspector of a run as a page, to this machine alone."""
+    from tmal_core.suite.inspector_server import serve_inspector
+
+    serve_inspector(run, port)
+
+
+@app.command()
 def runs(root: Annotated[Path, Argument(help="folder of runs")] = Path("runs")) -> None:
     """List the runs below a folder."""
     from tmal_core.runtime.run_folders import runs as all_runs

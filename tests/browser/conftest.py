@@ -1,4 +1,4 @@
-"""A real browser, a real JupyterLab and a run of the `smoke` preset: `make test-browser`."""
+"""A real browser, a real JupyterLab, voila, and a run of the `smoke` preset: `make test-browser`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from browser_pages import watched_pages
+from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "runs" / "smoke"
@@ -43,43 +44,37 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages whose errors, and whose requests to anywhere but this machine, fail the test."""
-    contexts, faults = [], []
-
-    def asked(request):
-        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "file:", "data:", "blob:", "about:")):
-            faults.append(f"a request to {request.url}")
-
-    def open_page(url: str, width: int = 1440, height: int = 1100, **options) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(f"an error in the page: {error}"))
-        page.on("console", lambda said: faults.append(f"in the console: {said.text}") if said.type == "error" else None)
-        page.on("request", asked)
-        page.goto(url)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
+def opened(browser):
+    with watched_pages(browser) as open_page:
+        yield open_page
 
 
 @pytest.fixture(scope="session")
-def lab(smoke_run, tmp_path_factory) -> Iterator[str]:
-    """Address of a JupyterLab with copies of the notebooks, set to the smoke preset and run."""
+def runs(smoke_run, tmp_path_factory) -> Path:
+    """A folder with two copies of the smoke run, `first` and `second`."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("first", "second"):
+        shutil.copytree(smoke_run, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab(runs, tmp_path_factory) -> Iterator[str]:
+    """Link of a JupyterLab with copies of the notebooks, set to the smoke preset and the run `first`; `{}` stands for
+    the notebook's name."""
     folder = tmp_path_factory.mktemp("lab")
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         content = json.loads(notebook.read_text(encoding="utf-8"))
         for cell in content["cells"]:
-            if cell["id"].endswith("parameters"):
+            if "parameters" in cell["metadata"].get("tags", []):
                 lines = "".join(cell["source"])
                 lines = lines.replace('preset: str = "tiny"', 'preset: str = "smoke"')
-                lines = lines.replace('run_dir: str = ""', f'run_dir: str = "{smoke_run}"')
+                lines = lines.replace('run_dir: str = ""', f'run_dir: str = "{runs / "first"}"')
                 cell["source"] = lines.splitlines(keepends=True)
         (folder / notebook.name).write_text(json.dumps(content), encoding="utf-8")
+    tracker = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')  # or cells that are out of sight are not in the page
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,7 +93,7 @@ def lab(smoke_run, tmp_path_factory) -> Iterator[str]:
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_for(f"{address}/api?token={TOKEN}", server)
-        yield address
+        yield f"{address}/lab/tree/{{}}.ipynb?token={TOKEN}&reset"
         said = (folder / "server.log").read_text()
         assert "Traceback" not in said and "[E " not in said, said[-3000:]
     finally:
