@@ -36,6 +36,14 @@ def smoke_run() -> Path:
 
 
 @pytest.fixture(scope="session")
+def pictures() -> Path:
+    """Where screenshots are left, to be looked at."""
+    folder = ROOT / "runs" / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.fail("expected chromium, got none: install Debian's package `chromium`")

@@ -4,9 +4,12 @@ A method puts an encoder and a head together, and says which switches of `ModelS
 `register` makes it known; `tests/examples/own_method.py` is one of a reader's own.
 """
 
+import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import SettingsError
@@ -85,6 +88,8 @@ def needs_names(settings: ModelSettings) -> bool:
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
+    if parts.reads_text and parts.text_scale != "clip":
+        log_text_scale = torch.full_like(log_text_scale, math.log(parts.text_scale))
     return {"logit_scale": parts.logit_scale, "log_text_scale": log_text_scale, "text_score": parts.text_score}
 
 

@@ -3,10 +3,7 @@
 It fixes nothing: its ablations are switches of the settings.
 """
 
-import math
 from typing import Any
-
-from torch import nn
 
 from tmal_core.config import ModelSettings
 from tmal_core.models.encoder import build_encoder
@@ -24,8 +21,6 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
         modulation = PrototypeModulation(encoder.joint_width, parts.mlp_width, reads_text)
     head = TMALHead(parts.matching, modulation, reads_text, encoder.motion_token, **aligned(clip, parts))
     head.log_text_scale.requires_grad_(parts.reads_text)
-    if parts.reads_text and parts.text_scale != "clip":
-        nn.init.constant_(head.log_text_scale, math.log(parts.text_scale))
     return FewShotModel(encoder, head)
 
 
