@@ -18,9 +18,8 @@ from tmal_core.analysis.inspection import EpisodeResult
 from tmal_core.data.clips import ClipReader
 from tmal_core.errors import DataError
 from tmal_core.viz.clip_plots import as_pictures
-from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled, title_of
+from tmal_core.viz.style import ACCENT, INK, RIGHT, SOFT, WARN, picture_axes, styled, title_of
 
-RIGHT, WRONG = "#3a7d44", "#c8553d"
 _FRAME = 0.5  # inches
 
 
@@ -63,7 +62,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     legend.text(0, 0.03, key, color=SOFT, fontsize=8)
 
     _support_strips(figure.add_subplot(grid[0, 1]), support, [letters[i // shot] for i in range(num_support)])
-    strips = picture_axes(figure.add_subplot(grid[1, 0]), WRONG)
+    strips = picture_axes(figure.add_subplot(grid[1, 0]), WARN)
     strips.imshow(np.concatenate([np.concatenate(list(clip), axis=1) for clip in query]), aspect="auto")
     places = (np.arange(num_query) + 0.5) * query.shape[2] - 0.5
     strips.set_yticks(places, [letters[label] for label in result.question.labels], fontweight="bold", color=INK)
@@ -76,7 +75,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     column.set_axis_off()
     for row, (guess, correct) in enumerate(zip(result.predicted, result.correct, strict=True)):
         text = f"{'✓' if correct else '✗'} {letters[guess]}   p = {result.probabilities[row, guess]:.2f}"
-        column.text(0.06, row, text, va="center", color=RIGHT if correct else WRONG, fontweight="bold")
+        column.text(0.06, row, text, va="center", color=RIGHT if correct else WARN, fontweight="bold")
     title_of(figure, title, 10)
     return figure
 
