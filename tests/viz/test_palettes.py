@@ -99,10 +99,10 @@ def history(methods) -> pd.DataFrame:
 
 LINES = ["tmal", "with_text", "with_flow", "bimhm", "other"]
 TABLE = results_table(LINES)
-RESULT = EpisodeResult(
-    Question(("a", "b"), np.array([[0], [1]]), np.arange(21) + 2, np.arange(21) % 2),
-    np.stack([np.zeros(21), np.linspace(0, 1, 21)], 1).astype(np.float32),
-    np.tile(np.array([[0.6, 0.4]], np.float32), (21, 1)),
+RESULT = EpisodeResult(  # of 41 queries, whose distances are of every shade
+    Question(tuple("abc"), np.array([[0], [1], [2]]), np.arange(41) + 3, np.arange(41) % 3),
+    np.stack([np.zeros(41), np.ones(41), np.linspace(0, 1, 41)], 1).astype(np.float32),
+    np.tile(np.array([[0.5, 0.3, 0.2]], np.float32), (41, 1)),
 )
 
 
@@ -136,7 +136,7 @@ FIGURES = {
     "preparation": lambda: data_plots.preparation(*prepared()),
     "temporal grid": lambda: clip_plots.temporal_grid(48, np.arange(0, 48, 2), np.array([3, 9]), [np.array([4, 8])]),
     "clips": lambda: clip_plots.episode(*np.zeros((2, 2, 1, 2, 8, 8, 3), np.uint8), ["a", "b"]),
-    "episode": lambda: episode_result(RESULT, np.zeros((2, 2, 8, 8, 3), np.uint8), np.zeros((21, 2, 8, 8, 3), np.uint8)),
+    "episode": lambda: episode_result(RESULT, *(np.zeros((n, 2, 8, 8, 3), np.uint8) for n in (3, 41))),
     "alignment": lambda: alignments([[aligned()]], ["tmal"]),
     "shifts": lambda: attention_shifts({"tmal": {f"family {n}": [0.1, 0.2] for n in range(7)}}),
 }
@@ -159,8 +159,8 @@ def test_text_of_figures_can_be_read(name):
     figure = FIGURES[name]()
     figure.canvas.draw()
     shown = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    faint = {text.get_text(): round(contrast(text.get_color(), ground_of(text)), 2) for text in shown}
-    assert len(faint) > 2 and {text: ratio for text, ratio in faint.items() if ratio < READABLE} == {}
+    found = [(text.get_text(), round(contrast(text.get_color(), ground_of(text)), 2)) for text in shown]
+    assert len(found) > 2 and [(text, ratio) for text, ratio in found if ratio < READABLE] == []
 
 
 @pytest.mark.parametrize("name", ["training", "grid", "shifts"])

@@ -93,12 +93,11 @@ def _support_strips(axes: Axes, support: np.ndarray, letters: list[str]) -> None
 
 
 def _distances(axes: Axes, result: EpisodeResult) -> None:
-    """Numbers on colour: dark is near."""
-    nearness = result.nearness
-    picture_axes(axes).imshow(nearness, cmap="BuPu", vmin=-0.1, vmax=1.4, aspect="auto")
+    """Numbers on colour: dark is near, but for the numbers' sake never darker than half of the scale."""
+    picture_axes(axes).imshow(result.nearness, cmap="BuPu", vmin=-0.1, vmax=1.95, aspect="auto")
     for (row, column), value in np.ndenumerate(result.distances):
-        colour, size = "white" if nearness[row, column] > 0.75 else INK, 7.5 if abs(value) < 100 else 6.5
-        axes.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center", fontsize=size)
+        size = 7.5 if abs(value) < 100 else 6.5
+        axes.text(column, row, f"{value:.3f}", color=INK, ha="center", va="center", fontsize=size)
 
 
 def _letter(label: int) -> str:
