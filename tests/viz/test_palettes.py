@@ -49,7 +49,9 @@ def test_vision_and_contrast_are_the_published_ones():
         np.testing.assert_allclose(matrix.sum(1), 1, atol=2e-6, err_msg=vision)  # greys stay what they are
     red = np.clip(linear(["#ff0000"]) @ VISION["protanopia"].T, 0, 1)
     assert np.abs(red - linear(["#6d5f00"])).max() < 2e-3
-    assert contrast("white", "black") == pytest.approx(21) and contrast("#777777", "white") == pytest.approx(4.48, abs=0.01)
+    assert contrast("white", "black") == pytest.approx(21) and contrast("#777777", "white") == pytest.approx(
+        4.48, abs=0.01
+    )
     assert closest(["#c8553d", "#3a7d44"])[0] == pytest.approx(4.17, abs=0.01), "red and green of one lightness"
 
 

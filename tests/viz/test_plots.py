@@ -9,7 +9,7 @@ import pytest
 
 from tmal_core.errors import DataError
 from tmal_core.viz.plots import cheat_accuracies, confusion, differences, results, training_curves, ways_and_shots
-from tmal_core.viz.style import ACCENT, METHOD_COLOURS, SOFT, WARN, method_marks, save_figure
+from tmal_core.viz.style import ACCENT, METHOD_COLOURS, WARN, method_marks, save_figure
 
 
 @pytest.fixture

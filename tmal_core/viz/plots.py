@@ -63,9 +63,10 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 
 @styled
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
-    """One panel per episode type: first method minus second in points, with its interval; a grey ring where it is not clear.
+    """One panel per episode type: first method minus second in points, with its interval.
 
-    The table is one of `difference_table`, or a study's, whose spread over seeds is a thin line.
+    What is not clear is a grey ring. The table is one of `difference_table`, or a study's, whose spread over seeds is a
+    thin line.
     """
     require_columns(table, "first", "second", "episode_type", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))

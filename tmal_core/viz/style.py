@@ -23,8 +23,8 @@ P = ParamSpec("P")
 
 INK, SOFT, FAINT, LINE = "#1d2733", "#616b70", "#a9b2bc", "#dde2e8"
 ACCENT, WARN, RIGHT = "#236f8d", "#b5452b", "#387e4f"
-"""Colours that are used together are 10 apart in CAM02-UCS, as people with each of the three deficiencies of colour vision
-see them, or carry a second mark; text stands out by 4.5 to 1 (`tests/viz/test_palettes.py`)."""
+"""Colours that are used together are 10 apart in CAM02-UCS, for people with any deficiency of colour vision, or carry a
+second mark; text stands out by 4.5 to 1 (`tests/viz/test_palettes.py`)."""
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#683fa0"}
 # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
 # Darkness says how clips are matched. TMAL with a part left out or exchanged is pale.
