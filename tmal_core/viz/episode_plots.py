@@ -48,7 +48,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
         got = f"{len(query)} and {len(support)}"
         raise DataError(f"{num_query} query and {num_support} support clips", got, "Pass the episode's own clips.")
     num_frames, shot = query.shape[1], result.question.support.shape[1]
-    letters = [_letter(i) for i in range(len(result.question.classes))]
+    letters = [letter(i) for i in range(len(result.question.classes))]
     widths, heights = (num_frames, 1.5 * num_support, 3.2), (num_frames, num_query)
     size = (_FRAME * sum(widths) + 0.5, _FRAME * sum(heights) + 0.7)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
@@ -100,6 +100,6 @@ def _distances(axes: Axes, result: EpisodeResult) -> None:
         axes.text(column, row, f"{value:.3f}", color=INK, ha="center", va="center", fontsize=size)
 
 
-def _letter(label: int) -> str:
+def letter(label: int) -> str:
     """A, B, ... Z, A2, B2, ..."""
     return ascii_uppercase[label % 26] + (str(label // 26 + 1) if label >= 26 else "")

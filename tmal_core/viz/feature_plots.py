@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from string import ascii_uppercase
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tmal_core.errors import DataError
+from tmal_core.viz.episode_plots import letter
 from tmal_core.viz.style import INK, SOFT, Mark, class_marks, picture_axes, styled
 
 
@@ -26,7 +26,9 @@ class Cloud(NamedTuple):
 
 
 @styled
-def feature_clouds(clouds: Mapping[str, Cloud], labels: np.ndarray, classes: Sequence[str], confusion: pd.DataFrame) -> Figure:
+def feature_clouds(
+    clouds: Mapping[str, Cloud], labels: np.ndarray, classes: Sequence[str], confusion: pd.DataFrame
+) -> Figure:
     """A panel of points for each method, a colour and shape for each class; at the right what is taken for what.
 
     Args:
@@ -49,17 +51,14 @@ def feature_clouds(clouds: Mapping[str, Cloud], labels: np.ndarray, classes: Seq
     for panel, (title, cloud) in zip(panels, clouds.items(), strict=True):
         _points(panel, cloud, labels, marks)
         panel.set_title(title, pad=19)
-        panel.annotate(cloud.note, (0, 1), (0, 5.5), xycoords="axes fraction", textcoords="offset points", color=SOFT, fontsize=7.5)
+        panel.annotate(
+            cloud.note, (0, 1), (0, 5.5), xycoords="axes fraction", textcoords="offset points", color=SOFT, fontsize=7.5
+        )
     _confusion(heat, confusion)
     handles = [Line2D([], [], color=mark.colour, marker=mark.shape, linestyle="", markersize=5) for mark in marks]
     names = [f"{letter(n)}  {shorten(name, 180 // columns)}" for n, name in enumerate(classes)]
     figure.legend(handles, names, loc="outside lower left", ncols=columns, fontsize=7, handletextpad=0.3)
     return figure
-
-
-def letter(label: int) -> str:
-    """A, B, ... Z, A2, B2, ..."""
-    return ascii_uppercase[label % 26] + (str(label // 26 + 1) if label >= 26 else "")
 
 
 def _points(axes: Axes, cloud: Cloud, labels: np.ndarray, marks: Sequence[Mark]) -> None:

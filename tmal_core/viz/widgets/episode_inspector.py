@@ -28,6 +28,7 @@ MAX_SHEETS = 256
 FOUND = 60
 """Clips that a search by class or file shows."""
 
+
 class EpisodeInspector(PageWidget):
     """An interactive view of the episodes of one split.
 
@@ -41,8 +42,8 @@ class EpisodeInspector(PageWidget):
     _esm = inspector_export.script(live=True)
     _css = inspector_export.style()
     ASKED = frozenset(
-        ("open", "choose", "suppose", "rename", "undo", "search", "stop", "table", "find", "ask")
-        + ("file", "clip", "frame", "export")
+        {"open", "choose", "suppose", "rename", "undo", "search", "stop"}
+        | {"table", "find", "ask", "file", "clip", "frame", "export"}
     )
 
     def __init__(

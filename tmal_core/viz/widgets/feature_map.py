@@ -1,5 +1,5 @@
-"""Clips as points before and after training, in a notebook: a point plays its clip, a cell of the confusion matrix opens
-the episodes behind it.
+"""Clips as points before and after training, in a notebook: a point plays its clip, a cell of the confusion matrix
+opens the episodes behind it.
 
 The page and the exported file are drawn by the same scripts (`page/features.js`).
 """
@@ -28,7 +28,7 @@ class FeatureMap(PageWidget):
 
     _esm = feature_export.script(live=True)
     _css = feature_export.style()
-    ASKED = frozenset(("choose", "episode", "clip", "export"))
+    ASKED = frozenset({"choose", "episode", "clip", "export"})
 
     def __init__(
         self, state: FeatureState, folder: str | Path = ".", inspector: EpisodeInspector | None = None

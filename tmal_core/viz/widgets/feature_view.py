@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tmal_core.viz.feature_plots import Cloud, letter
+from tmal_core.viz.episode_plots import letter
+from tmal_core.viz.feature_plots import Cloud
 from tmal_core.viz.style import CLASS_COLOURS, CLASS_COLOURS_ON_DARK, class_marks
 from tmal_core.viz.widgets.feature_state import FeatureState
 from tmal_core.viz.widgets.inspector_view import title
@@ -38,7 +39,9 @@ def features_view(state: FeatureState, linked: bool) -> dict[str, Any]:
         "classes": classes,
         "points": points,
         "maps": {side: _map(state, name, side) for side, name in names.items()},
-        "confusion": [[None if math.isnan(v) else round(v, 1) for v in row] for row in shown.confusion.to_numpy().tolist()],
+        "confusion": [
+            [None if math.isnan(v) else round(v, 3) for v in row] for row in shown.confusion.to_numpy().tolist()
+        ],
         "cells": _cells(state),
         "episodes": state.count,
         "linked": linked,
@@ -52,9 +55,13 @@ def message(state: FeatureState) -> str:
     before, after = shown.spread.to_dict("records")
     right = 100 * float((shown.answers["asked"] == shown.answers["answered"]).mean())
     change = f"{after['change_points']:+.1f}".replace("-", "−")
-    sure = "" if math.isnan(after["change_low"]) else f" [{after['change_low']:.1f}, {after['change_high']:.1f}]".replace("-", "−")
+    sure = (
+        ""
+        if math.isnan(after["change_low"])
+        else f" [{after['change_low']:.1f}, {after['change_high']:.1f}]".replace("-", "−")
+    )
     return (
-        f"Clips of a class are {before['ratio_pct']:.0f} % as far apart as those of the classes that they are told from; "
+        f"Clips of a class are {before['ratio_pct']:.0f} % as far apart as those of classes that they are told from; "
         f"after training {after['ratio_pct']:.0f} %: {change} points{sure}. {title(state.choice.after)} answers "
         f"{right:.0f} % of {len(shown.answers):,} queries right, {state.count} episodes of {state.answers.split}."
     )
@@ -86,7 +93,7 @@ def _apart(state: FeatureState, name: str) -> str:
 
 
 def _cells(state: FeatureState) -> dict[str, list[list[float]]]:
-    """By "asked,answered": episode, query, row of the query, of its own and of the answered support clip, probability."""
+    """By "asked,answered": episode, query; rows of the query, of its own and the answered support clip; probability."""
     shown, number = state.shown, {name: n for n, name in enumerate(state.shown.classes)}
     columns = ["episode", "query", "row", "own_row", "answered_row", "probability"]
     return {

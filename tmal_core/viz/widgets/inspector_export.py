@@ -82,8 +82,7 @@ def code(state: InspectorState) -> str:
         opened = f'Experiment.of("{experiment.settings.preset}", {dict(experiment.set_by_user)!r}, "{choice.method}")'
     lines = [
         "from tmal_core.experiment import Experiment",
-        "from tmal_core.viz.widgets import page_files
-from tmal_core.viz.widgets.inspector_state import InspectorState",
+        "from tmal_core.viz.widgets.inspector_state import InspectorState",
         "",
         f"experiment = {opened}",
         f'state = InspectorState({{"{choice.method}": experiment}}, "{state.answers.split}")',

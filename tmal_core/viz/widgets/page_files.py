@@ -20,7 +20,9 @@ from tmal_core.viz.widgets.clip_sheets import clip_sheet
 
 _PAGE = Path(__file__).parent / "page"
 _LIVE = "export default {{ render: ({{ model, el }}) => {page}(liveHost(model), el) }};"
-_STATIC = '{page}(staticHost(JSON.parse(document.getElementById("data").textContent)), document.getElementById("page"));'
+_STATIC = (
+    '{page}(staticHost(JSON.parse(document.getElementById("data").textContent)), document.getElementById("page"));'
+)
 
 
 def script(parts: Iterable[str], page: str, live: bool) -> str:
