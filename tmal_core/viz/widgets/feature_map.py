@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from tmal_core.errors import EpisodeError
 from tmal_core.viz.widgets import feature_export
 from tmal_core.viz.widgets.clip_sheets import ClipSheet, clip_sheet
 from tmal_core.viz.widgets.episode_inspector import MAX_SHEETS, EpisodeInspector
@@ -52,8 +53,16 @@ class FeatureMap(PageWidget):
         self.refresh()
 
     def _episode(self, number: int, query: int) -> None:
-        """Open an episode in the inspector, as the method answers it whose confusion is shown."""
+        """Open an episode in the inspector, as the method answers it whose confusion is shown.
+
+        Raises:
+            EpisodeError: the inspector has gone to another run or split.
+        """
         assert self.inspector is not None  # the page offers it only then
+        if self.inspector.state.answers is not self.state.answers:
+            expected = f"an inspector of the same run and of {self.state.answers.split}"
+            remedy = "Go back to them in the inspector."
+            raise EpisodeError(expected, f"one of {self.inspector.state.answers.split}", remedy)
         drawn = vars(self.state.drawn(self.state.choice))
         self.inspector.state.choose(**drawn, method=self.state.choice.after, number=number, query=query)
         self.inspector.refresh()

@@ -109,6 +109,12 @@ class FeatureState:
         self.shown = self._shown(choice)
         self.choice = choice
 
+    def by_episode_type(self) -> pd.DataFrame:
+        """Tables of `compactness`, before and after, of every episode type; its name in the first column."""
+        kinds = list(self.answers.episode_types)
+        tables = [self._shown(replace(self.choice, episode_type=kind)).spread for kind in kinds]
+        return pd.concat(tables, keys=kinds, names=["episode_type", ""]).reset_index(level=0)
+
     def drawn(self, choice: FeatureChoice) -> Drawn:
         """The stream of episodes that are asked: those of evaluation."""
         settings = self.answers.settings
