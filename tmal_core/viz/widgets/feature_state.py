@@ -113,7 +113,7 @@ class FeatureState:
         """Tables of `compactness`, before and after, of every episode type; its name in the first column."""
         kinds = list(self.answers.episode_types)
         tables = [self._shown(replace(self.choice, episode_type=kind)).spread for kind in kinds]
-        return pd.concat(tables, keys=kinds, names=["episode_type", ""]).reset_index(level=0)
+        return pd.concat(tables, keys=kinds, names=["episode_type", ""]).reset_index(level=0).reset_index(drop=True)
 
     def drawn(self, choice: FeatureChoice) -> Drawn:
         """The stream of episodes that are asked: those of evaluation."""
