@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from tmal_core.errors import DataError
-from tmal_core.viz.data_plots import LOST, preparation
+from tmal_core.viz.data_plots import preparation
+from tmal_core.viz.style import SPLIT_COLOURS, WARN
 
 
 @pytest.fixture
@@ -26,7 +27,9 @@ def test_bars_add_up(report, table):
     classes, frames, fps, sizes = preparation(report, table).axes
     heights = [patch.get_height() for patch in classes.patches]
     assert heights == [6, 5, 2, 0, 3, 1], "the fullest class first, what is lost on top"
-    assert classes.patches[2].get_y() == 6 and classes.patches[2].get_facecolor()[:3] == pytest.approx(rgb(LOST))
+    assert classes.patches[2].get_y() == 6 and classes.patches[2].get_facecolor()[:3] == pytest.approx(rgb(WARN))
+    assert classes.patches[2].get_hatch() and not classes.patches[0].get_hatch()
+    assert [line.get_color() for line in classes.lines] == [SPLIT_COLOURS["train"], SPLIT_COLOURS["test"]]
     assert [text.get_text() for text in classes.texts] == [
         "train\n2 classes, 11 videos\n2 lost",
         "test\n1 classes, 3 videos\n1 lost",

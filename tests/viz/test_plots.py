@@ -9,7 +9,7 @@ import pytest
 
 from tmal_core.errors import DataError
 from tmal_core.viz.plots import cheat_accuracies, confusion, differences, results, training_curves, ways_and_shots
-from tmal_core.viz.style import ACCENT, METHOD_COLOURS, method_colours, save_figure
+from tmal_core.viz.style import ACCENT, METHOD_COLOURS, WARN, method_marks, save_figure
 
 
 @pytest.fixture
@@ -134,9 +134,10 @@ def test_a_table_that_does_not_fit_is_named(table, change, words):
         results(change(table))
 
 
-def test_methods_keep_their_colours_and_differ():
-    colours = method_colours(["new", "otam", "other", "st_adapter"])
-    assert colours["otam"] == METHOD_COLOURS["otam"] and len(set(colours.values())) == 4
+def test_methods_keep_their_marks_and_differ():
+    marks = method_marks(["new", "otam", "other", "st_adapter"])
+    assert marks["otam"] == method_marks(["otam"])["otam"] and marks["otam"].colour == METHOD_COLOURS["otam"]
+    assert len({mark.colour for mark in marks.values()}) == 4
 
 
 def test_a_figure_is_saved_whole_and_leaves_the_users_style_alone(table, tmp_path):
@@ -149,12 +150,14 @@ def test_a_figure_is_saved_whole_and_leaves_the_users_style_alone(table, tmp_pat
     assert [p.name for p in path.parent.iterdir()] == ["05_results.png"]
 
 
-def test_cheats_are_red_and_what_is_none_blue():
+def test_cheats_are_red_crosses_and_what_is_none_blue_dots():
     rows = [("order", "first frame", True, 50.0, 49.0), ("order", "OTAM", False, 50.0, 77.0)]
     rows += [("appearance", "first frame", True, 20.0, 90.0), ("appearance", "OTAM", False, 20.0, 95.0)]
     table = pd.DataFrame(rows, columns=["family", "row", "cheat", "chance_pct", "accuracy_pct"])
     order, appearance = cheat_accuracies(table).axes
     assert points(order).tolist() == [[49, 0], [77, 1]] and points(appearance).tolist() == [[90, 0], [95, 1]]
     red, blue = (mpl.colors.to_hex(dot.get_facecolor()[0]) for dot in order.collections)
-    assert (red, blue) == ("#c8553d", mpl.colors.to_hex(ACCENT))
+    assert (red, blue) == (WARN, ACCENT)
+    cross, dot = (mark.get_paths()[0].vertices for mark in order.collections)
+    assert len(cross) != len(dot)
     assert list(appearance.lines[0].get_xdata()) == [20, 20] and appearance.get_title(loc="left") == "appearance"

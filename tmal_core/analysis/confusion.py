@@ -11,6 +11,31 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.evaluation.scoring import Outcome
 
 
+def answer_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
+    """A row per query, in the order of the episodes: what was asked and what was answered.
+
+    Columns: `episode`, `query` (which of the episode's, class by class), `row` of the query, `asked` and `answered`
+    (names of classes), `own_row` and `answered_row` (the first support clip of either), and `probability` of the
+    answer, as far as the outcome's logits hold the learned scale.
+    """
+    episodes, predicted = outcome.episodes, outcome.predicted
+    count, way, num_queries = episodes.query.shape
+    names, first = catalog.table["class_name"].to_numpy(str), episodes.support[:, :, 0]
+    answered = np.take_along_axis(first, predicted.reshape(count, -1), 1)
+    shifted = np.exp(outcome.logits - outcome.logits.max(2, keepdims=True))
+    columns = {
+        "episode": np.arange(count).repeat(way * num_queries),
+        "query": np.tile(np.arange(way * num_queries), count),
+        "row": episodes.query.reshape(-1),
+        "asked": names[episodes.query].reshape(-1),
+        "answered": names[answered].reshape(-1),
+        "own_row": first.repeat(num_queries, 1).reshape(-1),
+        "answered_row": answered.reshape(-1),
+        "probability": (shifted.max(2) / shifted.sum(2)).reshape(-1),
+    }
+    return pd.DataFrame(columns)
+
+
 def confusion_table(outcome: Outcome, catalog: Catalog) -> pd.DataFrame:
     """Class of the query by class of the answer, in percent of the queries that could be answered so.
 

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from tmal_core.errors import DataError
 from tmal_core.matching import best_path, cosine_distance, otam, otam_alignment
-from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, method_colours, picture_axes, styled, title_of
+from tmal_core.viz.style import ACCENT, INK, SOFT, WARN, colour_bar, method_marks, picture_axes, styled, title_of
 
 _CELL = 1.15  # inches of one frame of a strip
 _STRIP = 0.16  # width of a film strip beside an alignment, as a share of the map
-_QUERY, _SUPPORT = "#c8553d", ACCENT
+_QUERY, _SUPPORT = WARN, ACCENT
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -82,10 +82,10 @@ def attention_shifts(shifts: Mapping[str, Mapping[str, Sequence[float]]]) -> Fig
     figure = Figure(figsize=(3.3 * len(shifts) + 1.5, 2.9), layout="constrained")
     panels = figure.subplots(1, len(shifts), sharey=True, squeeze=False)[0]
     for panel, (model, lines) in zip(panels, shifts.items(), strict=True):
-        for (name, values), colour in zip(lines.items(), method_colours(list(lines)).values(), strict=True):
+        for (name, values), (colour, shape) in zip(lines.items(), method_marks(lines).values(), strict=True):
             blocks = np.arange(1, len(values) + 1)
             percent = 100 * np.asarray(values)
-            panel.plot(blocks, percent, marker="o", markersize=4, linewidth=1.6, color=colour, label=name)
+            panel.plot(blocks, percent, marker=shape, markersize=4.6, linewidth=1.6, color=colour, label=name)
         panel.set(xticks=blocks, xlabel="block", title=model)
         panel.grid(axis="y")
     panels[0].set(ylabel="attention that lies elsewhere, %", ylim=(0, None))  # of all panels, once all lines are there

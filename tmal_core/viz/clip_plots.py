@@ -15,7 +15,7 @@ from torch import Tensor
 from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.errors import DataError
 from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
-from tmal_core.viz.style import ACCENT, INK, LINE, SOFT, colour_bar, picture_axes, styled, title_of
+from tmal_core.viz.style import ACCENT, FAINT, INK, LINE, SOFT, WARN, colour_bar, picture_axes, styled, title_of
 
 _CELL = 1.15  # inches of one frame of a strip
 
@@ -63,10 +63,10 @@ def _strips(row: SubFigure, title: str, lines: Sequence[np.ndarray], columns: in
 def temporal_grid(num_frames: int, grid: np.ndarray, test: np.ndarray, train: Sequence[np.ndarray]) -> Figure:
     """Which native frames are looked at: all, the grid's (G,), a test's (T,), those of training draws (T,) each."""
     lines = [
-        ("native frames", np.arange(num_frames), "#b8c0c9", 14),
+        ("native frames", np.arange(num_frames), FAINT, 14),
         ("grid", np.unique(grid), SOFT, 14),
         ("test", test, ACCENT, 42),
-        *((f"training, draw {i + 1}", draw, "#c8553d", 26) for i, draw in enumerate(train)),
+        *((f"training, draw {i + 1}", draw, WARN, 26) for i, draw in enumerate(train)),
     ]
     figure = Figure(figsize=(9.2, 0.36 * len(lines) + 0.75), layout="constrained")
     axes = figure.subplots()
@@ -117,7 +117,7 @@ def episode(support: np.ndarray, query: np.ndarray, classes: Sequence[str]) -> F
     """
     way, num_frames = len(classes), support.shape[2]
     kinds = [("support", support[:, k], ACCENT) for k in range(support.shape[1])]
-    kinds += [("query", query[:, q], "#c8553d") for q in range(query.shape[1])]
+    kinds += [("query", query[:, q], WARN) for q in range(query.shape[1])]
     side = 10.4 / len(kinds)
     figure = Figure(figsize=(10.4, way * (side / num_frames * 1.15 + 0.3) + 0.35), layout="constrained")
     cells = figure.subplots(way, len(kinds), squeeze=False)

@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tmal_core.viz.plots import require_columns
-from tmal_core.viz.style import ACCENT, INK, SOFT, styled
+from tmal_core.viz.style import INK, SOFT, SPLIT_COLOURS, WARN, styled
 
-SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#6a4c93"}
-LOST = "#c8553d"
 _SIZES = 6  # the commonest frame sizes get a bar each, the others one together
 
 
@@ -40,11 +38,13 @@ def _classes(axes: Axes, report: pd.DataFrame) -> None:
         places = np.arange(start, start + len(rows))
         lost = rows["listed"] - rows["used"]
         axes.bar(places, rows["used"], width=0.82, color=SPLIT_COLOURS[split])
-        axes.bar(places, lost, width=0.82, bottom=rows["used"], color=LOST)
+        axes.bar(places, lost, width=0.82, bottom=rows["used"], color=WARN, hatch="///", edgecolor="white", linewidth=0)
         text = f"{split}\n{len(rows)} classes, {rows['used'].sum():,} videos"
         text += f"\n{lost.sum():,} lost" if lost.sum() else ""
         place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        axes.text(places.mean(), 1.02, text, fontsize=8, color=SPLIT_COLOURS[split], **place)
+        axes.text(places.mean(), 1.04, text, fontsize=8, **place)
+        key: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "solid_capstyle": "butt"}
+        axes.plot([places[0] - 0.41, places[-1] + 0.41], [1.02, 1.02], color=SPLIT_COLOURS[split], linewidth=4, **key)
         start += len(rows) + 2
     axes.set(xticks=[], ylabel="videos per class", xlim=(-1.5, start - 0.5))
     axes.grid(axis="y")

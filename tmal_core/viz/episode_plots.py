@@ -18,9 +18,8 @@ from tmal_core.analysis.inspection import EpisodeResult
 from tmal_core.data.clips import ClipReader
 from tmal_core.errors import DataError
 from tmal_core.viz.clip_plots import as_pictures
-from tmal_core.viz.style import ACCENT, INK, SOFT, picture_axes, styled, title_of
+from tmal_core.viz.style import ACCENT, INK, RIGHT, SOFT, WARN, picture_axes, styled, title_of
 
-RIGHT, WRONG = "#3a7d44", "#c8553d"
 _FRAME = 0.5  # inches
 
 
@@ -49,7 +48,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
         got = f"{len(query)} and {len(support)}"
         raise DataError(f"{num_query} query and {num_support} support clips", got, "Pass the episode's own clips.")
     num_frames, shot = query.shape[1], result.question.support.shape[1]
-    letters = [_letter(i) for i in range(len(result.question.classes))]
+    letters = [letter(i) for i in range(len(result.question.classes))]
     widths, heights = (num_frames, 1.5 * num_support, 3.2), (num_frames, num_query)
     size = (_FRAME * sum(widths) + 0.5, _FRAME * sum(heights) + 0.7)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
@@ -63,7 +62,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     legend.text(0, 0.03, key, color=SOFT, fontsize=8)
 
     _support_strips(figure.add_subplot(grid[0, 1]), support, [letters[i // shot] for i in range(num_support)])
-    strips = picture_axes(figure.add_subplot(grid[1, 0]), WRONG)
+    strips = picture_axes(figure.add_subplot(grid[1, 0]), WARN)
     strips.imshow(np.concatenate([np.concatenate(list(clip), axis=1) for clip in query]), aspect="auto")
     places = (np.arange(num_query) + 0.5) * query.shape[2] - 0.5
     strips.set_yticks(places, [letters[label] for label in result.question.labels], fontweight="bold", color=INK)
@@ -76,7 +75,7 @@ def episode_result(result: EpisodeResult, support: np.ndarray, query: np.ndarray
     column.set_axis_off()
     for row, (guess, correct) in enumerate(zip(result.predicted, result.correct, strict=True)):
         text = f"{'✓' if correct else '✗'} {letters[guess]}   p = {result.probabilities[row, guess]:.2f}"
-        column.text(0.06, row, text, va="center", color=RIGHT if correct else WRONG, fontweight="bold")
+        column.text(0.06, row, text, va="center", color=RIGHT if correct else WARN, fontweight="bold")
     title_of(figure, title, 10)
     return figure
 
@@ -94,14 +93,13 @@ def _support_strips(axes: Axes, support: np.ndarray, letters: list[str]) -> None
 
 
 def _distances(axes: Axes, result: EpisodeResult) -> None:
-    """Numbers on colour: dark is near."""
-    nearness = result.nearness
-    picture_axes(axes).imshow(nearness, cmap="BuPu", vmin=-0.1, vmax=1.4, aspect="auto")
+    """Numbers on colour: dark is near, but for the numbers' sake never darker than half of the scale."""
+    picture_axes(axes).imshow(result.nearness, cmap="BuPu", vmin=-0.1, vmax=1.95, aspect="auto")
     for (row, column), value in np.ndenumerate(result.distances):
-        colour, size = "white" if nearness[row, column] > 0.75 else INK, 7.5 if abs(value) < 100 else 6.5
-        axes.text(column, row, f"{value:.3f}", color=colour, ha="center", va="center", fontsize=size)
+        size = 7.5 if abs(value) < 100 else 6.5
+        axes.text(column, row, f"{value:.3f}", color=INK, ha="center", va="center", fontsize=size)
 
 
-def _letter(label: int) -> str:
+def letter(label: int) -> str:
     """A, B, ... Z, A2, B2, ..."""
     return ascii_uppercase[label % 26] + (str(label // 26 + 1) if label >= 26 else "")

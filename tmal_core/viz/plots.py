@@ -18,9 +18,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from tmal_core.errors import DataError
-from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, method_colours, styled
+from tmal_core.viz.style import ACCENT, INK, SOFT, WARN, Mark, colour_bar, method_marks, styled
 
-_CHANCE_LINE: dict[str, Any] = {"color": "#c8553d", "linestyle": (0, (4, 3)), "linewidth": 1.1}
+_CHANCE_LINE: dict[str, Any] = {"color": WARN, "linestyle": (0, (4, 3)), "linewidth": 1.1}
 NOTES = {
     "appearance": "one frame is enough",
     "order": "who follows whom in a circle",
@@ -44,7 +44,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
     )
     methods, episode_types = table["method"].unique().tolist(), table["episode_type"].unique().tolist()
     titles = table.drop_duplicates("method")["title"].tolist()
-    colours = method_colours(methods)
+    marks = method_marks(methods)
     figure, panels = _panels(len(episode_types), len(methods))
     for panel, episode_type in zip(panels, episode_types, strict=True):
         rows = table[table["episode_type"] == episode_type].set_index("method")
@@ -55,7 +55,7 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
             if name in rows.index:
                 row, pct = rows.loc[name], rows.loc[name, "accuracy_pct"]
                 spread = row.get("seed_spread", math.nan)
-                _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, colours[name], f"{pct:.1f}")
+                _point(panel, height, (row["low_pct"], pct, row["high_pct"]), spread, marks[name], f"{pct:.1f}")
         _head(panel, f"{episode_type} · {way}-way", notes.get(episode_type, ""))
     panels[0].set_yticks(range(len(methods)), titles)
     return figure
@@ -63,9 +63,10 @@ def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
 
 @styled
 def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) -> Figure:
-    """One panel per episode type: first method minus second in points, with its interval; grey where it is not clear.
+    """One panel per episode type: first method minus second in points, with its interval.
 
-    The table is one of `difference_table`, or a study's, whose spread over seeds is a thin line.
+    What is not clear is a grey ring. The table is one of `difference_table`, or a study's, whose spread over seeds is a
+    thin line.
     """
     require_columns(table, "first", "second", "episode_type", "points", "low", "high", "clear")
     pairs = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
@@ -79,9 +80,10 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
         for height, pair in enumerate(pairs):
             if pair in rows.index:
                 row, points = rows.loc[pair], rows.loc[pair, "points"]
-                spread, colour = row.get("seed_spread", math.nan), ACCENT if row["clear"] else SOFT
+                spread = row.get("seed_spread", math.nan)
+                mark, filled = (Mark(ACCENT, "o"), True) if row["clear"] else (Mark(SOFT, "o"), False)
                 text = "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
-                _point(panel, height, (row["low"], points, row["high"]), spread, colour, text)
+                _point(panel, height, (row["low"], points, row["high"]), spread, mark, text, filled)
         panel.set_title(episode_type, pad=8)
         panel.set(xlim=(low - margin, high + margin), xlabel="points")
     labels = [f"{titles.get(first, first)}\nminus {titles.get(second, second)}" for first, second in pairs]
@@ -91,7 +93,7 @@ def differences(table: pd.DataFrame, titles: Mapping[str, str] | None = None) ->
 
 @styled
 def cheat_accuracies(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
-    """One panel per family: a red dot for each cheat, a blue one for what is none, chance as a dashed line.
+    """One panel per family: a red cross for each cheat, a blue dot for what is none, chance as a dashed line.
 
     The table is one of `cheats_by_family`; notes stand below titles.
     """
@@ -103,7 +105,8 @@ def cheat_accuracies(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> F
         panel.axvline(float(rows["chance_pct"].iloc[0]), zorder=1, **_CHANCE_LINE)
         for height, kind in enumerate(kinds):
             pct, cheat = float(rows.loc[kind, "accuracy_pct"]), bool(rows.loc[kind, "cheat"])
-            _point(panel, height, (pct, pct, pct), math.nan, _CHANCE_LINE["color"] if cheat else ACCENT, f"{pct:.1f}")
+            mark = Mark(WARN, "X") if cheat else Mark(ACCENT, "o")
+            _point(panel, height, (pct, pct, pct), math.nan, mark, f"{pct:.1f}")
         _head(panel, family, notes.get(family, ""))
     panels[0].set_yticks(range(len(kinds)), kinds)
     return figure
@@ -134,17 +137,18 @@ def training_curves(
     panels |= {f"validation: {episode_type}": column for episode_type, column in by_type.items()}
     panels = {title: column for title, column in panels.items() if column in history}
     methods = history["method"].unique().tolist()
-    colours = method_colours(methods)
+    marks = method_marks(methods)
     rows = -(-len(panels) // 4)
     figure = Figure(figsize=(10.4, 2.1 * rows + 0.4), layout="constrained")
     cells = figure.subplots(rows, 4, sharex=True, squeeze=False)
     for cell, (title, column) in zip(cells.flat, panels.items(), strict=False):
         for name in methods:
             line = history[history["method"] == name]
-            cell.plot(line["episode"], line[column], color=colours[name], marker="o", markersize=3.2, linewidth=1.6)
+            colour, shape = marks[name]
+            cell.plot(line["episode"], line[column], color=colour, marker=shape, markersize=4.2, linewidth=1.6)
             if column.startswith("val_"):
                 best = line.loc[line["val_pct"].idxmax()]
-                cell.scatter([best["episode"]], [best[column]], s=58, facecolors="none", edgecolors=colours[name])
+                cell.scatter([best["episode"]], [best[column]], s=72, facecolors="none", edgecolors=colour)
         episode_type = title.removeprefix("validation: ")
         if column.endswith("_pct"):
             cell.set(ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
@@ -182,7 +186,7 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
     figures = ("chance_pct", "accuracy_pct", "low_pct", "high_pct")
     require_columns(table, "method", "title", "episode_type", "way", "shot", *figures)
     methods, episode_types = table["method"].unique().tolist(), table["episode_type"].unique().tolist()
-    colours = method_colours(methods)
+    marks = method_marks(methods)
     figure = Figure(figsize=(2.0 * len(episode_types) + 0.6, 4.9), layout="constrained")
     cells = figure.subplots(2, len(episode_types), sharey=True, squeeze=False)
     for column, episode_type in zip(cells.T, episode_types, strict=True):
@@ -198,8 +202,9 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
             for number, name in enumerate(methods):
                 line = part[part["method"] == name].set_index(axis).reindex(steps)
                 places = [x + 0.07 * (number - (len(methods) - 1) / 2) for x in at]
-                cell.vlines(places, line["low_pct"], line["high_pct"], color=colours[name], linewidth=3, alpha=0.35)
-                cell.plot(places, line["accuracy_pct"], color=colours[name], marker="o", markersize=3.6, linewidth=1.3)
+                colour, shape = marks[name]
+                cell.vlines(places, line["low_pct"], line["high_pct"], color=colour, linewidth=3, alpha=0.35)
+                cell.plot(places, line["accuracy_pct"], color=colour, marker=shape, markersize=4.6, linewidth=1.3)
             cell.set_xticks(at, steps)
             cell.set(xlim=(-0.45, len(steps) - 0.55), ylim=(0, 104), yticks=(0, 25, 50, 75, 100))
             cell.set_xlabel("classes" if axis == "way" else "examples per class", fontsize=8)
@@ -207,7 +212,7 @@ def ways_and_shots(table: pd.DataFrame, way: int, shot: int) -> Figure:
             cell.set_title(f"{episode_type}, {kept}", fontsize=9)
     for row in cells:
         row[0].set_ylabel("accuracy, %", fontsize=8)
-    handles = [Line2D([], [], color=colours[name], marker="o", markersize=4) for name in methods]
+    handles = [Line2D([], [], color=marks[name].colour, marker=marks[name].shape, markersize=5) for name in methods]
     titles = table.drop_duplicates("method")["title"].tolist()
     figure.legend(handles, titles, loc="outside upper left", ncols=min(len(methods), 5), fontsize=8)
     return figure
@@ -261,12 +266,20 @@ def _head(panel: Axes, title: str, note: str) -> None:
 
 
 def _point(
-    panel: Axes, height: int, interval: tuple[float, float, float], spread: float, colour: str, text: str
+    panel: Axes,
+    height: int,
+    interval: tuple[float, float, float],
+    spread: float,
+    mark: Mark,
+    text: str,
+    filled: bool = True,
 ) -> None:
-    """A dot in a pale bar that spans the interval, its value above; a thin line is a standard deviation over seeds."""
+    """A mark in a pale bar that spans the interval, its value above; a thin line is a standard deviation over seeds."""
     low, middle, high = interval
+    colour, shape = mark
     panel.plot([low, high], [height, height], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt", zorder=2)
-    panel.scatter([middle], [height], s=26, color=colour, linewidths=0, zorder=4)
+    face = colour if filled else "white"
+    panel.scatter([middle], [height], s=30, marker=shape, facecolors=face, edgecolors=colour, zorder=4)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
     place: dict[str, Any] = {"ha": "center", "va": "bottom", "textcoords": "offset points", "zorder": 3}
     panel.annotate(text, (middle, height), (0, 5.5), fontsize=7.5, color=INK, bbox=box, **place)

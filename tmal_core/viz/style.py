@@ -6,11 +6,11 @@ that lies in the run folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
-from itertools import cycle
+from itertools import count
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -21,21 +21,41 @@ from tmal_core.runtime.files import atomic_path
 
 P = ParamSpec("P")
 
-INK, SOFT, LINE, ACCENT = "#1d2733", "#66717f", "#dde2e8", "#1f6f8b"
+INK, SOFT, FAINT, LINE = "#1d2733", "#616b70", "#a9b2bc", "#dde2e8"
+ACCENT, WARN, RIGHT = "#236f8d", "#b5452b", "#387e4f"
+"""Colours that are used together are 10 apart in CAM02-UCS, for people with any deficiency of colour vision, or carry a
+second mark; text stands out by 4.5 to 1 (`tests/viz/test_palettes.py`)."""
+SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#683fa0"}
 # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
 # Darkness says how clips are matched. TMAL with a part left out or exchanged is pale.
+_PALE = "#a692c3"
 METHOD_COLOURS = {
-    "zero_shot": "#cfa25b",
-    "protonet": "#a9b2bc",
-    "otam": "#55616e",
-    "st_adapter_mean": "#8cc4d4",
+    "zero_shot": "#bfa265",
+    "protonet": FAINT,
+    "otam": "#445158",
+    "st_adapter_mean": "#81c7ed",
     "st_adapter": ACCENT,
     "visual": ACCENT,
-    "tmal": "#6a3fa0",
-    **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), "#a993c9"),
-    **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), "#a993c9"),
+    "tmal": "#7541b8",
+    **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
+    **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
 }
-_FURTHER = ("#c8553d", "#d99a2b", "#3a7d44", "#9c5c8f", "#4a5a9c")
+_FURTHER = ("#cc5029", "#eab12d", "#5a8951", "#aa2f76", "#293789")
+MARKS = ("s", "^", "o", "D", "v", "P", "*", "X", "<", ">", "p", "h")
+CLASS_COLOURS = ("#265968", "#bb3b0e", "#6a3da4", "#0f864f", "#b58e0c", "#101c4a", "#c553a0", "#6b3f2e")
+CLASS_COLOURS_ON_DARK = ("#3fcaf2", "#f86f2a", "#ab7dff", "#8abd7b", "#f2d04b", "#eef3ff", "#e78ab8", "#a2775c")
+"""Of points by class, on white and on a dark page; 3 to 1 to their ground."""
+CLASS_MARKS = MARKS[:9]
+
+
+class Mark(NamedTuple):
+    """How a series of points is told from others: by either."""
+
+    colour: str
+    shape: str
+    """A matplotlib marker."""
+
+
 _RC: dict[Any, Any] = {  # names of rcParams, which are a type of their own
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
@@ -74,10 +94,17 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
-def method_colours(names: list[str]) -> dict[str, str]:
-    """A colour per method; the same method has the same colour in every figure."""
-    further = cycle(_FURTHER)
-    return {name: METHOD_COLOURS[name] if name in METHOD_COLOURS else next(further) for name in names}
+def method_marks(names: Iterable[str]) -> dict[str, Mark]:
+    """A mark per method, or whatever else has a line of its own; the same method has the same one in every figure."""
+    known = {name: Mark(colour, MARKS[n % len(MARKS)]) for n, (name, colour) in enumerate(METHOD_COLOURS.items())}
+    further = (Mark(_FURTHER[n % len(_FURTHER)], MARKS[n % len(MARKS)]) for n in count())
+    return {name: known[name] if name in known else next(further) for name in names}
+
+
+def class_marks(count: int) -> list[Mark]:
+    """A mark for each of so many classes: no two alike up to 72, none of the first 8 of one colour or shape."""
+    places = ((n % len(CLASS_COLOURS), n % len(CLASS_MARKS)) for n in range(count))
+    return [Mark(CLASS_COLOURS[colour], CLASS_MARKS[shape]) for colour, shape in places]
 
 
 def picture_axes(axes: Axes, border: str = LINE) -> Axes:

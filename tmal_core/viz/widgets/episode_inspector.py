@@ -15,42 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import anywidget
-import traitlets
-
 from tmal_core.analysis.what_if import WhatIf
 from tmal_core.errors import TmalError
 from tmal_core.viz.widgets import inspector_export
 from tmal_core.viz.widgets.clip_sheets import ClipSheet, clip_sheet, large_frame
 from tmal_core.viz.widgets.inspector_state import InspectorState
 from tmal_core.viz.widgets.inspector_view import table, view
+from tmal_core.viz.widgets.page_widget import PageWidget
 from tmal_core.viz.widgets.run_choice import RunChoice
 
 MAX_SHEETS = 256
 FOUND = 60
 """Clips that a search by class or file shows."""
-ASKED = frozenset(
-    {
-        "open",
-        "choose",
-        "suppose",
-        "rename",
-        "undo",
-        "search",
-        "stop",
-        "table",
-        "find",
-        "ask",
-        "file",
-        "clip",
-        "frame",
-        "export",
-    }
-)
-"""What a page may ask: each is a method of that name, with an underscore before it."""
 
 
-class EpisodeInspector(anywidget.AnyWidget):
+class EpisodeInspector(PageWidget):
     """An interactive view of the episodes of one split.
 
     Args:
@@ -58,14 +37,14 @@ class EpisodeInspector(anywidget.AnyWidget):
         folder: where "save as picture" and "save as page" put their files.
         runs: what else can be opened from the page; without it the page stays with this state.
         run: the name in `runs` of the run that is shown.
-
-    Attributes:
-        view: what the page shows now.
     """
 
     _esm = inspector_export.script(live=True)
     _css = inspector_export.style()
-    view = traitlets.Dict().tag(sync=True)
+    ASKED = frozenset(
+        {"open", "choose", "suppose", "rename", "undo", "search", "stop"}
+        | {"table", "find", "ask", "file", "clip", "frame", "export"}
+    )
 
     def __init__(
         self, state: InspectorState, folder: str | Path = ".", runs: RunChoice | None = None, run: str = ""
@@ -75,7 +54,6 @@ class EpisodeInspector(anywidget.AnyWidget):
         self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.on_msg(self._asked)
         self.refresh()
 
     def refresh(self) -> None:
@@ -85,27 +63,9 @@ class EpisodeInspector(anywidget.AnyWidget):
             shown["options"] |= {"run": self.runs.runs(), "split": self.runs.splits(self.run)}
         self.view = {**shown, "run": self.run}
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and beside it a picture for those who have no kernel."""
-        shown = super()._repr_mimebundle_(**kwargs)
-        if shown is not None:
-            data = shown[0] if isinstance(shown, tuple) else shown
-            data["image/png"] = inspector_export.picture(self.state)
-        return shown
-
-    def _asked(self, _widget: object, message: dict[str, Any], _buffers: object) -> None:
-        """One message of the page; errors that a user can cause are said there, others are bugs and raised."""
-        asked = dict(message)
-        try:
-            do = asked.pop("do")
-            if do not in ASKED:
-                raise ValueError(f"expected one of {', '.join(sorted(ASKED))}, got {do!r}")
-            getattr(self, f"_{do}")(**asked)
-        except TmalError as error:
-            self._tell(message, error=" ".join(str(error).split()))
-
-    def _tell(self, message: dict[str, Any], **news: Any) -> None:
-        self.send({**({"id": message["id"]} if "id" in message else {}), **news})
+    def picture(self) -> bytes:
+        """The episode on paper."""
+        return inspector_export.picture(self.state)
 
     def _shown(self) -> None:
         self.send({"error": "", "searching": False})

@@ -6,24 +6,18 @@ The scripts of the page are put together here, in the order in which they need e
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
-from string import Template
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from tmal_core.analysis.what_if import WhatIf
-from tmal_core.errors import TmalError
 from tmal_core.runtime.files import atomic_path
-from tmal_core.viz.animation import data_uri
 from tmal_core.viz.episode_plots import episode_result, model_pictures
 from tmal_core.viz.style import DPI
-from tmal_core.viz.widgets.clip_sheets import clip_sheet
+from tmal_core.viz.widgets import page_files
 from tmal_core.viz.widgets.inspector_state import InspectorState
 from tmal_core.viz.widgets.inspector_view import title, view
 
-_PAGE = Path(__file__).parent / "page"
 _PARTS = (
     "dom",
     "clips",
@@ -40,13 +34,12 @@ _PARTS = (
 
 def script(live: bool) -> str:
     """The page's scripts as one module: for a notebook, or for a file that asks nobody."""
-    names = [*_PARTS, "live_host" if live else "static_host"]
-    return "\n".join((_PAGE / f"{name}.js").read_text(encoding="utf-8") for name in names)
+    return page_files.script(_PARTS, "inspector", live)
 
 
 def style() -> str:
     """The page's style sheet."""
-    return (_PAGE / "inspector.css").read_text(encoding="utf-8")
+    return page_files.style("inspector")
 
 
 def figure(state: InspectorState) -> Figure:
@@ -73,21 +66,10 @@ def save_picture(state: InspectorState, path: Path) -> None:
 def save_page(state: InspectorState, path: Path) -> None:
     """One HTML file with playing clips, which needs no network."""
     answers, question = state.answers, state.question
-    reader, flow = answers.reader(state.choice.method), answers.flow()
-    clips: dict[int, Any] = {}
-    for row in {*map(int, question.support.ravel()), *map(int, question.query)}:
-        try:
-            sheet = clip_sheet(reader, row, flow)
-        except TmalError as error:
-            clips[row] = {"error": " ".join(str(error).split())}
-        else:
-            clips[row] = {"facts": sheet.facts, "urls": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}
-    # A class name must not end the script element.
-    data = json.dumps({"view": view(state), "clips": clips}).replace("<", "\\u003c")
-    parts = {"title": _asked(state), "style": style(), "script": script(live=False), "data": data}
-    template = Template((_PAGE / "exported.html").read_text(encoding="utf-8"))
-    with atomic_path(path) as temporary:
-        temporary.write_text(template.substitute(parts), encoding="utf-8")
+    rows = {*map(int, question.support.ravel()), *map(int, question.query)}
+    clips = page_files.sheets_inside(answers.reader(state.choice.method), rows, answers.flow())
+    data = {"view": view(state), "clips": clips}
+    page_files.save_page(path, _asked(state), style(), script(live=False), data)
 
 
 def code(state: InspectorState) -> str:

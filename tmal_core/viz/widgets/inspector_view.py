@@ -5,7 +5,6 @@ The page is drawn from this alone (`page/*.js`), in a notebook, under voila and 
 
 from __future__ import annotations
 
-from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from tmal_core.analysis.inspection import Asked
 from tmal_core.analysis.what_if import WhatIf, frames_read
 from tmal_core.matching import MATCHERS, Breakdown
 from tmal_core.models.methods import METHODS
+from tmal_core.viz.episode_plots import letter
 from tmal_core.viz.widgets.inspector_state import IN_TABLE, InspectorState
 
 ORDERS = ("as it is", "reversed", "shuffled", "frozen")
@@ -72,11 +72,6 @@ def table(state: InspectorState, count: int = IN_TABLE) -> dict[str, Any]:
 def title(method: str) -> str:
     """A method's name for people."""
     return METHODS[method].title if method in METHODS else method
-
-
-def letter(label: int) -> str:
-    """A, B, ... Z, A2, ..."""
-    return ascii_uppercase[label % 26] + (str(label // 26 + 1) if label >= 26 else "")
 
 
 def _answer(state: InspectorState, asked: Asked, what_if: WhatIf) -> dict[str, Any]:

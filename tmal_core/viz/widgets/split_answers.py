@@ -60,7 +60,7 @@ class SplitAnswers:
         self.episode_types = {found.name: found for found in episode_types(self.catalog)}
         self._files = LooseFiles(self.settings, any(one.settings.model.reads_flow for one in self.methods.values()))
         self.sampler = lru_cache(2)(self._made_sampler)  # making one walks over the whole catalogue
-        self.reader, self._bank = lru_cache(None)(self._made_reader), lru_cache(None)(self._first_view)
+        self.reader, self.bank = lru_cache(None)(self._made_reader), lru_cache(None)(self._first_view)
 
     def model(self, method: str) -> FewShotModel:
         """A method's; EpisodeError if there is no such method, WeightsError if it was not trained."""
@@ -72,20 +72,20 @@ class SplitAnswers:
     def ask(self, method: str, question: Question) -> Asked:
         """A question put to a method."""
         model = self.model(method)
-        return Asked(model, question, banked(self._bank(method), question))
+        return Asked(model, question, banked(self.bank(method), question))
 
     def ask_again(self, method: str, question: Question, what_if: WhatIf) -> Asked:
         """The same under what is changed."""
         if what_if.is_nothing:
             return self.ask(method, question)
-        parts = self.model(method), self._bank(method), self.reader(method)
+        parts = self.model(method), self.bank(method), self.reader(method)
         return ask_again(*parts, question, what_if, lambda names: self._text(method, names))
 
     def logits(self, method: str, drawn: Drawn, numbers: np.ndarray) -> np.ndarray:
         """(E, q, N) of episodes, with the learned scale."""
         sampler, model = self.sampler(drawn), self.model(method)
         _, support, query = sampler.draw(numbers)
-        found = evaluate(model, self._bank(method), Episodes(sampler.episode_type.name, support, query)).logits
+        found = evaluate(model, self.bank(method), Episodes(sampler.episode_type.name, support, query)).logits
         return found if model.head.scores_text else found * float(model.head.log_scale.detach().exp())
 
     def right(self, method: str, drawn: Drawn, numbers: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class SplitAnswers:
             return int(known.argmax())
         self.catalog = self._files.add(path, self.catalog)
         self.reader.cache_clear()
-        self._bank.cache_clear()
+        self.bank.cache_clear()
         return len(self.catalog) - 1
 
     def flow(self) -> FlowSource | None:

@@ -34,5 +34,3 @@ function liveHost(model) {
 function url(buffer) {
   return URL.createObjectURL(new Blob([buffer], { type: "image/webp" }));
 }
-
-export default { render: ({ model, el }) => inspector(liveHost(model), el) };

@@ -22,5 +22,3 @@ function staticHost(data) {
     closed: () => {},
   };
 }
-
-inspector(staticHost(JSON.parse(document.getElementById("data").textContent)), document.getElementById("inspector"));

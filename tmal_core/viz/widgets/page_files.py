@@ -1,0 +1,62 @@
+"""The files of a page: its scripts in the order in which they need each other, its style sheet, and itself as one file
+that asks nobody.
+
+A page is a function of its name in the last script, called with a host and the element that it is drawn in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from tmal_core.data.clips import ClipReader, FlowSource
+from tmal_core.errors import TmalError
+from tmal_core.runtime.files import atomic_path
+from tmal_core.viz.animation import data_uri
+from tmal_core.viz.widgets.clip_sheets import clip_sheet
+
+_PAGE = Path(__file__).parent / "page"
+_LIVE = "export default {{ render: ({{ model, el }}) => {page}(liveHost(model), el) }};"
+_STATIC = (
+    '{page}(staticHost(JSON.parse(document.getElementById("data").textContent)), document.getElementById("page"));'
+)
+
+
+def script(parts: Iterable[str], page: str, live: bool) -> str:
+    """The scripts `parts` as one module that starts `page`: in a notebook, or in a file that asks nobody."""
+    texts = [(_PAGE / f"{name}.js").read_text(encoding="utf-8") for name in (*parts, _host(live))]
+    return "\n".join([*texts, (_LIVE if live else _STATIC).format(page=page)])
+
+
+def style(*names: str) -> str:
+    """Style sheets behind each other."""
+    return "\n".join((_PAGE / f"{name}.css").read_text(encoding="utf-8") for name in names)
+
+
+def sheets_inside(reader: ClipReader, rows: Iterable[int], flow: FlowSource | None = None) -> dict[int, Any]:
+    """Clips for a file that asks nobody, by row: facts and pictures, or why there are none."""
+    clips: dict[int, Any] = {}
+    for row in rows:
+        try:
+            sheet = clip_sheet(reader, row, flow)
+        except TmalError as error:
+            clips[row] = {"error": " ".join(str(error).split())}
+        else:
+            clips[row] = {"facts": sheet.facts, "urls": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}
+    return clips
+
+
+def save_page(path: Path, title: str, style: str, script: str, data: Mapping[str, Any]) -> None:
+    """One HTML file, which needs no network."""
+    # A class name must not end the script element.
+    parts = {"title": title, "style": style, "script": script, "data": json.dumps(data).replace("<", "\\u003c")}
+    template = Template((_PAGE / "exported.html").read_text(encoding="utf-8"))
+    with atomic_path(path) as temporary:
+        temporary.write_text(template.substitute(parts), encoding="utf-8")
+
+
+def _host(live: bool) -> str:
+    return "live_host" if live else "static_host"
