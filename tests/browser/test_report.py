@@ -239,7 +239,7 @@ def test_clips_play_pause_and_change_their_speed(page):
     stopped = page.evaluate(FRAMES)
     page.wait_for_timeout(400)
     assert page.evaluate(FRAMES) == stopped
-    page.get_by_label("speed").select_option(label="0.25 times")
+    page.locator(KINDS["speed"]).select_option(label="0.25 times")
     page.get_by_role("button", name="play", exact=True).click()
     page.wait_for_function(f"({FRAMES})[0] !== {stopped[0]}")
     page.evaluate("scrollTo(0, 0)")

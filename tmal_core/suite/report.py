@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from pygments.formatters import HtmlFormatter
 
 from tmal_core.config import Settings, settings_hash
 from tmal_core.evaluation.ledger import looks
@@ -91,7 +90,6 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
             seconds=sum(seconds.values()),
             script=scripts("dom", "clips") + "\n" + _part("report.js"),
             style=_part("report.css"),
-            highlight=_highlight(),
         )
     )
     with atomic_path(out / "report.html") as temporary:
@@ -169,10 +167,3 @@ def _sections(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
 
 def _part(name: str) -> str:
     return (PAGE / name).read_text(encoding="utf-8")
-
-
-def _highlight() -> str:
-    """Colours of code, light and dark."""
-    light = HtmlFormatter(style="friendly_grayscale").get_style_defs(".code")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".code")
-    return f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"

@@ -113,7 +113,7 @@ class Shown:
         for cell in content.cells:
             if cell.cell_type == "markdown":
                 heading = _last_heading(cell.source) or heading
-                made.parts.append(Part("text", self._text(cell.source)))
+                made.parts.append(Part("text", self._text(cell.source, heading)))
             elif cell.cell_type == "code":
                 made.parts.append(Part("code", highlight(cell.source, self._lexer, self._code).rstrip()))
                 for output in cell.outputs:
@@ -136,11 +136,9 @@ class Shown:
             alt = about.get("alt") or f"A figure that is described by the text above it: {heading}."
             yield Part("picture", picture=self._pictures.take(base64.b64decode(data["image/png"]), alt, size))
         elif "text/html" in data:
-            markup, name = _IDS.sub(r"\1", data["text/html"]), html.escape(heading, quote=True)
-            region = f'<div class="scroll" role="region" tabindex="0" aria-label="table: {name}">'
-            yield Part("markup", _TABLES.sub(lambda table: f"{region}{table.group()}</div>", _plain(markup)))
+            yield Part("markup", _in_regions(_plain(data["text/html"]), heading))
         elif "text/markdown" in data:
-            yield Part("text", self._text(data["text/markdown"]))
+            yield Part("text", self._text(data["text/markdown"], heading))
         elif WIDGET in data:
             # A copy holds a bar as it appeared, at zero: worse than none.
             if not _BAR.search(data.get("text/plain", "")):
@@ -148,8 +146,8 @@ class Shown:
         elif "text/plain" in data:
             yield Part("stream", html.escape(data["text/plain"]))
 
-    def _text(self, source: str) -> str:
-        return _IDS.sub(r"\1", self._markdown.render(source))
+    def _text(self, source: str, heading: str) -> str:
+        return _in_regions(self._markdown.render(source), heading)
 
 
 class _Renderer(IPythonRenderer):
@@ -160,6 +158,12 @@ class _Renderer(IPythonRenderer):
 
     def block_code(self, code: str, info: str | None = None) -> str:
         return f"<pre>{html.escape(code)}</pre>\n"
+
+
+def _in_regions(markup: str, heading: str) -> str:
+    """Without ids, and with every table in a region of its own that a keyboard can scroll."""
+    region = f'<div class="scroll" role="region" tabindex="0" aria-label="table: {html.escape(heading, quote=True)}">'
+    return _TABLES.sub(lambda table: f"{region}{table.group()}</div>", _IDS.sub(r"\1", markup))
 
 
 def _plain(markup: str) -> str:
