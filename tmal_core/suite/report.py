@@ -1,34 +1,57 @@
-"""The report: one page with the result tables, the figures, every executed notebook and the settings.
+"""The report: one page that shows what a suite found, from what lies in its run folder.
 
-The page needs no network and no other file, so it can be mailed or opened with `file://`. Tables come from
-`<run>/tables/*.csv`, figures from `<run>/figures/*.png`. Widgets need a kernel: the page says so in their place.
+The page needs no network and no other file, so it can be mailed or opened with `file://`. What it says first is read
+from `<run>/tables/*.csv`; the executed notebooks are inside, closed. Its look is in `report_page/`.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import re
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
+from typing import Any
 
-import nbformat
-import pandas as pd
-from nbconvert import HTMLExporter
-from pygments.formatters import HtmlFormatter
+import jinja2
 
 from tmal_core.config import Settings, settings_hash
-from tmal_core.errors import RunError
 from tmal_core.evaluation.ledger import looks
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.run_folders import Run
+from tmal_core.suite.report_charts import Chart, differences_chart, grid_chart, results_chart, training_chart
+from tmal_core.suite.report_examples import examples
+from tmal_core.suite.report_notebooks import Picture, Pictures, Shown
+from tmal_core.suite.report_tables import (
+    SmallTable,
+    clear_differences,
+    highest_by_method,
+    read_table,
+    small_table,
+    sorting_table,
+)
+from tmal_core.viz.widgets.page_files import scripts
 
-MAX_ROWS = 200
-RESULT = "results"
-"""Name of the table that the report opens with."""
-WIDGET = "application/vnd.jupyter.widget-view+json"
-WIDGET_NOTE = '<p class="note">An interactive element: open this notebook in JupyterLab to use it.</p>'
+RESULT_COLUMNS = {"method", "title", "split", "episode_type", "way", "shot", "chance_pct", "accuracy_pct", "episodes"}
+RESULT_COLUMNS |= {"low_pct", "high_pct"}
+PAGE = Path(__file__).with_name("report_page")
+RESULT, DIFFERENCES, TRAINING, GRID = "results", "05_differences", "03_training", "05_ways_and_shots"
+"""Names of the tables that charts are drawn of."""
+LOOKS = "looks"
+"""The ledger's copy in a run folder: the page shows the ledger."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tables say; without a table of results nothing."""
+
+    results: Chart | None = None
+    small: SmallTable | None = None
+    highest: Sequence[tuple[str, str]] = ()
+    differing: Sequence[tuple[str, str]] = ()
+    split: str = ""
+    episodes: int = 0
+    charts: Sequence[Chart] = ()
+    training: Chart | None = None
 
 
 def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -> Path:
@@ -41,104 +64,106 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
         RunError: a table that cannot be read.
         DataError: the ledger of looks at the test split is broken.
     """
-    record = Run.open(out).record
-    notebooks = [_notebook(path, duration) for path, duration in seconds.items()]
-    # The result first and open; what the other notebooks left, folded behind it.
-    paths = sorted((out / "tables").glob("*.csv"), key=lambda path: (path.stem != RESULT, path.name))
-    tables = "".join(_table_section(path) for path in paths)
-    figures = "".join(_figure(path) for path in sorted((out / "figures").glob("*.png")))
-    commit = (record["commit"] or "no checkout")[:12] + (", with changes" if record["dirty"] else "")
-    lead = (
-        f"preset <b>{html.escape(settings.preset)}</b> · seed <b>{settings.seed}</b> · "
-        f"settings <code>{settings_hash(settings)}</code> · commit <code>{commit}</code> · "
-        f"{record['updated'][:16].replace('T', ' ')} UTC · {_duration(sum(seconds.values()))} in notebooks · "
-        f"looks at test so far: <b>{len(looks(settings.data.folder))}</b>"
-    )
-    template = Path(__file__).with_name("report_template.html").read_text(encoding="utf-8")
-    page = Template(template).substitute(
-        title=f"Suite report, {html.escape(settings.preset)}, seed {settings.seed}",
-        highlight=HtmlFormatter(style="default").get_style_defs(".highlight").replace("background: #f8f8f8;", ""),
-        lead=lead,
-        tables=tables or "<p class='note'>No notebook left a table.</p>",
-        figures=figures,
-        notebooks="".join(notebooks),
-        settings=_settings(settings),
-        environment=_pairs(record["environment"]),
+    record, pictures = Run.open(out).record, Pictures()
+    shown = Shown(pictures)
+    notebooks = [shown.notebook(path, duration) for path, duration in seconds.items()]
+    tables = sorted((out / "tables").glob("*.csv"))
+    shown_examples = examples(out)
+    # A class name must not end the script element.
+    clips = json.dumps(shown_examples.clips or {}).replace("<", "\\u003c")
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            settings=settings,
+            record=record,
+            hash=settings_hash(settings),
+            found=_found(out / "tables", settings),
+            tables=[sorting_table(path) for path in tables if path.stem not in (RESULT, LOOKS)],
+            results_table=sorting_table(out / "tables" / f"{RESULT}.csv") if _has(out / "tables", RESULT) else None,
+            examples=shown_examples,
+            clips=clips,
+            notebooks=notebooks,
+            others=_other_figures(out / "figures", pictures),
+            sections=_sections(settings),
+            looks=looks(settings.data.folder).to_dict("records"),
+            seconds=sum(seconds.values()),
+            script=scripts("dom", "clips") + "\n" + _part("report.js"),
+            style=_part("report.css"),
+        )
     )
     with atomic_path(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
 
 
-def _notebook(path: Path, seconds: float) -> str:
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        for output in list(cell.outputs):
-            data = output.get("data", {})
-            data.pop("application/javascript", None)
-            if data.pop(WIDGET, None):
-                data.setdefault("text/html", WIDGET_NOTE)
-                if re.search(r"\d+%\||\d+it \[", data.get("text/plain", "")):
-                    cell.outputs.remove(output)  # a copy holds a bar as it appeared, at zero: worse than none
-    page, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_notebook_node(notebook)
-    # Headings of seven notebooks share one page: their ids would clash with each other and with the page's own.
-    page = re.sub(r'(<h[1-6]) id="[^"]*"', r"\1", page)
-    title = html.escape(f"{path.stem[:2]} · {path.stem[3:].replace('_', ' ').capitalize()}")
-    return (
-        f"<details class='notebook' id='{path.stem}'><summary>{title}"
-        f"<span class='seconds'>{_duration(seconds)}</span></summary><div class='pages'>{page}</div></details>\n"
-    )
+def duration(seconds: float) -> str:
+    """For people.
 
-
-def _table_section(path: Path) -> str:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        got = f"{path}: {' '.join(str(error).split())}"
-        raise RunError("a readable CSV table", got, "Remove the file, or run its notebook again.") from error
-    head, columns = "", []
-    for name in table:
-        numbers = pd.to_numeric(table[name], errors="coerce")
-        kind = " class='number'" if len(table) and numbers.notna().all() else ""
-        texts = _shortened(table[name].tolist(), numbers.abs().max()) if kind else table[name].map(html.escape)
-        head += f"<th{kind}>{html.escape(name)}</th>"
-        columns.append([f"<td{kind}>{text}</td>" for text in texts[:MAX_ROWS]])
-    rows = "".join(f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True))
-    more = f"<p class='note'>The first {MAX_ROWS} of {len(table)} rows.</p>" if len(table) > MAX_ROWS else ""
-    shown = " open" if path.stem == RESULT else ""
-    return (
-        f"<details{shown}><summary>{html.escape(path.name)}</summary><div class='scroll'><table>"
-        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{more}</details>\n"
-    )
-
-
-def _shortened(texts: list[str], largest: float) -> list[str]:
-    """Long fractions are shortened for the eye, all of a column alike; the CSV keeps every digit."""
-    if all(len(text.partition(".")[2]) <= 4 for text in texts):
-        return [html.escape(text) for text in texts]
-    return [f"{float(text):.2f}" if largest >= 1 else f"{float(text):.4g}" for text in texts]
-
-
-def _figure(path: Path) -> str:
-    name, data = html.escape(path.name), base64.b64encode(path.read_bytes()).decode()
-    return f"<figure><img alt='{name}' src='data:image/png;base64,{data}'><figcaption>{name}</figcaption></figure>\n"
-
-
-def _settings(settings: Settings) -> str:
-    tree = settings.model_dump(mode="json")
-    loose = {key: value for key, value in tree.items() if not isinstance(value, dict)}
-    sections = {"general": loose, **{key: value for key, value in tree.items() if isinstance(value, dict)}}
-    blocks = "".join(f"<div><h3>{html.escape(name)}</h3>{_pairs(pairs)}</div>" for name, pairs in sections.items())
-    return f"<div class='columns'>{blocks}</div>"
-
-
-def _pairs(pairs: Mapping[str, object]) -> str:
-    rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>" for k, v in pairs.items())
-    return f"<table><tbody>{rows}</tbody></table>"
-
-
-def _duration(seconds: float) -> str:
+    >>> duration(7.9), duration(125.0)
+    ('8 s', '2 min 5 s')
+    """
     return f"{seconds:.0f} s" if seconds < 100 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def _environment() -> jinja2.Environment:
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    found.filters["duration"] = duration
+    return found
+
+
+def _found(tables: Path, settings: Settings) -> Found:
+    """What the page opens with, and its charts: of the tables that there are."""
+    if not _has(tables, RESULT):
+        return Found()
+    results = read_table(tables / f"{RESULT}.csv")
+    if not set(results) >= RESULT_COLUMNS:
+        return Found()  # a table of a notebook of one's own: shown, not drawn
+    titles = dict(zip(results["method"], results["title"], strict=True))
+    charts, differing, training = [], [], None
+    if _has(tables, DIFFERENCES):
+        differences = read_table(tables / f"{DIFFERENCES}.csv")
+        differing = clear_differences(differences, titles)
+        charts.append(differences_chart(differences, titles))
+    if _has(tables, GRID):
+        grid = read_table(tables / f"{GRID}.csv")
+        charts += [grid_chart(grid, "shot", settings.episodes.way), grid_chart(grid, "way", settings.episodes.shot)]
+    if _has(tables, TRAINING):
+        history = read_table(tables / f"{TRAINING}.csv")
+        training = training_chart(history, titles, settings.training.val_episodes)
+    return Found(
+        results=results_chart(results),
+        small=small_table(results),
+        highest=highest_by_method(results),
+        differing=differing,
+        split=", ".join(results["split"].unique()),
+        episodes=int(results["episodes"].min()),
+        charts=[chart for chart in charts if chart.panels],
+        training=training,
+    )
+
+
+def _has(tables: Path, name: str) -> bool:
+    return (tables / f"{name}.csv").is_file()
+
+
+def _other_figures(folder: Path, pictures: Pictures) -> list[Picture]:
+    """Figures of the run folder that no notebook shows."""
+    taken = [pictures.take(path.read_bytes(), path.stem) for path in sorted(folder.glob("*.png"))]
+    return [picture for picture in taken if not picture.again]
+
+
+def _sections(settings: Settings) -> list[tuple[str, dict[str, Any]]]:
+    """Resolved settings by section; those of a method alone as dotted names."""
+    tree = settings.model_dump(mode="json")
+    own = {f"{method}: {name}": value for method, some in tree.pop("methods").items() for name, value in some.items()}
+    loose = {key: value for key, value in tree.items() if not isinstance(value, dict)}
+    nested = {key: value for key, value in tree.items() if isinstance(value, dict)}
+    return [("general", loose), *nested.items(), *([("of single methods", own)] if own else [])]
+
+
+def _part(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")

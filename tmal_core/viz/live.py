@@ -5,19 +5,19 @@ The only place that loads IPython.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
-from tmal_core.viz.style import DPI, save_figure
+from tmal_core.viz.in_words import in_words
+from tmal_core.viz.style import as_png, save_figure
 
 
 def show(figure: Figure, run_dir: str | Path, name: str) -> None:
     """Save a figure as `<run_dir>/figures/<name>.png` and show that file."""
-    display(Image(filename=save_figure(figure, run_dir, name), retina=True))
+    display(Image(filename=save_figure(figure, run_dir, name), retina=True, alt=in_words(figure)))
 
 
 class LiveFigure:
@@ -38,9 +38,7 @@ class LiveFigure:
     def update(self) -> None:
         """Draw again."""
         self.figure = self._draw()
-        content = io.BytesIO()
-        self.figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
-        picture = Image(data=content.getvalue(), retina=True)
+        picture = Image(data=as_png(self.figure), retina=True, alt=in_words(self.figure))
         if self._handle is None:
             self._handle = display(picture, display_id=True)
         else:

@@ -6,6 +6,7 @@ that lies in the run folder.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import count
@@ -18,6 +19,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 
 from tmal_core.runtime.files import atomic_path
+from tmal_core.viz.in_words import in_words
 
 P = ParamSpec("P")
 
@@ -82,14 +84,20 @@ DPI = 160
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Run a function that draws under the house's look, whatever the user's matplotlibrc says."""
+    """Run a function that draws under the house's look, whatever the user's matplotlibrc says.
+
+    A figure that was given no label gets the first line of the function's docstring: `in_words` begins with it.
+    """
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(_RC)
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            if not figure.get_label():
+                figure.set_label((draw.__doc__ or "").strip().partition("\n")[0])
+            return figure
 
     return wrapper
 
@@ -131,5 +139,13 @@ def save_figure(figure: Figure, run_dir: str | Path, name: str) -> Path:
     """Write `<run_dir>/figures/<name>.png`, atomically, and return its path."""
     path = Path(run_dir) / "figures" / f"{name}.png"
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
+        temporary.write_bytes(as_png(figure))
     return path
+
+
+def as_png(figure: Figure) -> bytes:
+    """The file's content, with what the figure shows in words as its description."""
+    content = io.BytesIO()
+    about = {"Description": in_words(figure)}
+    figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata=about)
+    return content.getvalue()

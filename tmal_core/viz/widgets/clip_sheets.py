@@ -32,21 +32,25 @@ class ClipSheet:
     """WebP by what is on it: frames, and flow where there is such."""
 
 
-def clip_sheet(reader: ClipReader, row: int, flow: FlowSource | None = None) -> ClipSheet:
+def clip_sheet(
+    reader: ClipReader, row: int, flow: FlowSource | None = None, most_frames: int | None = None, side: int = SIDE
+) -> ClipSheet:
     """A clip's frames in order, as decoded, and its stored flow.
 
     Args:
         flow: where it is stored; a clip without any has no such sheet, and `facts` say why.
+        most_frames: of a longer clip that many, evenly spread; `MOST_FRAMES` by default.
+        side: longer side of a frame in pixels at most.
 
     Raises:
         DataError: the video cannot be read, or is another one than when the data set was prepared.
     """
     table = reader.catalog.table
     count, fps = int(table["num_frames"].iat[row]), float(table["fps"].iat[row])
-    numbers = np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round().astype(int))
+    numbers = np.unique(np.linspace(0, count - 1, min(count, most_frames or MOST_FRAMES)).round().astype(int))
     facts: dict[str, Any] = {"row": int(row), "fps": fps, "num_frames": count}
     facts["sampled"] = reader.test_positions(row).tolist()
-    facts["frames"], frames = _sheet(reader.frames(row, numbers), numbers)
+    facts["frames"], frames = _sheet(reader.frames(row, numbers), numbers, side)
     pictures = {"frames": frames}
     if flow is not None:
         try:
@@ -56,7 +60,7 @@ def clip_sheet(reader: ClipReader, row: int, flow: FlowSource | None = None) -> 
         else:
             flow_px = stored.flow_px.astype(np.float32)
             fastest = float(np.hypot(*np.moveaxis(flow_px, 1, 0)).max(initial=1e-3))
-            facts["flow"], pictures["flow"] = _sheet(flow_to_rgb(flow_px, fastest), np.asarray(stored.positions))
+            facts["flow"], pictures["flow"] = _sheet(flow_to_rgb(flow_px, fastest), np.asarray(stored.positions), side)
             facts["flow"]["max_px"] = round(fastest, 2)
     return ClipSheet(facts, pictures)
 
@@ -74,10 +78,10 @@ def flow_key() -> bytes:
     return _webp(Image.fromarray(color_wheel(64)))
 
 
-def _sheet(frames: np.ndarray, numbers: np.ndarray) -> tuple[dict[str, Any], bytes]:
+def _sheet(frames: np.ndarray, numbers: np.ndarray, side: int) -> tuple[dict[str, Any], bytes]:
     """Tiles row by row, about as wide as high in all."""
     count, height, width = frames.shape[:3]
-    shrink = min(1.0, SIDE / max(height, width))
+    shrink = min(1.0, side / max(height, width))
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     columns = math.ceil(math.sqrt(count * size[1] / size[0]))
     sheet = Image.new("RGB", (columns * size[0], math.ceil(count / columns) * size[1]))

@@ -5,7 +5,6 @@ The scripts of the page are put together here, in the order in which they need e
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from tmal_core.analysis.what_if import WhatIf
 from tmal_core.runtime.files import atomic_path
 from tmal_core.viz.episode_plots import episode_result, model_pictures
-from tmal_core.viz.style import DPI
+from tmal_core.viz.style import as_png
 from tmal_core.viz.widgets import page_files
 from tmal_core.viz.widgets.inspector_state import InspectorState
 from tmal_core.viz.widgets.inspector_view import title, view
@@ -52,9 +51,7 @@ def figure(state: InspectorState) -> Figure:
 
 def picture(state: InspectorState) -> bytes:
     """That figure as PNG."""
-    content = io.BytesIO()
-    figure(state).savefig(content, format="png", dpi=DPI, bbox_inches="tight")
-    return content.getvalue()
+    return as_png(figure(state))
 
 
 def save_picture(state: InspectorState, path: Path) -> None:

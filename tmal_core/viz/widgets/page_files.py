@@ -27,8 +27,12 @@ _STATIC = (
 
 def script(parts: Iterable[str], page: str, live: bool) -> str:
     """The scripts `parts` as one module that starts `page`: in a notebook, or in a file that asks nobody."""
-    texts = [(_PAGE / f"{name}.js").read_text(encoding="utf-8") for name in (*parts, _host(live))]
-    return "\n".join([*texts, (_LIVE if live else _STATIC).format(page=page)])
+    return "\n".join([scripts(*parts, _host(live)), (_LIVE if live else _STATIC).format(page=page)])
+
+
+def scripts(*names: str) -> str:
+    """Some of the pages' scripts, for another page: `scripts("dom", "clips")` plays clips."""
+    return "\n".join((_PAGE / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
 def style(*names: str) -> str:
