@@ -1,8 +1,8 @@
 """Does a map depend on what was learned? Weights in random order, and how alike the maps are in rank.
 
 Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, section 3. Each tensor keeps its numbers and gets them
-in a random order, so sizes stay as they were and what was learned is gone. (Weights as before training would be no check
-here: every new branch starts as the identity.)
+in a random order, so sizes stay as they were and what was learned is gone. (Weights as before training would be no
+check here: every new branch starts as the identity.)
 """
 
 from __future__ import annotations

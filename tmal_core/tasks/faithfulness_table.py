@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from tmal_core.analysis.deletion import Input
 from tmal_core.analysis.faithfulness import ANEW, Explained, measure_clip, summed_up
+from tmal_core.analysis.faithfulness_bars import JUDGED_ON
 from tmal_core.analysis.inspection import Question
 from tmal_core.analysis.object_share import patch_coverage
 from tmal_core.analysis.target import Target, batch_of
@@ -25,7 +26,7 @@ from tmal_core.data.clips import ClipReader, stacked
 from tmal_core.data.diagnostic.objects import object_masks_of
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
-from tmal_core.experiment import Experiment
+from tmal_core.experiment import DIAGNOSTIC, Experiment
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import SplitText
 from tmal_core.runtime.processes import Pool
@@ -76,6 +77,13 @@ def faithfulness(
     table = summed_up(pd.concat(found, ignore_index=True), e.resampling_seed, e.bootstrap, e.confidence)
     version = f"{(origin['commit'] or 'none')[:12]}{', with changes' if origin['dirty'] else ''}"
     return table.assign(method=experiment.name, settings=experiment.hash, commit=version)
+
+
+def judged_families(experiment: Experiment) -> list[str]:
+    """The families on which maps of a method can be judged: none where nobody knows where the objects are."""
+    drawn = experiment.settings.data.families if experiment.settings.data.name == DIAGNOSTIC else ()
+    reads = {"frames": True, "flow": experiment.settings.model.reads_motion}
+    return [family for what, family in JUDGED_ON.items() if reads[what] and family in drawn]
 
 
 def kept_table() -> pd.DataFrame | None:
@@ -155,7 +163,7 @@ class Explainer:
 
 
 def _asked(experiment: Experiment, family: str, num_clips: int) -> Iterator[dict[int, list[int]]]:
-    """Places of queries by number of their episode, some episodes at a time, of as many different clips as asked for."""
+    """Places of queries by number of their episode, some episodes at a time: as many different clips as asked for."""
     samplers = experiment.samplers(SPLIT)
     if family not in samplers:
         raise EpisodeError(f"a family among {', '.join(samplers)}", repr(family), "Choose one of them.")

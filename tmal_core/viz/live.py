@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from tmal_core.viz.style import DPI, save_figure
 
 
-def show(figure: Figure, run_dir: str | Path, name: str) -> None:
-    """Save a figure as `<run_dir>/figures/<name>.png` and show that file."""
-    display(Image(filename=save_figure(figure, run_dir, name), retina=True))
+def show(figure: Figure, run_dir: str | Path, name: str, alt: str = "") -> None:
+    """Save a figure as `<run_dir>/figures/<name>.png` and show that file; `alt` says in words what is seen."""
+    display(Image(filename=save_figure(figure, run_dir, name, alt), retina=True, alt=alt or None))
 
 
 class LiveFigure:

@@ -100,9 +100,10 @@ def colour_bar(figure: Figure, mappable: ScalarMappable, label: str, **place: An
     bar.outline.set_visible(False)
 
 
-def save_figure(figure: Figure, run_dir: str | Path, name: str) -> Path:
-    """Write `<run_dir>/figures/<name>.png`, atomically, and return its path."""
+def save_figure(figure: Figure, run_dir: str | Path, name: str, alt: str = "") -> Path:
+    """Write `<run_dir>/figures/<name>.png`, atomically, and return its path; `alt` is kept in it as its description."""
     path = Path(run_dir) / "figures" / f"{name}.png"
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12)
+        about = {"Description": alt} if alt else None
+        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata=about)
     return path
