@@ -40,7 +40,11 @@ _PARTS = (
 
 def script(live: bool) -> str:
     """The page's scripts as one module: for a notebook, or for a file that asks nobody."""
-    names = [*_PARTS, "live_host" if live else "static_host"]
+    return scripts(*_PARTS, "live_host" if live else "static_host")
+
+
+def scripts(*names: str) -> str:
+    """Some of the page's scripts, for another page: `scripts("dom", "clips")` plays clips."""
     return "\n".join((_PAGE / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
 
