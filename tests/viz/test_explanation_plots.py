@@ -16,6 +16,7 @@ from tmal_core.viz.explanation_plots import (
     costs_in_words,
     explanation_strip,
     frame_costs,
+    overlaid,
     strip_in_words,
     with_verdicts,
 )
@@ -36,30 +37,43 @@ def maps():
     return {"first": first, "second": second}
 
 
-def test_each_row_is_relative_to_its_own_highest(pictures, maps):
+def test_each_map_is_relative_to_its_own_highest(pictures, maps):
+    grey = np.rint(pictures @ [0.299, 0.587, 0.114])
+    first, second = (overlaid(pictures, each).astype(float) for each in maps.values())
+    assert np.abs(first[0] - grey[0][..., None]).max() <= 1  # nothing is said of the first frame
+    spoken = first[1, :4, 4:]
+    assert np.abs(first[1, 4:] - grey[1, 4:, :, None]).max() <= 1 and spoken[..., 0].min() > spoken[..., 2].max()
+    against = first[2, 4:, :4]
+    assert (against[..., 2] > against[..., 1]).all()  # violet, and half as strong
+    doubled = overlaid(pictures, 2 * maps["second"])
+    assert np.array_equal(doubled, second) and np.ptp(second[0] - 0.15 * grey[0][..., None], axis=(0, 1)).max() <= 2
+
+
+def test_a_strip_has_a_row_of_each_map(pictures, maps):
     figure = explanation_strip(pictures, maps, POSITIONS, "a title")
-    cells = [axes for axes in figure.axes if axes.images]
-    assert len(cells) == 9 and figure.get_suptitle() == "a title"
-    assert [cell.get_title() for cell in cells[:3]] == ["frame 4", "frame 20", "frame 36"]
-    assert all(np.array_equal(cell.images[0].get_array(), pictures[t]) for t, cell in enumerate(cells[:3]))
-    assert np.array_equal(cells[4].images[1].get_array(), [[0, 1], [0, 0]])
-    assert np.array_equal(cells[5].images[1].get_array(), [[0, 0], [-0.5, 0]])
-    assert (cells[6].images[1].get_array() == 1).all() and cells[3].images[1].get_clim() == (-1, 1)
+    rows = [axes for axes in figure.axes if axes.images]
+    assert len(rows) == 3 and figure.get_suptitle() == "a title"
+    shown = np.asarray(rows[0].images[0].get_array())
+    assert shown.shape == (8, 3 * 8 + 2, 3) and np.array_equal(shown[:, :8], pictures[0])
+    assert np.array_equal(shown[:, 9:17], pictures[1]) and (shown[:, 8] == 255).all()
+    third = np.asarray(rows[1].images[0].get_array())[:, 18:]
+    assert np.array_equal(third, overlaid(pictures, maps["first"])[2])
+    (names,) = (child for child in rows[0].child_axes)
+    assert [label.get_text() for label in names.get_xticklabels()] == ["frame 4", "frame 20", "frame 36"]
     with pytest.raises(DataError, match="expected maps of 3 frames, got 2 of 'short'"):
         explanation_strip(pictures, {"short": np.zeros((2, 2, 2))}, POSITIONS)
 
 
 def test_a_map_of_nothing_is_drawn_as_nothing(pictures):
-    figure = explanation_strip(pictures, {"flat": np.zeros((3, 2, 2))}, POSITIONS)
-    assert not [axes for axes in figure.axes if axes.images][3].images[1].get_array().any()
+    shown = overlaid(pictures, np.zeros((3, 2, 2)))
+    assert np.abs(shown - (pictures @ [0.299, 0.587, 0.114])[..., None]).max() <= 1
 
 
 def test_what_fails_comes_last_and_is_called_so(pictures, maps):
     ordered = with_verdicts(maps, {"first": False})
     assert list(ordered) == ["second", "first (fails)"]
     figure = explanation_strip(pictures, ordered, POSITIONS)
-    labels = [axes.get_ylabel() for axes in figure.axes if axes.images][::3]
-    assert labels == ["", "second", "first\nfails"]
+    assert [axes.get_ylabel() for axes in figure.axes if axes.images] == ["", "second", "first\nfails"]
     assert list(with_verdicts(maps, {})) == ["first", "second"]
 
 

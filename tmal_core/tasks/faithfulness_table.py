@@ -24,6 +24,7 @@ from tmal_core.analysis.weights_anew import Which, weights_anew
 from tmal_core.config import in_project
 from tmal_core.data.clips import ClipReader, stacked
 from tmal_core.data.diagnostic.objects import object_masks_of
+from tmal_core.data.episodes import EpisodeSampler
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import EpisodeError
 from tmal_core.experiment import DIAGNOSTIC, Experiment
@@ -90,7 +91,8 @@ def kept_table() -> pd.DataFrame | None:
     """The table that is kept; None where there is none yet."""
     if not KEPT.is_file():
         return None
-    table, numbers = load_csv(KEPT), ["mean", "low", "high", "p_value"]
+    # As text first: a hash of digits with an e among them would be read as a number.
+    table, numbers = load_csv(KEPT, str), ["mean", "low", "high", "p_value", "clips"]
     return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
 
 
@@ -115,6 +117,11 @@ class Explainer:
         return self.experiment.reader(self.catalog)
 
     @cached_property
+    def samplers(self) -> dict[str, EpisodeSampler]:
+        """By family."""
+        return self.experiment.samplers(SPLIT)
+
+    @cached_property
     def models(self) -> dict[Which | None, FewShotModel]:
         """As it was trained (None), and with weights in random order: one order for all clips."""
         found: dict[Which | None, FewShotModel] = {None: self.experiment.model}
@@ -130,7 +137,7 @@ class Explainer:
     def measured(self, job: Job) -> pd.DataFrame:
         """Rows of `measure_clip` with `family`, `input`, `clip` and `unit`."""
         family, asked = job
-        sampler, tables = self.experiment.samplers(SPLIT)[family], []
+        sampler, tables = self.samplers[family], []
         for number, places in asked.items():
             question = Question.of(sampler[number])
             targets = self.targets(question)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -19,7 +19,8 @@ from tmal_core.viz.style import ACCENT, INK, SOFT, colour_bar, picture_axes, sty
 
 _CELL = 1.0  # inches of one frame
 _LUMA = np.array([0.299, 0.587, 0.114])
-_COLOURS = "PuOr_r"
+_FOR, _AGAINST = np.array([1.0, 0.62, 0.1]), np.array([0.55, 0.38, 1.0])
+_SCALE = LinearSegmentedColormap.from_list("against and for", [tuple(_AGAINST), (0.35, 0.35, 0.35), tuple(_FOR)])
 _FAILS = " (fails)"
 
 
@@ -42,32 +43,54 @@ def explanation_strip(
     if not maps or any(len(each) != len(pictures) for each in maps.values()):
         got = ", ".join(f"{len(each)} of '{name}'" for name, each in maps.items()) or "none"
         raise DataError(f"maps of {len(pictures)} frames", got, "Pass one map per frame and row.")
-    count = len(pictures)
-    size = (_CELL * count + 2.6, (_CELL + 0.06) * (1 + len(maps)) + 0.4)
-    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.02, hspace=0.02))
-    cells = figure.subplots(1 + len(maps), count, squeeze=False)
-    height, width = pictures.shape[1:3]
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    for t, cell in enumerate(cells[0]):
-        picture_axes(cell).imshow(pictures[t])
-        cell.set_title(f"frame {int(positions[t])}", fontsize=7.5, color=SOFT, fontweight="normal", loc="center")
-    for row, each in zip(cells[1:], maps.values(), strict=True):
-        relative = each / max(float(np.abs(each).max()), np.finfo(float).tiny)
-        for t, cell in enumerate(row):
-            # Grey, so that the map alone has colour, and patches as they are: a map knows one number of each.
-            picture_axes(cell).imshow(pictures[t] @ _LUMA, cmap="gray", vmin=0, vmax=255)
-            alpha = 0.15 + 0.7 * np.abs(relative[t])
-            cell.imshow(relative[t], cmap=_COLOURS, vmin=-1, vmax=1, alpha=alpha, extent=extent)
-    for cell, name in zip(cells[:, 0], ["", *maps], strict=True):
+    count, width = len(pictures), pictures.shape[2]
+    size = (_CELL * count + 2.6, _CELL * (1 + len(maps)) + 0.5)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(h_pad=0.01, hspace=0))
+    panels = figure.subplots(1 + len(maps), 1, squeeze=False)[:, 0]
+    rows = {"": pictures, **{name: overlaid(pictures, each) for name, each in maps.items()}}
+    for panel, (name, row) in zip(panels, rows.items(), strict=True):
+        picture_axes(panel).imshow(_side_by_side(row))
+        panel.spines[:].set_visible(False)
         weight = "normal" if name.endswith(_FAILS) else "bold"
-        label = name.replace(_FAILS, "\nfails")
-        cell.set_ylabel(label, rotation=0, ha="right", va="center", color=INK, fontsize=8.5, fontweight=weight)
-    scale = ScalarMappable(Normalize(-1, 1), _COLOURS)
-    colour_bar(
-        figure, scale, "against the class · for it, × highest of the row", ax=cells[:, -1].tolist(), aspect=30, pad=0.03
+        label = {"rotation": 0, "ha": "right", "va": "center", "color": INK, "fontsize": 8.5, "fontweight": weight}
+        panel.set_ylabel(name.replace(_FAILS, "\nfails"), **label)
+    top = panels[0].secondary_xaxis("top")
+    top.set_xticks(
+        [(width + _gap(width)) * t + width / 2 for t in range(count)], [f"frame {int(p)}" for p in positions]
     )
+    top.tick_params(labelsize=7.5, length=0)
+    top.spines[:].set_visible(False)
+    scale = ScalarMappable(Normalize(-1, 1), _SCALE)
+    words = "against the class · for it, × highest of the row"
+    colour_bar(figure, scale, words, ax=panels.tolist(), aspect=30, pad=0.02)
     title_of(figure, title, 10)
     return figure
+
+
+def overlaid(pictures: np.ndarray, each: np.ndarray) -> np.ndarray:
+    """(T, H, W, 3) uint8: pictures in grey under a map (T, R, K), relative to its highest value.
+
+    Patches as they are, not smoothed: a map knows one number of each. Where it says nothing the grey stays.
+    """
+    _, height, width, _ = pictures.shape
+    relative = each / max(float(np.abs(each).max()), np.finfo(float).tiny)
+    whole = relative.repeat(-(-height // each.shape[1]), 1).repeat(-(-width // each.shape[2]), 2)[:, :height, :width]
+    colours = np.where(whole[..., None] > 0, _FOR, _AGAINST)
+    share = 0.85 * np.abs(whole)[..., None]
+    grey = (pictures @ _LUMA / 255)[..., None]
+    return np.rint(255 * (share * colours + (1 - share) * grey)).astype(np.uint8)
+
+
+def _gap(width: int) -> int:
+    """Pixels between two frames."""
+    return max(1, width // 24)
+
+
+def _side_by_side(pictures: np.ndarray) -> np.ndarray:
+    """(H, W', 3) with white between."""
+    height, width = pictures.shape[1:3]
+    white = np.full((height, _gap(width), 3), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (picture, white)][:-1], axis=1)
 
 
 def with_verdicts(maps: Mapping[str, np.ndarray], passes: Mapping[str, bool]) -> dict[str, np.ndarray]:
@@ -81,7 +104,9 @@ def strip_in_words(maps: Mapping[str, np.ndarray], positions: Sequence[int], tit
     lines = []
     for name, each in maps.items():
         t, row, column = np.unravel_index(int(np.argmax(each)), each.shape)
-        lines.append(f"{name}: highest in frame {int(positions[t])}, patch row {row + 1}, column {column + 1}")
+        lines.append(
+            f"{' '.join(name.split())}: highest in frame {int(positions[t])}, patch row {row + 1}, column {column + 1}"
+        )
     rows, columns = next(iter(maps.values())).shape[1:]
     return f"{title}. {len(positions)} frames under maps of {rows} by {columns} patches. {'; '.join(lines)}."
 
