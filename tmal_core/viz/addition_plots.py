@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from tmal_core.analysis.additions import Addition
 from tmal_core.errors import DataError
-from tmal_core.viz.style import INK, method_colours, styled, title_of
+from tmal_core.viz.style import INK, styled, title_of
 
-_MARKS = ("o", "s", "^", "D")
+_LINES = (("#265968", "o"), ("#bb3b0e", "s"), ("#6a3da4", "^"), ("#0f864f", "D"))
+"""Colour and mark of a branch."""
 
 
 @styled
@@ -31,7 +32,7 @@ def additions_by_block(found: Sequence[Addition], title: str = "") -> Figure:
     branches = list(dict.fromkeys(one.branch for one in found))
     figure = Figure(figsize=(8.6, 2.9), layout="constrained")
     sizes, directions = figure.subplots(1, 2)
-    for (branch, colour), mark in zip(method_colours(branches).items(), _MARKS, strict=False):
+    for branch, (colour, mark) in zip(branches, _LINES, strict=False):
         own = [one for one in found if one.branch == branch]
         blocks = [one.block for one in own]
         of_frames = 100 * np.array([one.size.mean((1, 2)).numpy() for one in own])

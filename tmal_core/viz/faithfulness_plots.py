@@ -31,6 +31,7 @@ _HEADS = {
     ANEW["all"]: ("ranks, all weights anew", "correlation; bar: left of 0.3"),
 }
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
+_COLOURS = ("#265968", "#bb3b0e", "#6a3da4", "#0f864f", "#b58e0c", "#101c4a", "#c553a0", "#6b3f2e", "#616b70")
 
 
 @styled
@@ -101,7 +102,7 @@ def deletion_and_insertion(table: pd.DataFrame, judged: pd.DataFrame, what: str)
 
 
 def _styles(judged: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    colours = iter((ACCENT, "#c8553d", "#6a3fa0", "#3a7d44", "#d99a2b", "#9c5c8f", "#4a5a9c", "#33a0a0", "#7a5230"))
+    colours = iter(_COLOURS)
     styles: dict[str, dict[str, Any]] = {}
     for mark, (_, row) in zip(_MARKS, judged.iterrows(), strict=False):
         passes = {"color": next(colours), "linewidth": 1.8, "zorder": 4}
