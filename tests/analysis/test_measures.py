@@ -13,7 +13,7 @@ from tmal_core.analysis.measures import MEASURES, explain
 from tmal_core.analysis.named_patches import patch_text_similarity
 from tmal_core.analysis.occlusion import patch_cost
 from tmal_core.analysis.target import Target
-from tmal_core.analysis.weights_anew import rank_correlation, weights_anew
+from tmal_core.analysis.weights_anew import in_random_order, rank_correlation
 from tmal_core.config import ModelSettings
 from tmal_core.data.clips import Clip
 from tmal_core.models.backbone import load_backbone
@@ -111,14 +111,14 @@ def test_a_target_of_clips_is_that_of_their_tokens(target):
 def test_weights_keep_their_numbers_and_lose_their_places(target, which):
     model = target.model
     before = {name: value.clone() for name, value in model.named_parameters()}
-    copy = dict(weights_anew(model, which, np.random.default_rng(0)).named_parameters())
+    copy = dict(in_random_order(model, which, np.random.default_rng(0)).named_parameters())
     trained = set(model.tunable())
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name])
         torch.testing.assert_close(copy[name].flatten().sort().values, value.flatten().sort().values)
         if value.unique().numel() > 8:
             assert torch.equal(copy[name], value) == (which == "trained" and name not in trained), name
-    again, other = (dict(weights_anew(model, which, np.random.default_rng(s)).named_parameters()) for s in (0, 1))
+    again, other = (dict(in_random_order(model, which, np.random.default_rng(s)).named_parameters()) for s in (0, 1))
     name = max(trained, key=lambda one: copy[one].unique().numel())
     assert torch.equal(again[name], copy[name]) and not torch.equal(other[name], copy[name])
 

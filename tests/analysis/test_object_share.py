@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tmal_core.analysis.object_share import object_share, patch_coverage
+from tmal_core.analysis.object_share import patch_coverage, share_on_object
 from tmal_core.data.video.transforms import ClipTransform
 
 COVERAGE = torch.tensor([[[0.5, 0.0], [0.0, 0.0]], [[0.25, 0.25], [0.0, 0.0]]])  # (T, R, K); area 1/8
@@ -14,14 +14,14 @@ COVERAGE = torch.tensor([[[0.5, 0.0], [0.0, 0.0]], [[0.25, 0.25], [0.0, 0.0]]]) 
 
 def test_share_of_what_speaks_for_the_class():
     scores = torch.tensor([[[3.0, -5.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 0.0]]])
-    found = object_share(scores, COVERAGE)
+    found = share_on_object(scores, COVERAGE)
     assert found.relevance == pytest.approx(3 * 0.5 / 4) and found.area == pytest.approx(0.125)
     assert found.most == pytest.approx(0.5)
 
 
 def test_a_map_that_is_the_same_everywhere_has_the_area_s_share():
     for scores in (torch.ones(2, 2, 2), torch.zeros(2, 2, 2), -torch.ones(2, 2, 2)):
-        found = object_share(scores, COVERAGE)
+        found = share_on_object(scores, COVERAGE)
         assert found.relevance == pytest.approx(found.area)
 
 

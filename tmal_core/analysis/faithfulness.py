@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tmal_core.analysis.deletion import Input, centre_map, curves, random_map
 from tmal_core.analysis.measures import explain
-from tmal_core.analysis.object_share import object_share
+from tmal_core.analysis.object_share import share_on_object
 from tmal_core.analysis.target import Target
 from tmal_core.analysis.weights_anew import Which, rank_correlation
 from tmal_core.data.clips import Clip
@@ -82,7 +82,7 @@ def measure_clip(explained: Explained, what: Input, rng: np.random.Generator) ->
     maps = {**explain(target, clip, what), **blind}
     rows = _curve_rows(target, clip, maps, what, rng)
     for name, each in maps.items():
-        share = object_share(each, explained.coverage)
+        share = share_on_object(each, explained.coverage)
         rows += [(name, ON_OBJECT, 100 * share.relevance, 1.0, None)]
         rows += [(name, TIMES_AREA, share.relevance, share.area, None)]
         rows += [(name, MOST_TIMES_AREA, share.most, share.area, None)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tmal_core.analysis.additions import additions
+from tmal_core.analysis.additions import branch_additions
 from tmal_core.analysis.attention_maps import capture_attention, class_token_maps, rollout
 from tmal_core.analysis.deletion import Input
 from tmal_core.analysis.named_patches import patch_text_similarity
@@ -83,7 +83,7 @@ def _like_the_name(target: Target, clip: Clip, _: Input) -> Tensor | None:
 def _added(target: Target, clip: Clip, what: Input) -> Tensor | None:
     """Length of what adapters, or the flow branch, add to a token over its own, mean over blocks and places."""
     branch = "adapter" if what == "frames" else "flow"
-    sizes = [one.size for one in additions(target.model, clip) if one.branch.startswith(branch)]
+    sizes = [one.size for one in branch_additions(target.model, clip) if one.branch.startswith(branch)]
     return torch.stack(sizes).mean(0) if sizes else None
 
 

@@ -41,7 +41,7 @@ def patch_coverage(masks: np.ndarray, transform: ClipTransform, grid: tuple[int,
     return adaptive_avg_pool2d(crop, grid)[:, 0]
 
 
-def object_share(scores: Tensor, coverage: Tensor) -> ObjectShare:
+def share_on_object(scores: Tensor, coverage: Tensor) -> ObjectShare:
     """Of a map (T, R, K) and the coverage of its patches (T, R, K).
 
     What speaks against the class (below zero) counts as nothing; where nothing speaks for it the share is the area's.

@@ -21,7 +21,7 @@ Which = Literal["trained", "all"]
 
 
 @torch.no_grad()
-def weights_anew(model: FewShotModel, which: Which, rng: np.random.Generator) -> FewShotModel:
+def in_random_order(model: FewShotModel, which: Which, rng: np.random.Generator) -> FewShotModel:
     """A copy with the weights of the trained parts, or all weights, in random order."""
     copy = deepcopy(model)
     for parameter in (copy.tunable() if which == "trained" else dict(copy.named_parameters())).values():

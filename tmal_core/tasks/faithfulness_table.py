@@ -20,7 +20,7 @@ from tmal_core.analysis.faithfulness_bars import JUDGED_ON
 from tmal_core.analysis.inspection import Question
 from tmal_core.analysis.object_share import patch_coverage
 from tmal_core.analysis.target import Target, batch_of
-from tmal_core.analysis.weights_anew import Which, weights_anew
+from tmal_core.analysis.weights_anew import Which, in_random_order
 from tmal_core.config import in_project
 from tmal_core.data.clips import ClipReader, stacked
 from tmal_core.data.diagnostic.objects import object_masks_of
@@ -126,7 +126,7 @@ class Explainer:
         """As it was trained (None), and with weights in random order: one order for all clips."""
         found: dict[Which | None, FewShotModel] = {None: self.experiment.model}
         for which in ANEW:
-            found[which] = weights_anew(self.experiment.model, which, generator(0, "weights anew", which))
+            found[which] = in_random_order(self.experiment.model, which, generator(0, "weights anew", which))
         return found
 
     @cached_property
