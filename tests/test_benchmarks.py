@@ -8,6 +8,7 @@ from pathlib import Path
 
 import against
 import bench_encode
+import bench_faithfulness
 import memory_count
 import plain
 import pytest
@@ -159,3 +160,13 @@ def test_two_commits_take_turns_and_leave_nothing(tmp_path, monkeypatch, capsys)
     assert asked == [False, True] * against.ROUNDS
     assert len(git("worktree", "list").splitlines()) == 1
     assert against.main("no-such-commit") != 0
+
+
+def test_faithfulness_without_a_run_is_not_measured_and_a_part_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_faithfulness, "run_dir", lambda: None)
+    (row,) = bench_faithfulness.rows(tmp_path)
+    assert row["value"] is None and "not measured" in row["name"] and not list(tmp_path.iterdir())
+    monkeypatch.setenv("TMAL_KEEP", "1")
+    monkeypatch.setenv("TMAL_CLIPS", "4")
+    with pytest.raises(SystemExit, match="expected 200 clips for a table that is kept, got 4"):
+        next(bench_faithfulness.rows(tmp_path))

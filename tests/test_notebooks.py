@@ -14,6 +14,8 @@ from tmal_core.suite.notebook_runs import NAMES, NOTEBOOKS
 PATHS = [NOTEBOOKS / f"{name}.ipynb" for name in NAMES]
 COMMON = {"preset": "str", "overrides": "dict", "run_dir": "str", "seed": "int"}
 SET_UP = "open_run(preset, overrides, run_dir, seed)"
+LOOKS_IN = "open_trained(preset, overrides, run_dir, seed)"
+"""Of a notebook that only looks into a run, and takes the newest."""
 LONGEST_FUNCTION = 5
 FIGURE = re.compile(r"\b(show|save_figure|savefig|imshow)\(")
 
@@ -73,7 +75,8 @@ def check_head(cells) -> None:
     names = {node.target.id: ast.unparse(node.annotation) for node in assigned}
     require(dict(list(names.items())[: len(COMMON)]) == COMMON, f"parameters: first {COMMON}, got {names}")
     after = [cell.source for cell in cells[cells.index(tagged[0]) + 1 :] if cell.cell_type == "code"]
-    require(after and SET_UP in after[0], f"first cell behind the parameters: {SET_UP}")
+    opens = after and (SET_UP in after[0] or LOOKS_IN in after[0])
+    require(opens, f"first cell behind the parameters: {SET_UP}")
 
 
 def check_prose(cells) -> None:

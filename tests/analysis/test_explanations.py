@@ -6,7 +6,7 @@ import pytest
 import torch
 from captum.attr import InputXGradient, IntegratedGradients
 
-from tmal_core.analysis.additions import additions
+from tmal_core.analysis.additions import branch_additions
 from tmal_core.analysis.inspection import Asked, Question, banked
 from tmal_core.analysis.named_patches import patch_text_similarity
 from tmal_core.analysis.occlusion import covered, frame_cost, patch_cost
@@ -124,13 +124,13 @@ def test_what_branches_add_is_what_they_put_out(explained):
     target, clip, asked = explained
     model = target.model
     text = None if asked.tokens.text is None else asked.tokens.text[0]
-    found = additions(model, clip, text)
+    found = branch_additions(model, clip, text)
     names = {one.branch for one in found}
     if not model.reads_motion:
         assert found == []
         return
     assert names == {"adapter before attention", "adapter before FFN", "flow", "text"}
-    assert {one.branch for one in additions(model, clip)} == names - {"text"}
+    assert {one.branch for one in branch_additions(model, clip)} == names - {"text"}
     rows, columns = target.grid
     for one in found:
         assert one.size.shape == one.direction.shape == (len(clip.frames), rows, columns)
@@ -139,7 +139,7 @@ def test_what_branches_add_is_what_they_put_out(explained):
         for adapter in model.encoder.adapters["ffn"]:
             adapter.fc2.bias.add_(1.0)
         try:
-            more = additions(model, clip)
+            more = branch_additions(model, clip)
         finally:
             for adapter in model.encoder.adapters["ffn"]:
                 adapter.fc2.bias.sub_(1.0)

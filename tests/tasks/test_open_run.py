@@ -8,7 +8,8 @@ from tmal_core.config import load_settings
 from tmal_core.errors import RunError
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks import notebooks
-from tmal_core.tasks.notebooks import open_run
+from tmal_core.tasks.notebooks import open_run, open_trained
+from tmal_core.training.loop import BEST
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def by_hand(tmp_path, monkeypatch):
 def trained(path, settings, kind):
     with Run.create(path, settings, kind) as run:
         (run.path / "checkpoints" / "tmal").mkdir()
-        (run.path / "checkpoints" / "tmal" / "best.safetensors").touch()
+        (run.path / "checkpoints" / "tmal" / BEST).touch()
     return run
 
 
@@ -53,3 +54,18 @@ def test_without_a_folder_the_last_trained_run_of_these_settings_is_taken(tmp_pa
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     assert open_run("tiny", {}, "", 0).run.path == later.path
+
+
+def test_who_looks_takes_the_newest_run_with_trained_weights_whatever_its_settings(tmp_path, by_hand):
+    assert open_trained("tiny", {}, "", 0).run.path == by_hand  # nothing is trained
+    trained(tmp_path / "suite", load_settings("tiny", {"seed": 0}), "suite")
+    assert open_trained("tiny", {}, "", 0).run.path == tmp_path / "suite"
+    newest = trained(tmp_path / "study" / "newest", load_settings("smoke", {"seed": 5}), "train")
+    Run.create(tmp_path / "empty", load_settings("tiny"), "suite")
+    opened = open_trained("tiny", {}, "", 0)
+    assert opened.run.path == newest.path == opened.experiment.run_dir and opened.experiment.common == newest.settings
+    facts = opened.facts["value"]
+    assert (facts["preset"], facts["seed"], facts["run"]) == ("smoke", 5, "newest")
+    # A folder or settings of one's own are kept to.
+    assert open_trained("tiny", {}, tmp_path / "suite", 0).run.path == tmp_path / "suite"
+    assert open_trained("tiny", {"compute.num_threads": 1}, "", 0).run.path == tmp_path / "suite"

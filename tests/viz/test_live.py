@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tmal_core.viz import live
 
@@ -46,3 +47,13 @@ def test_what_is_shown_is_the_file_in_the_run_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "display", shown.append)
     live.show(Figure(), tmp_path, "05_results")
     assert shown[0].data == (tmp_path / "figures" / "05_results.png").read_bytes() and shown[0].retina
+
+
+def test_a_figure_says_what_is_seen(tmp_path, monkeypatch):
+    pictures = []
+    monkeypatch.setattr(live, "display", pictures.append)
+    live.show(Figure(figsize=(1, 1)), tmp_path, "one", "two bars − the left is higher")
+    live.show(Figure(figsize=(1, 1)), tmp_path, "other")
+    assert [picture.alt for picture in pictures] == ["two bars − the left is higher", None]
+    with Image.open(tmp_path / "figures" / "one.png") as file:
+        assert file.info["Description"] == "two bars − the left is higher"

@@ -33,7 +33,7 @@ class Addition:
 
 
 @torch.no_grad()
-def additions(model: FewShotModel, clip: Clip, text: Tensor | None = None) -> list[Addition]:
+def branch_additions(model: FewShotModel, clip: Clip, text: Tensor | None = None) -> list[Addition]:
     """What all branches add to one clip's patch tokens, in the order of the blocks.
 
     Args:

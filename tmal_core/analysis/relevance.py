@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 from tmal_core.analysis.target import Target, batch_of
 from tmal_core.data.clips import Clip
 
-_STEPS = 32
+_STEPS, _AT_ONCE = 32, 8
 
 
 class Relevance(NamedTuple):
@@ -75,11 +75,11 @@ def _times_gradient(target: Target, clip: Clip, shares: Tensor) -> tuple[Tensor,
     frames, flow_px = batch_of(target.model, clip)
     inputs = [frames] if flow_px is None else [frames, flow_px]
     totals = [torch.zeros_like(part) for part in inputs]
-    for share in shares.tolist():
-        at = [(share * part).requires_grad_() for part in inputs]
+    for some in shares.to(frames.device).split(_AT_ONCE):
+        at = [(some.view(-1, 1, 1, 1, 1) * part).requires_grad_() for part in inputs]
         with torch.enable_grad():
             gradients = torch.autograd.grad(target.score(*at).sum(), at)
-        totals = [total + gradient for total, gradient in zip(totals, gradients, strict=True)]
+        totals = [total + gradient.sum(0) for total, gradient in zip(totals, gradients, strict=True)]
     products = [(part * total / len(shares))[0] for part, total in zip(inputs, totals, strict=True)]
     return products[0], products[1] if len(products) > 1 else None
 

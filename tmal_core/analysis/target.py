@@ -8,13 +8,14 @@ Letters: n variants of the query, T frames, C crop in pixels, R x C patches, N w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tmal_core.analysis.inspection import Asked
 from tmal_core.data.clips import Clip
+from tmal_core.evaluation.feature_bank import encode_clips
 from tmal_core.models.few_shot import FewShotModel
 
 _AT_ONCE = 32
@@ -41,6 +42,21 @@ class Target:
         labels = torch.arange(way, device=device).repeat_interleave(shot)
         text = None if asked.tokens.text is None else asked.tokens.text.to(device)
         return cls(asked.model, asked.tokens.support.to(device), labels, text, label)
+
+    @classmethod
+    def of_clips(cls, model: FewShotModel, support: Clip, labels: Tensor, text: Tensor | None, label: int) -> Target:
+        """A class of a question that was not asked yet: of its support clips (S, ...), their labels (S,) and names."""
+        text = text if model.reads_text or model.head.scores_text else None
+        words = None if text is None or not model.encoder.separate_roles else text[labels]
+        read = support if model.reads_motion else Clip(support.frames)
+        with torch.no_grad():
+            tokens = torch.cat([tokens for _, tokens in encode_clips(model, read, words)])
+        device = model.device
+        return cls(model, tokens.to(device), labels.to(device), None if text is None else text.to(device), label)
+
+    def of_label(self, label: int) -> Target:
+        """Another class of the same question."""
+        return replace(self, label=label)
 
     @property
     def grid(self) -> tuple[int, int]:

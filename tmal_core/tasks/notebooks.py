@@ -11,6 +11,7 @@ import pandas as pd
 from tmal_core.config import in_project
 from tmal_core.experiment import Experiment
 from tmal_core.runtime.run_folders import Run, environment, last_trained
+from tmal_core.viz.widgets.run_choice import RunChoice
 
 BY_HAND = Path("runs/interactive")
 """Where notebooks that are opened by hand begin a run."""
@@ -42,6 +43,28 @@ def open_run(preset: str | Path, overrides: Mapping[str, Any], run_dir: str | Pa
     path = in_project(run_dir) if str(run_dir) else last_trained(by_hand.parent, asked.common) or by_hand
     experiment = asked.changed({}, run_dir=path)
     run = Run.join(path, experiment.common, experiment.set_by_user)
-    facts = {"preset": preset, "seed": seed, "settings": run.settings_hash, "set by the user": dict(overrides)}
-    facts |= {"run": path.name, "computes on": str(experiment.device), **environment(experiment.settings.compute)}
+    return _opened(experiment, run, preset, overrides)
+
+
+def open_trained(preset: str | Path, overrides: Mapping[str, Any], run_dir: str | Path, seed: int) -> OpenedRun:
+    """The run that a notebook looks into.
+
+    Without a folder and settings of one's own the newest run in `runs/` that has trained weights, whatever its preset
+    and seed; the facts say which. Else, or where there is none, as `open_run`.
+
+    Raises:
+        RunError, SettingsError: as `open_run`.
+    """
+    root = in_project(BY_HAND).parent
+    found = [] if str(run_dir) or overrides else RunChoice(root).runs()
+    if not found:
+        return open_run(preset, overrides, run_dir, seed)
+    run = Run.open(root / found[0])
+    return _opened(Experiment.of_run(run.path), run, run.settings.preset, run.set_by_user)
+
+
+def _opened(experiment: Experiment, run: Run, preset: str | Path, set_by_user: Mapping[str, Any]) -> OpenedRun:
+    facts = {"preset": preset, "seed": experiment.common.seed, "settings": run.settings_hash}
+    facts |= {"set by the user": dict(set_by_user), "run": run.path.name, "computes on": str(experiment.device)}
+    facts |= environment(experiment.settings.compute)
     return OpenedRun(experiment, run, pd.Series(facts, name="value").to_frame())

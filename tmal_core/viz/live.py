@@ -15,9 +15,10 @@ from tmal_core.viz.in_words import in_words
 from tmal_core.viz.style import as_png, save_figure
 
 
-def show(figure: Figure, run_dir: str | Path, name: str) -> None:
-    """Save a figure as `<run_dir>/figures/<name>.png` and show that file."""
-    display(Image(filename=save_figure(figure, run_dir, name), retina=True, alt=in_words(figure)))
+def show(figure: Figure, run_dir: str | Path, name: str, alt: str = "") -> None:
+    """Save a figure as `<run_dir>/figures/<name>.png` and show that file; `alt` says in words what is seen, where
+    `in_words` would say less."""
+    display(Image(filename=save_figure(figure, run_dir, name, alt), retina=True, alt=alt or in_words(figure)))
 
 
 class LiveFigure:

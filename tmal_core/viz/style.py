@@ -135,17 +135,17 @@ def colour_bar(figure: Figure, mappable: ScalarMappable, label: str, **place: An
     bar.outline.set_visible(False)
 
 
-def save_figure(figure: Figure, run_dir: str | Path, name: str) -> Path:
-    """Write `<run_dir>/figures/<name>.png`, atomically, and return its path."""
+def save_figure(figure: Figure, run_dir: str | Path, name: str, alt: str = "") -> Path:
+    """Write `<run_dir>/figures/<name>.png`, atomically, and return its path; `alt` as of `as_png`."""
     path = Path(run_dir) / "figures" / f"{name}.png"
     with atomic_path(path) as temporary:
-        temporary.write_bytes(as_png(figure))
+        temporary.write_bytes(as_png(figure, alt))
     return path
 
 
-def as_png(figure: Figure) -> bytes:
-    """The file's content, with what the figure shows in words as its description."""
+def as_png(figure: Figure, alt: str = "") -> bytes:
+    """The file's content, with what the figure shows in words (`alt`, or `in_words`) as its description."""
     content = io.BytesIO()
-    about = {"Description": in_words(figure)}
+    about = {"Description": alt or in_words(figure)}
     figure.savefig(content, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata=about)
     return content.getvalue()

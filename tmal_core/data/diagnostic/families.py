@@ -12,9 +12,13 @@ Guarantees, each held by a test on decoded files:
 - `motion`: every frame shows a homogeneous Poisson field of dots whatever the class, and a dot lives `LIFETIME`
   frames, so frames at least `LIFETIME` + 1 apart have no dot in common: no set of such frames knows the class.
 - `semantic`: the support file ends before the classes of a beginning part.
+
+Whoever draws a clip knows where its object is: `object_masks` has it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,17 +46,35 @@ def files(action: ActionClass) -> dict[str, int]:
 
 def render(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Frames (F, SIDE, SIDE, 3) uint8 by role, those of `files`: one file for each class of a pair of reversals."""
-    return _RENDER[action.family](action.parts, rng)
+    return {role: drawn.frames for role, drawn in _RENDER[action.family](action.parts, rng).items()}
 
 
-def _appearance(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def object_masks(action: ActionClass, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Where the object is in the frames that `render` gives for the same stream: (F, SIDE, SIDE) bool by role.
+
+    Of `motion` it is the hidden disc, of all others the shape; what moves behind the object is not in it.
+    """
+    return {role: drawn.objects for role, drawn in _RENDER[action.family](action.parts, rng).items()}
+
+
+class _Drawn(NamedTuple):
+    """A file's frames, and where its object is."""
+
+    frames: np.ndarray  # (F, SIDE, SIDE, 3) uint8
+    objects: np.ndarray  # (F, SIDE, SIDE) bool
+
+    def at(self, frames: slice | list[int]) -> _Drawn:
+        return _Drawn(self.frames[frames], self.objects[frames])
+
+
+def _appearance(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     start, end = rng.uniform(-16, 16, (2, 2))
     path = start + (end - start) * _ease(rng, FRAMES)[:, None]
     colour = np.tile(_tinted(COLOURS[parts["colour"]], rng), (FRAMES, 1))
     return {"both": _draw(parts["shape"], path, colour, rng)}
 
 
-def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     """One turn through three states from a random one of them, and the reversal."""
     progress, num = rng.integers(3) + one_turn(rng, FRAMES - 1), FRAMES - 1
     if parts["kind"] == "place":
@@ -63,7 +85,7 @@ def _order(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
     return _twins(_draw(rng.choice(SHAPES), path, colour, rng, turns=False))
 
 
-def _speed(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _speed(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     """Once round three places from anywhere on the way, either way round, fast and slow by turns, and the reversal."""
     way = rng.choice((-1, 1)) * rhythm(rng, FRAMES - 1, {"turns": 4, "halves": 2}[parts["rhythm"]])
     path = along_by_length(_places(parts, rng), rng.random() + way)
@@ -71,7 +93,7 @@ def _speed(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndar
     return _twins(_draw(rng.choice(SHAPES), path, colour, rng, turns=False))
 
 
-def _camera(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _camera(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     """The object twice round, either way, its ground standing still the first time, and the reversal.
 
     The object's way in the picture is the same in both classes: the ground alone tells them apart.
@@ -83,24 +105,24 @@ def _camera(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.nda
     return _twins(_draw(rng.choice(SHAPES), path, colour, rng, False, np.where(rounds[:, None] > 1, way, 0)))
 
 
-def _twins(frames: np.ndarray) -> dict[str, np.ndarray]:
-    """Frames (F - 1, ...) as they are and reversed, the last one held."""
+def _twins(drawn: _Drawn) -> dict[str, _Drawn]:
+    """F - 1 frames as they are and reversed, the last one held."""
     held = [*range(FRAMES - 1), FRAMES - 2]
-    return {"forward": frames[held], "backward": frames[::-1][held]}
+    return {"forward": drawn.at(held), "backward": drawn.at(slice(None, None, -1)).at(held)}
 
 
-def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _semantic(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     """The middle, a place, another place; the support file ends when the first place is reached."""
     middle, turn, end = (_near(place, rng) for place in ((0, 0), PLACES[parts["middle"]], PLACES[parts["end"]]))
     half = FRAMES // 2
     first = middle + (turn - middle) * _ease(rng, half)[:, None]
     second = turn + (end - turn) * _ease(rng, half + 1)[1:, None]
     colour = np.tile(_any_colour(rng), (FRAMES, 1))
-    frames = _draw(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
-    return {"support": frames[:half], "query": frames}
+    drawn = _draw(rng.choice(SHAPES), np.concatenate([first, second]), colour, rng)
+    return {"support": drawn.at(slice(half)), "query": drawn}
 
 
-def _motion(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _motion(parts: dict[str, str], rng: np.random.Generator) -> dict[str, _Drawn]:
     """Dots inside a hidden disc drift, dots outside stand still; all live `LIFETIME` frames.
 
     Two independent fields, each a Poisson process on a torus in its own coordinates; a dot is shown when its centre
@@ -125,7 +147,9 @@ def _motion(parts: dict[str, str], rng: np.random.Generator) -> dict[str, np.nda
         centres = np.concatenate([still[outside], moving[inside]])
         values = np.concatenate([still_values[outside], moving_values[inside]])
         frames[t] = dots(SIDE, round(ground), centres, values, width)[..., None]
-    return {"both": frames}
+    y, x = np.mgrid[:SIDE, :SIDE]
+    disc = np.hypot(x - centre[0], y - centre[1]) <= radius
+    return {"both": _Drawn(frames, np.tile(disc, (FRAMES, 1, 1)))}
 
 
 class _DotField:
@@ -157,7 +181,7 @@ def _draw(
     rng: np.random.Generator,
     turns: bool = True,
     ground: np.ndarray | None = None,
-) -> np.ndarray:
+) -> _Drawn:
     """An object of one shape along a path (F, 2) (pixels from the centre) in colours (F, 3), under camera shake.
 
     A ground that moves by (F, 2) whole pixels, `_REACH` at most, has finer patches, or nobody would see it.
@@ -169,15 +193,17 @@ def _draw(
         window = _REACH + rng.integers(0, 2 * _GROUND_CELL, 2) - ground
     shake = np.round(_shake(rng, len(path), 1.2)).astype(int)
     radius, angle, spin = rng.uniform(6.5, 11.0), rng.uniform(-0.25, 0.25), turns * rng.uniform(-0.3, 0.3)
-    frames = np.empty((len(path), SIDE, SIDE, 3), np.uint8)
+    frames, objects = np.empty((len(path), SIDE, SIDE, 3), np.uint8), np.empty((len(path), SIDE, SIDE), bool)
     for t, (place, colour) in enumerate(zip(path, colours, strict=True)):
         left, upper = window[t]
-        canvas = scene[upper : upper + _CANVAS, left : left + _CANVAS].copy()
+        canvas, alone = scene[upper : upper + _CANVAS, left : left + _CANVAS].copy(), np.zeros((_CANVAS,) * 2, np.uint8)
         centre = (_CANVAS / 2 + place[0], _CANVAS / 2 + place[1])
-        paint(canvas, Thing(shape, centre, radius, angle + spin * t / len(path), tuple(colour)))
+        thing = Thing(shape, centre, radius, angle + spin * t / len(path), tuple(colour))
+        paint(canvas, thing)
+        paint(alone, thing._replace(colour=(255,)))
         x, y = _MARGIN + shake[t]
-        frames[t] = canvas[y : y + SIDE, x : x + SIDE]
-    return frames
+        frames[t], objects[t] = canvas[y : y + SIDE, x : x + SIDE], alone[y : y + SIDE, x : x + SIDE] > 127
+    return _Drawn(frames, objects)
 
 
 def _ease(rng: np.random.Generator, count: int) -> np.ndarray:

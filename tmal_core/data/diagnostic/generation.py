@@ -31,7 +31,8 @@ from tmal_core.runtime.processes import Pool
 from tmal_core.runtime.seeding import generator
 
 VERSION = 3  # raise it whenever the frames of any clip change
-_MANIFEST = "diagnostic.json"
+MANIFEST = "diagnostic.json"
+"""Beside the catalogue: what the data set was drawn with."""
 
 
 def generate(
@@ -59,9 +60,7 @@ def generate(
     _claim(root, manifest)
     if (root / FILE_NAME).exists():
         return load_catalog(root)
-    jobs = [
-        (root, seed, action, twin, clip) for action, twin in _units(families) for clip in range(clips[action.split])
-    ]
+    jobs = [(root, seed, action, twin, clip) for action, twin in units(families) for clip in range(clips[action.split])]
     with _mapper(num_workers) as make:
         bar = tqdm(make(_make_clip, jobs), total=len(jobs), desc="diagnostic videos", unit="clip", disable=not progress)
         rows = [row for made in bar for row in made]
@@ -70,7 +69,7 @@ def generate(
 
 def planned(root: Path, clips: dict[str, int], families: Sequence[str] = FAMILIES) -> Catalog:
     """The catalogue that `generate` will leave, without checksums, whether or not there is a file."""
-    bases = (_rows(action, twin, clip) for action, twin in _units(families) for clip in range(clips[action.split]))
+    bases = (rows_of(action, twin, clip) for action, twin in units(families) for clip in range(clips[action.split]))
     return Catalog(root, pd.DataFrame([row for rows in bases for row in rows.values()]))
 
 
@@ -99,7 +98,7 @@ def _mapper(num_workers: int) -> Iterator[Callable[..., Iterable]]:
 
 def _claim(root: Path, manifest: dict[str, object]) -> None:
     """Note what the folder is being filled with, or check that it agrees."""
-    file = root / _MANIFEST
+    file = root / MANIFEST
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
         if found != manifest:
@@ -113,7 +112,12 @@ def _claim(root: Path, manifest: dict[str, object]) -> None:
         temporary.write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def _units(families: Sequence[str]) -> Iterator[tuple[ActionClass, ActionClass | None]]:
+def random_stream(seed: int, action: ActionClass, clip: int) -> np.random.Generator:
+    """What a base of a class (the first of its pair) is drawn from."""
+    return generator(seed, action.family, action.name, clip)
+
+
+def units(families: Sequence[str] = FAMILIES) -> Iterator[tuple[ActionClass, ActionClass | None]]:
     """A class, or a class and its reversal, which share their bases."""
     classes = all_classes(families)
     for i, action in enumerate(classes):
@@ -127,14 +131,14 @@ def _units(families: Sequence[str]) -> Iterator[tuple[ActionClass, ActionClass |
 def _make_clip(job: tuple[Path, int, ActionClass, ActionClass | None, int]) -> list[dict[str, object]]:
     """Write the files of one base and return their rows of the catalogue."""
     root, seed, action, twin, clip = job
-    rows = _rows(action, twin, clip)
+    rows = rows_of(action, twin, clip)
     if not all((root / row["path"]).exists() for row in rows.values()):
-        for role, frames in render(action, generator(seed, action.family, action.name, clip)).items():
+        for role, frames in render(action, random_stream(seed, action, clip)).items():
             write_clip(root / rows[role]["path"], frames)
     return [row | {"sha256": file_sha256(root / row["path"])} for row in rows.values()]
 
 
-def _rows(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, Any]]:
+def rows_of(action: ActionClass, twin: ActionClass | None, clip: int) -> dict[str, dict[str, Any]]:
     """Rows of the catalogue for the files of one base, by role; without their checksums."""
     base = f"{action.family}/{_slug(action.group or action.name)}/{_slug(action.name)}/{clip:03d}"
     rows = {}
