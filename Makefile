@@ -16,7 +16,7 @@ STAMP := .venv/.lock-stamp
 .PHONY: help suite smoke study test test-matrix lab bench lint docs install clean
 
 # As the command line sets it: threads that wait for each other give their core away, if more run than there are cores.
-test lab: export GOMP_SPINCOUNT ?= 30000
+test: export GOMP_SPINCOUNT ?= 30000
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -41,8 +41,8 @@ test: $(STAMP) ## run the tests
 test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed that must not matter; an hour; ROWS="..." picks
 	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
-lab: $(STAMP) ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+lab: $(STAMP) ## open JupyterLab at the first notebook, until Ctrl-C
+	@$(BIN)/tmal lab $(ARGS)
 
 bench: $(STAMP) ## measure speed and memory; ONLY="..." picks benchmarks, BASE=<commit> compares with that commit
 	@$(BIN)/python tests/benchmarks/$(if $(BASE),against.py $(BASE),run.py $(ONLY))

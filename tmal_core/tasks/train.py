@@ -107,7 +107,7 @@ def training_history(run: Run, methods: list[str]) -> pd.DataFrame:
 
 def training_state(run: Run, method_name: str) -> dict[str, Any]:
     """How the training of a method stands: its `status` (waiting, running, done, failed or interrupted), what `Pace`
-    said last, and of the validations that there were the best: `best_pct` after `best_episode`."""
+    said last, the number of `validations`, and of these the best: `best_pct` after `best_episode`."""
     work = read_work(work_file(run.path, method_name))
     found: dict[str, Any] = {"status": "waiting" if work is None else work.status}
     for line in run.metrics():
@@ -116,7 +116,7 @@ def training_state(run: Run, method_name: str) -> dict[str, Any]:
     history = training_history(run, [method_name])
     if len(history):
         best = history.loc[history["val_pct"].idxmax()]
-        found |= {"best_pct": best["val_pct"], "best_episode": int(best["episode"])}
+        found |= {"validations": len(history), "best_pct": best["val_pct"], "best_episode": int(best["episode"])}
     return found
 
 
