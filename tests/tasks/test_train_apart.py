@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import torch
 from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.experiment import Experiment
 from tmal_core.matching import register_matcher
-from tmal_core.models.methods import METHODS
 from tmal_core.runtime.held_work import Process, held, read_work
 from tmal_core.runtime.program_folder import VARIABLE, program
 from tmal_core.runtime.run_folders import Run
@@ -24,7 +24,7 @@ from tmal_core.tasks import train_apart as apart
 from tmal_core.tasks.train import train_method, training_history, training_state, work_file
 from tmal_core.training.loop import BEST, LAST
 
-LONG = {"training.episodes": 4000, "training.validate_every": 2000}  # more than any test waits for
+LONG = {"training__episodes": 4000, "training__validate_every": 2000}  # more than any test waits for
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +37,11 @@ def begin(few_settings, tmp_path):
     """An experiment in a run folder that notebooks share; what is left at its end is ended."""
     begun = []
 
-    def run_of(name="run", **changes):
+    def run_of(name="run", method="st_adapter", **changes):
         settings = few_settings.replace({key.replace("__", "."): value for key, value in changes.items()})
-        experiment = Experiment(settings, method_name="st_adapter", run_dir=tmp_path / name)
+        experiment = Experiment(settings, method_name=method, run_dir=tmp_path / name)
         run = Run.join(experiment.run_dir, settings)
-        begun.append(work_file(run.path, "st_adapter"))
+        begun.append(work_file(run.path, method))
         return experiment, run
 
     yield run_of
@@ -142,11 +142,11 @@ def test_a_kill_is_told_and_the_next_run_goes_on(begin):
 
 def test_who_asks_again_follows_the_one_that_is_there_and_may_end_it(begin):
     """As a second tab does, or a kernel that was started anew."""
-    experiment, run = begin(**{key.replace(".", "__"): value for key, value in LONG.items()})
+    experiment, run = begin(**LONG)
     code = f"""
-import pickle, sys
+import pickle
 from tmal_core.tasks import train_apart as apart
-experiment, run = pickle.loads({__import__("pickle").dumps((experiment, run))!r})
+experiment, run = pickle.loads({pickle.dumps((experiment, run))!r})
 apart.train_apart(experiment, run)
 """
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as kernel:
@@ -164,7 +164,7 @@ apart.train_apart(experiment, run)
 
 
 def test_an_interrupt_by_somebody_else_is_told(begin):
-    experiment, run = begin(**{key.replace(".", "__"): value for key, value in LONG.items()})
+    experiment, run = begin(**LONG)
     with pytest.raises(RunError, match=r"to end, got an interrupt of process \d+ on .*it goes on where it stood"):
         apart.train_apart(experiment, run, once_it_trains(run, Process.interrupt))
 
@@ -187,7 +187,7 @@ def test_a_defect_comes_back_with_its_traceback(begin, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     __import__("own_of_a_test")
     try:
-        experiment, run = begin(model__matching="broken")
+        experiment, run = begin(method="tmal", model__matching="broken")
         with pytest.raises(KeyError, match="missing") as caught:
             apart.train_apart(experiment, run)
         assert "own_of_a_test.py" in str(caught.value.__cause__)
@@ -199,7 +199,7 @@ def test_what_this_process_alone_knows_is_refused_before_anything_starts(begin, 
     register_matcher("mine", own := lambda distances: distances.sum((2, 3)))
     own.__module__ = "__main__"
     try:
-        experiment, run = begin(model__matching="mine")
+        experiment, run = begin(method="tmal", model__matching="mine")
         with pytest.raises(SettingsError, match=r"the matcher mine in a module, got one .* train in place by train_me"):
             apart.train_apart(experiment, run)
     finally:
@@ -208,11 +208,10 @@ def test_what_this_process_alone_knows_is_refused_before_anything_starts(begin, 
     frozen = Experiment(experiment.settings.replace({"model.matching": "otam"}), method_name="otam")
     with pytest.raises(SettingsError, match="expected a method that is trained"):
         apart.train_apart(frozen, run)
-    assert "otam" in METHODS
 
 
 def test_a_process_that_does_not_begin_is_told_by_its_last_line(begin, monkeypatch):
-    monkeypatch.setattr(sys, "executable", str(Path("/bin/false")))
+    monkeypatch.setattr(sys, "executable", "false")
     experiment, run = begin()
     with pytest.raises(RunError, match=r"the training of st_adapter to begin, got a process that ended without a word"):
         apart.train_apart(experiment, run)
@@ -241,7 +240,7 @@ def test_of_two_that_begin_in_one_moment_the_second_follows_the_first(begin):
 
 
 def test_it_ends_with_the_program_above(begin, monkeypatch):
-    experiment, run = begin(**{key.replace(".", "__"): value for key, value in LONG.items()})
+    experiment, run = begin(**LONG)
     with program() as suite:
         monkeypatch.setenv(VARIABLE, suite.environment[VARIABLE])
         child = apart._start(experiment, run, [])

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,7 +113,7 @@ def _start(experiment: Experiment, run: Run, modules: list[str]) -> _Child:
             start_new_session=True,
         )
     assert popen.stdin is not None
-    with popen.stdin:
+    with suppress(BrokenPipeError), popen.stdin:  # where it has died already, who follows it is told
         popen.stdin.write(pickle.dumps((file, modules, pickle.dumps(experiment), run.path)))
     return _Child(popen, Process.of(popen.pid), log)
 
