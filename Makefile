@@ -17,7 +17,7 @@ STAMP := .venv/.lock-stamp
 .PHONY: help suite smoke study test test-browser test-matrix lab inspector bench lint docs install clean
 
 # As the command line sets it: threads that wait for each other give their core away, if more run than there are cores.
-test lab: export GOMP_SPINCOUNT ?= 30000
+test: export GOMP_SPINCOUNT ?= 30000
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -45,8 +45,8 @@ test-browser: $(STAMP) ## run the tests that open a real browser, on a run of th
 test-matrix: $(STAMP) ## run the tests ten times, each with one thing changed that must not matter; an hour; ROWS="..." picks
 	@$(BIN)/python tests/matrix.py $(ROWS) $(ARGS)
 
-lab: $(STAMP) ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+lab: $(STAMP) ## open JupyterLab at the first notebook, until Ctrl-C
+	@$(BIN)/tmal lab $(ARGS)
 
 inspector: $(STAMP) ## serve the episode inspector as a page, to this machine alone; RUN=<run folder>
 	@$(BIN)/tmal inspector $(RUN) $(ARGS)

@@ -11,7 +11,7 @@ import pytest
 
 from tmal_core import __version__, cli
 from tmal_core.config import load_settings
-from tmal_core.errors import DataError, SettingsError
+from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.models.methods import METHODS
 from tmal_core.runtime import run_folders
 from tmal_core.runtime.run_folders import Run
@@ -23,7 +23,7 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
-    commands += ("adopt", "classify", "runs")
+    commands += ("adopt", "classify", "runs", "lab")
     assert [name for name in commands if f"\n  {name} " not in done.stdout] == []
 
 
@@ -193,4 +193,35 @@ def test_runs_lists(tmp_path, capsys):
     assert "accuracy_pct" in out
     assert "91.25" in out
     assert "done" in out
-    assert " DataError: expected a video, got xxx" in out and "x" * 60 not in out
+    assert f" DataError: expected a video, got {'x' * 100}. Remove it." in out, "a pipe gets everything"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_runs_fits_its_terminal(width, tmp_path, capsys, monkeypatch):
+    with Run.create(tmp_path / ("long" * 20), load_settings("tiny"), "train") as run:
+        run.update_summary(**{f"accuracy_{i}_pct": 91.25 + i for i in range(20)})
+    with pytest.raises(DataError), Run.create(tmp_path / "b", load_settings("tiny"), "train"):
+        raise DataError("a video", "x" * 100, "Remove it.")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert max(map(len, (head, first, second))) <= width
+    assert head.split()[:5] == ["run", "status", "created", "kind", "error"] and head.endswith(" …")
+    assert first.startswith("longlong") and "… done" in first
+    assert second.split()[:2] == ["b", "failed"] and "DataError" in second and "T" not in second.split()[2]
+    assert cli.main(["runs", str(tmp_path), "--wide"]) == 0
+    whole = capsys.readouterr().out
+    assert "long" * 20 in whole and "accuracy_19_pct" in whole and "…" not in whole
+
+
+def test_suite_says_where_it_stands_and_takes_that_line_away(tmp_path, monkeypatch, capsys):
+    def run_suite(*_, say, renew, **options):
+        say("01_a: running ...")
+        renew("01_a: 2 s")
+        raise RunError("a", "b", "C.")
+
+    monkeypatch.setattr("tmal_core.suite.notebook_runs.run_suite", run_suite)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.main(["suite", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "01_a: running ...\n01_a: 2 s\r\x1b[K"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -35,8 +36,8 @@ EXAMPLES = """examples:
 """
 METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter_mean, st_adapter, tmal"
 """For help, which is not to wait for torch; a test holds it against the methods that there are."""
-LONGEST_ERROR = 60
-"""Characters of a run's error in the list of runs; all of it stands in its run.json."""
+FIRST_OF_RUNS = ("run", "status", "created", "kind", "error", "preset", "seed", "seconds")
+"""Columns of the list of runs that come first where there is no room for all."""
 _PLACES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 """What the system says of a path that a user chose badly. That a file is missing is told where it is looked for."""
 
@@ -159,8 +160,23 @@ def suite(
     """Run all notebooks in order and write a report."""
     _settings(preset, sets)  # a wrong setting is told before the notebook libraries are loaded
     from tmal_core.suite.notebook_runs import run_suite
+    from tmal_core.suite.terminal_lines import TerminalLines
 
-    run_suite(out, preset, parse_overrides(sets), parse_overrides(parameter), fresh=fresh, cell_timeout_s=cell_timeout)
+    lines, more = TerminalLines(), {"fresh": fresh, "cell_timeout_s": cell_timeout}
+    try:
+        run_suite(
+            out, preset, parse_overrides(sets), parse_overrides(parameter), say=lines.say, renew=lines.renew, **more
+        )
+    finally:
+        lines.clear()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """JupyterLab at the first notebook, until Ctrl-C; options are those of `jupyter lab`."""
+    from tmal_core.suite.lab import open_lab
+
+    open_lab(context.args)
 
 
 @app.command()
@@ -443,14 +459,23 @@ def inspector(
 
 
 @app.command()
-def runs(root: Annotated[Path, Argument(help="folder of runs")] = Path("runs")) -> None:
+def runs(
+    root: Annotated[Path, Argument(help="folder of runs")] = Path("runs"),
+    wide: Annotated[bool, _flag("--wide", "every column and all of each, as in a file")] = False,
+) -> None:
     """List the runs below a folder."""
     from tmal_core.runtime.run_folders import runs as all_runs
+    from tmal_core.runtime.tables import fitted
 
-    table = all_runs(root)
-    table["commit"] = table["commit"].str[:12]
-    table["error"] = table["error"].str[:LONGEST_ERROR]
-    print(table.dropna(axis="columns", how="all").to_string(index=False) if len(table) else "no runs")
+    table = all_runs(root).dropna(axis="columns", how="all")
+    if not len(table):
+        print("no runs")
+    elif wide or not sys.stdout.isatty():
+        print(table.to_string(index=False))
+    else:
+        first = [name for name in FIRST_OF_RUNS if name in table]
+        table["created"] = table["created"].str[:16].str.replace("T", " ")
+        print(fitted(table[[*first, *table.columns.drop(first)]], shutil.get_terminal_size().columns))
 
 
 def _settings(preset: str, sets: Sequence[str], data: Path | None = None) -> Settings:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
-from tmal_core.runtime.processes import Pool, interrupts_held
+from tmal_core.runtime.processes import Pool, interrupts_held, interrupts_noted
 
 # One of the two works until the command was interrupted, the other waits for work.
 POOL = """
@@ -119,3 +120,44 @@ def test_what_is_abandoned_is_ended_in_the_middle():
         waiting = pool.submit(time.sleep, 1000)  # beyond the time that a test has
         pool.abandon()
         waiting.result()
+
+
+@pytest.fixture
+def heard():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_interrupt_is_noted_and_the_second_interrupts(heard):
+    with pytest.raises(KeyboardInterrupt), interrupts_noted() as noted:
+        assert not noted.asked
+        os.kill(os.getpid(), signal.SIGINT)
+        assert noted.asked
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_where_it_may_be_one_interrupts_at_once(heard, before):
+    reached = []
+    with pytest.raises(KeyboardInterrupt), interrupts_noted() as noted:
+        if before:
+            os.kill(os.getpid(), signal.SIGINT)
+        with noted.at_once():
+            reached.append("inside")
+            os.kill(os.getpid(), signal.SIGINT)
+    assert reached == ([] if before else ["inside"])
+
+
+def test_in_another_thread_nothing_is_noted(heard):
+    found = []
+
+    def work():
+        with interrupts_noted() as noted:
+            found.append((noted.asked, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [(False, signal.default_int_handler)]

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tmal_core.config import load_settings, settings_hash
-from tmal_core.errors import RunError
+from tmal_core.errors import DataError, EpisodeError, RunError, SettingsError
 from tmal_core.runtime import run_folders as runs_module
-from tmal_core.runtime.run_folders import Run, runs
+from tmal_core.runtime.held_work import Process, held
+from tmal_core.runtime.run_folders import PROCESSES, Run, runs
 
 SETTINGS = load_settings("tiny")
 OTHER = load_settings("tiny", {"seed": 7})
@@ -234,3 +235,57 @@ def test_notebooks_join_the_run_that_is_there_or_begin_one(tmp_path):
     (tmp_path / "full" / "letter.txt").touch()
     with pytest.raises(RunError, match="holds something else"):
         Run.join(tmp_path / "full", settings)
+
+
+def test_a_run_names_its_process_and_reads_interrupted_once_that_is_gone(tmp_path):
+    run = Run.create(tmp_path / "a", SETTINGS, "train")
+    assert Process(**run.record["process"]) == Process.this() and run.status == "running"
+    record = run.record
+    record["process"]["started"] = "at another time"
+    (run.path / "run.json").write_text(json.dumps(record))
+    assert run.status == "interrupted" and runs(tmp_path)["status"].tolist() == ["interrupted"]
+    assert Run.create(run.path, OTHER, "train").status == "running", "it left nothing and makes room"
+    record = run.record
+    del record["process"]
+    (run.path / "run.json").write_text(json.dumps(record))
+    assert run.status == "running", "of an earlier version nobody can say"
+
+
+def test_a_run_of_notebooks_has_the_status_of_what_trains_in_it(tmp_path):
+    run, suite = Run.join(tmp_path / "a", SETTINGS), Run.create(tmp_path / "b", SETTINGS, "suite")
+    works = [folder.path / PROCESSES / "train-tmal.json" for folder in (run, suite)]
+    with pytest.raises(KeyboardInterrupt), held(works[0]), held(works[1]):
+        assert run.status == "running"
+        raise KeyboardInterrupt
+    assert (run.status, suite.status) == ("interrupted", "running")
+    with pytest.raises(ZeroDivisionError), held(works[0]):
+        raise ZeroDivisionError
+    assert run.status == "failed" and set(runs(tmp_path)["status"]) == {"failed", "running"}
+    with held(works[0]):
+        pass
+    assert run.status == "done"
+    works[0].write_text("{")
+    assert run.status == "done", "a file of another version"
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (SettingsError("a", "b", "C."), False),
+        (EpisodeError("a", "b", "C."), False),
+        (DataError("a", "b", "C."), True),
+        (KeyboardInterrupt(), True),
+    ],
+)
+def test_a_refused_command_leaves_no_run_behind(tmp_path, error, stays):
+    def refused(folder, file=None):
+        with pytest.raises(type(error)), Run.create(tmp_path / folder, SETTINGS, "train") as run:
+            if file:
+                (run.path / file).touch()
+            raise error
+        return (tmp_path / folder).exists()
+
+    assert refused("new") is stays
+    assert refused("with something in it", "checkpoints/last.pt")
+    (tmp_path / "mine").mkdir()
+    assert refused("mine")

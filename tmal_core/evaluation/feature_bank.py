@@ -22,7 +22,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from tmal_core.config import ComputeSettings, EvaluationSettings
 from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
@@ -30,6 +29,7 @@ from tmal_core.errors import RunError
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.text import SplitText
 from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.progress_bar import tqdm
 
 _TOKENS_AT_ONCE_CPU = 3200  # two clips of ViT-B/16: what the FFN makes of more leaves the cache
 _PACKAGE = Path(__file__).parent.parent

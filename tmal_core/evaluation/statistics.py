@@ -17,7 +17,7 @@ Letters: S seeds of training, U units (classes, or groups where classes come in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -66,6 +66,20 @@ def accuracy_interval(outcome: Outcome, catalog: Catalog, seed: int, resamples: 
     """
     found = by_unit(100.0 * outcome.correct[None], outcome.episodes, catalog)
     return interval(found, generator(seed, "bootstrap", outcome.episodes.name), resamples, confidence, accuracy=True)
+
+
+def mean_interval(intervals: Sequence[Interval], mean: float) -> Interval:
+    """Of the mean over episode types: their classes are different ones, so the half widths add as squares.
+
+    Args:
+        intervals: of accuracies in percent.
+        mean: in percent, what it is laid around.
+
+    >>> print(mean_interval([Interval(50.0, 44.0, 56.0), Interval(70.0, 62.0, 78.0)], 60.0))
+    60.0 [55.0, 65.0]
+    """
+    half = math.sqrt(sum(one.half_width**2 for one in intervals)) / len(intervals)
+    return Interval(mean, max(0.0, mean - half), min(100.0, mean + half))
 
 
 def difference_interval(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.flow.estimator import build_estimator
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.extraction_report import ExtractReport, join_reports, shard_path, write_report
 from tmal_core.flow.store import FlowStore
+from tmal_core.runtime.progress_bar import tqdm
 
 
 class _Shard:

@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
 from tmal_core.data.video import read_frames
 from tmal_core.data.video.sampling import Grid, grid_positions
@@ -32,6 +31,7 @@ from tmal_core.flow.extraction_report import ExtractReport, Outcome, join_report
 from tmal_core.flow.store import FlowMeta, FlowStore, State
 from tmal_core.runtime.devices import Loader
 from tmal_core.runtime.files import file_sha256
+from tmal_core.runtime.progress_bar import tqdm
 
 SHORT_SIDE = 256  # larger frames are reduced to it before flow is estimated
 DECODED_BYTES = 1 << 29  # of frames decoded at one time, before they are reduced: 64 of 1080p fit, 8K comes in parts

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from tmal_core.config import ComputeSettings, FlowSettings, Settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog
@@ -22,6 +21,7 @@ from tmal_core.errors import DataError
 from tmal_core.flow.extraction import extract
 from tmal_core.flow.store import FlowStore, flow_store
 from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.progress_bar import tqdm
 
 _WORKERS_PAY_FROM = 64  # clips: starting processes takes longer than decoding fewer
 

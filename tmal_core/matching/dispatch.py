@@ -47,6 +47,15 @@ def register_matcher(name: str, from_frames: FromFrames | None) -> None:
     config.MATCHERS.append(name)
 
 
+def module_of_matcher(name: str) -> str:
+    """Where a matcher is defined: another process knows one of your own once it has imported that.
+
+    >>> module_of_matcher("otam")
+    'tmal_core.matching.dispatch'
+    """
+    return getattr(_of_ones_own.get(name, match), "__module__", "__main__")
+
+
 def match(
     query: Float[Tensor, "q t d"], support: Float[Tensor, "s u d"], name: str, *, smoothing: float = 0.5
 ) -> Float[Tensor, "q s"]:

@@ -32,6 +32,45 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+class Interrupts:
+    """Ctrl-C, noted until there is a good moment; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside, Ctrl-C interrupts as always, and so does one that was noted before."""
+        self._at_once = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._at_once = False
+
+    def hear(self, *_: Any) -> None:
+        """Takes the signal."""
+        before, self.asked = self.asked, True
+        if before or self._at_once:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[Interrupts]:
+    """Inside, Ctrl-C waits to be asked for. Only the main thread hears it: in others nothing is ever noted."""
+    found = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield found
+        return
+    before = signal.signal(signal.SIGINT, found.hear)
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class Pool(ProcessPoolExecutor):
     """A pool of spawned processes: not forked, since the caller may hold threads. They end with the caller.
 

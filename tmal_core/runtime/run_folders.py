@@ -1,13 +1,15 @@
 """Runs: one folder per run, readable with any JSON tool.
 
-A run folder holds `run.json` (settings, their hash, commit, environment, status, summary), `metrics.jsonl` (one JSON
-object per line) and `checkpoints/`. `runs(root)` turns any number of them into one table.
+A run folder holds `run.json` (settings, their hash, commit, environment, process, status, summary), `metrics.jsonl`
+(one JSON object per line), `checkpoints/`, and in `processes/` who trains in it. `runs(root)` turns any number of them
+into one table.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import time
 import warnings
@@ -20,13 +22,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tmal_core.config import CHANGES_NO_NUMBER, ComputeSettings, Settings, flatten, settings_hash
-from tmal_core.errors import RunError
+from tmal_core.errors import EpisodeError, RunError, SettingsError
 from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
+from tmal_core.runtime.held_work import Process, read_work
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("run", "kind", "status", "created", "seconds", "preset", "seed", "settings_hash", "commit", "dirty", "error")
+
+PROCESSES = "processes"
+"""Folder in a run's that says who works in it beside the run's own process (`held_work`)."""
 
 DISTRIBUTIONS = {"torch": "torch", "open_clip": "open_clip_torch", "numpy": "numpy", "tmal_core": "tmal-core"}
 
@@ -39,7 +45,7 @@ class Run:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path, self._made_folder = Path(path), False
         _read_record(self.path)
 
     @classmethod
@@ -60,7 +66,8 @@ class Run:
             RunError: the folder holds something else, or a run of other settings.
         """
         path = Path(out)
-        begun = {"status": "running", "error": None, "settings_hash": settings_hash(settings), **commit()}
+        begun = {"status": "running", "error": None, "process": Process.this()._asdict()}
+        begun |= {"settings_hash": settings_hash(settings), **commit()}
         begun |= {"settings": settings.model_dump(mode="json"), "set_by_user": dict(set_by_user)}
         begun |= {"environment": environment(settings.compute)}
         there = (path / "run.json").exists()
@@ -76,11 +83,14 @@ class Run:
         if is_occupied(path) and not there:
             got = f"{path}, which holds something else"
             raise RunError("an empty or new folder, or a run of the same settings", got, "Choose another folder.")
+        had_folder = path.exists()
         _write_record(
             path, {"kind": kind, "created": _now(), "updated": _now(), "seconds": 0.0, **begun, "summary": {}}
         )
         (path / "checkpoints").mkdir(exist_ok=True)
-        return cls(path)
+        run = cls(path)
+        run._made_folder = not had_folder
+        return run
 
     @classmethod
     def join(cls, out: str | Path, settings: Settings, set_by_user: Mapping[str, Any] = MappingProxyType({})) -> Run:
@@ -130,8 +140,8 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, done, failed or interrupted."""
-        return self.record["status"]
+        """running, done, failed or interrupted, which a run is too whose process is gone without a word."""
+        return _status(self.path, self.record)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -186,6 +196,13 @@ class Run:
         # On a full disk, or where somebody removed the record, the status cannot be written; the first error is shown.
         with suppress(*((OSError, RunError) if kind else ())):
             self._change(**values, seconds=round(self.record["seconds"] + took, 1))
+            if kind is not None and issubclass(kind, SettingsError | EpisodeError):
+                self._remove_if_refused()
+
+    def _remove_if_refused(self) -> None:
+        """A command that was refused for its settings leaves no run behind, where there was none before."""
+        if self._made_folder and _left_nothing(self.path):
+            shutil.rmtree(self.path)
 
     def _require_same(self, settings: Settings, remedy: str) -> None:
         """Refuse settings that lead to other results than the run's."""
@@ -222,7 +239,7 @@ def runs(root: str | Path) -> pd.DataFrame:
             rows.append({"run": str(name), "status": "unreadable", "error": error.got})
             continue
         of_settings = {key: record["settings"].get(key) for key in ("preset", "seed")}
-        known = {key: record[key] for key in COLUMNS if key in record}
+        known = {key: record[key] for key in COLUMNS if key in record} | {"status": _status(path.parent, record)}
         rows.append({"run": str(name), **known, **of_settings, **flatten(record["summary"])})
     table = pd.DataFrame(rows, columns=[*COLUMNS, *sorted({key for row in rows for key in row} - set(COLUMNS))])
     return table.sort_values(["created", "run"], ignore_index=True)
@@ -234,7 +251,7 @@ def last_trained(root: str | Path, settings: Settings) -> Path | None:
     for file in Path(root).glob("*/run.json"):
         with suppress(RunError):  # of another version, or broken
             run = Run.open(file.parent)
-            trained = run.record["kind"] in ("suite", "notebooks") and any(run.path.glob("checkpoints/*/*"))
+            trained = run.record["kind"] in ("suite", "notebooks") and any(run.path.glob("checkpoints/*/best.*"))
             if trained and _decisive(run.settings) == _decisive(settings):
                 found.append((run.record["updated"], run.path))
     return max(found)[1] if found else None
@@ -300,10 +317,23 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def _status(path: Path, record: Mapping[str, Any]) -> str:
+    """The record's, put right by which processes are there; notebooks run as long as something is trained in them."""
+    status = record["status"]
+    if status == "running" and "process" in record:  # not before it was written down
+        return "interrupted" if Process(**record["process"]).is_gone else status
+    if record["kind"] == "notebooks":
+        with suppress(RunError):  # of another version
+            found = {work.status for file in path.glob(f"{PROCESSES}/*.json") if (work := read_work(file))}
+            return next((one for one in ("running", "interrupted", "failed") if one in found), status)
+    return status
+
+
 def _left_nothing(path: Path) -> bool:
-    """Whether a run has failed or was interrupted and its folder holds no file but its record."""
-    files = [file.name for file in path.rglob("*") if file.is_file()]
-    return files == ["run.json"] and _read_record(path)["status"] in ("failed", "interrupted")
+    """Whether a run has failed or was interrupted and its folder holds no file but its record and who worked in it."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    beside = [file for file in files if file.parent.name != PROCESSES and file.name != "run.json"]
+    return not beside and _status(path, _read_record(path)) in ("failed", "interrupted")
 
 
 def _write_record(path: Path, record: dict[str, Any]) -> None:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm.auto import tqdm
-
 from tmal_core.config import in_project
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.runtime.files import atomic_path, file_sha256
+from tmal_core.runtime.progress_bar import tqdm
 
 VARIABLE = "TMAL_WEIGHTS"
 DEFAULT_FOLDER = "data/weights"

@@ -32,8 +32,10 @@ from tmal_core.errors import RunError
 from tmal_core.evaluation.ledger import looks_in_words
 from tmal_core.experiment import Experiment, require_episodes
 from tmal_core.runtime.files import atomic_path, full_disk_is_clear, is_occupied
+from tmal_core.runtime.program_folder import program
 from tmal_core.runtime.run_folders import Run
 from tmal_core.suite.report import write_report
+from tmal_core.suite.terminal_lines import Say, state_renewed
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PACKAGE.parent / "notebooks"
@@ -51,7 +53,6 @@ COMMON = ("preset", "overrides", "run_dir", "seed")
 """Parameters of every notebook."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 SAY = partial(print, flush=True)
-Say = Callable[[str], object]
 LEDGER = "executed.json"
 """Beside the executed copies: what they were executed with."""
 METHODS = ("zero_shot", "protonet", "otam", "st_adapter", "tmal")
@@ -76,6 +77,7 @@ def run_suite(
     fresh: bool = False,
     cell_timeout_s: int | None = None,
     say: Say = SAY,
+    renew: Say = lambda line: None,
 ) -> Path:
     """Run the notebooks in order into one run folder.
 
@@ -87,6 +89,7 @@ def run_suite(
         fresh: empty the run folder first, if it is one of the suite's.
         cell_timeout_s: longest time for one cell; None waits for as long as its kernel lives.
         say: takes a line before and after each notebook.
+        renew: takes, every second, where the notebook that runs stands.
 
     Returns:
         The path of `report.html`.
@@ -113,11 +116,15 @@ def run_suite(
     preset_value = str(Path(preset).resolve()) if str(preset).endswith((".yaml", ".yml")) else str(preset)
     common = {"preset": preset_value, "overrides": dict(overrides or {}), "run_dir": str(out), "seed": settings.seed}
 
-    def execute(notebook: Notebook, copy: Path) -> None:
-        own = {name: value for name, value in extra.items() if name in notebook.parameters}
-        _execute(notebook, copy, {**common, **own}, settings, cell_timeout_s)
+    # What a notebook has started outlives its kernel; the suite it does not.
+    with run, program() as beneath, full_disk_is_clear(out):
+        kernel = _kernel_manager(settings, beneath.environment)
 
-    with run, full_disk_is_clear(out):
+        def execute(notebook: Notebook, copy: Path) -> None:
+            own = {name: value for name, value in extra.items() if name in notebook.parameters}
+            with state_renewed(notebook.path.stem, beneath, renew):
+                _execute(notebook, copy, {**common, **own}, kernel, cell_timeout_s)
+
         (out / "report.html").unlink(missing_ok=True)  # the report of an earlier try must not outlive this one
         started = time.monotonic()
         key = f"{settings_hash(settings)} {json.dumps(extra, sort_keys=True, default=str)}"
@@ -217,7 +224,11 @@ def _run_all(
 
 
 def _execute(
-    notebook: Notebook, copy: Path, values: Mapping[str, Any], settings: Settings, cell_timeout_s: int | None
+    notebook: Notebook,
+    copy: Path,
+    values: Mapping[str, Any],
+    kernel: type[AsyncKernelManager],
+    cell_timeout_s: int | None,
 ) -> None:
     name = notebook.path.name
     remedy = f"Look at the executed copy: {copy}"
@@ -234,7 +245,7 @@ def _execute(
             execution_timeout=cell_timeout_s,
             iopub_timeout=60,  # papermill's own 4 s are too short on a busy machine
             coalesce_streams=True,
-            kernel_manager_class=_kernel_manager(settings),
+            kernel_manager_class=kernel,
         )
     except papermill.PapermillExecutionError as error:
         raise RunError(f"{name} to run", f"cell [{error.exec_count}]: {_last_line(error)}", remedy) from error
@@ -247,9 +258,9 @@ def _execute(
         raise RunError(f"{name} to run", "a kernel that died (often: out of memory)", remedy) from error
 
 
-def _kernel_manager(settings: Settings) -> type[AsyncKernelManager]:
+def _kernel_manager(settings: Settings, more: Mapping[str, str]) -> type[AsyncKernelManager]:
     """A manager that starts the running interpreter, whatever kernel the user has installed as `python3`."""
-    env = {"PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    env = {**more, "PYTHONHASHSEED": "0", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     env |= dict.fromkeys(THREADS, str(settings.compute.num_threads))
     env |= {"TQDM_DISABLE": "1"}  # bars of worker processes; the report leaves out those of notebooks
     # The kernel's own log tells of its shutdown and its transport; errors of cells are outputs, not log lines.

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from tqdm.auto import tqdm
 
 from tmal_core.config import Settings, load_settings
 from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, save_catalog, unnamed
@@ -28,6 +27,7 @@ from tmal_core.data.sets.sources import SOURCES
 from tmal_core.data.video.examination import Examined, Journal, examine_all
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path
+from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.tables import load_csv, save_csv
 
 REPORT, PROBLEMS = "prepare_report.csv", "prepare_problems.csv"

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from tmal_core.config import EvaluationSettings, ModelSettings, in_project, settings_hash
 from tmal_core.data.episodes import MIXED
@@ -37,6 +36,7 @@ from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
+from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.run_folders import Run, commit, environment
 from tmal_core.runtime.seeding import generator
 from tmal_core.tasks.evaluate import save_table

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.runtime.downloads import download
+from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.tensor_files import read_archive
 from tmal_core.runtime.weights_files import (
     ABSENT,

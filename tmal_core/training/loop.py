@@ -1,7 +1,8 @@
 """Episodic training: forward, backward, validate on `val`, keep the best, stop early, go on after a stop.
 
-All randomness comes from (seed, episode index), so training that was stopped and resumed at a validation ends with
-the same weights, to the bit, as training that was not.
+All randomness comes from (seed, episode index), so training that was stopped and resumed ends with the same weights,
+to the bit, as training that was not. Ctrl-C ends it behind the episode that is under way, or in the middle of a
+validation, which is then begun again; a kill throws it back to the last validation.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from tmal_core.config import ComputeSettings, TrainingSettings
 from tmal_core.data.clips import EpisodeClips, TrainingEpisodes, training_loader
 from tmal_core.errors import RunError, WeightsError
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.runtime.processes import interrupts_noted
+from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss, gradient_norms
 from tmal_core.training.optimiser import base_rate, build_optimiser, learning_rate
+from tmal_core.training.pace import Pace
 
 
 class Validated(NamedTuple):
@@ -33,6 +36,8 @@ class Validated(NamedTuple):
 
     score_pct: float  # chooses the best checkpoint
     accuracy_pct: dict[str, float]  # by episode type
+    low_pct: float = math.nan  # interval of the score; nan where nobody asked for it
+    high_pct: float = math.nan
 
 
 class Step(NamedTuple):
@@ -74,6 +79,7 @@ def train_model(
     class_text: Tensor | None = None,
     compute: ComputeSettings = ComputeSettings(),
     log: Callable[..., None] = lambda **_: None,
+    tell: Callable[..., None] = lambda **_: None,
     progress: bool = True,
 ) -> Progress:
     """Train until the episodes are used up or validation has not improved for `patience` times.
@@ -85,37 +91,66 @@ def train_model(
         seed: of dropout.
         origin: of the weights; part of every checkpoint.
         class_text: (C, d) of the episodes' classes, where the model reads text.
+        log: takes the figures of every validation.
+        tell: takes what `Pace.facts` says, every few seconds.
 
     Raises:
         WeightsError: `last.pt` is of other settings or damaged.
         RunError: a gradient is not finite, or the disk is full.
+        KeyboardInterrupt: of Ctrl-C, once where it stands is saved; of a second one at once.
     """
     model.encoder.low_memory = recipe.memory == "low"
     rate = base_rate(recipe, model.encoder.tune_backbone)
     optimiser = build_optimiser(model.tunable(), recipe, rate)
-    state = _resumed(folder / LAST, model, optimiser, origin)
-    bar = tqdm(total=recipe.episodes, initial=state.episode, desc="training", unit="ep", disable=not progress)
+    state, recent = _resumed(folder / LAST, model, optimiser, origin)
+    name = origin.settings.get("model.method", "")
+    title = f"training {name}".strip()
+    bar = tqdm(total=recipe.episodes, initial=state.episode, desc=title, unit="ep", disable=not progress)
     loader = iter(training_loader(episodes, compute.num_workers, state.episode, compute.device))
     began = time.perf_counter() - state.seconds
-    recent: list[Step] = []
-    while state.episode < recipe.episodes and state.stale < recipe.patience:
-        recent.append(_step(model, next(loader), class_text, optimiser, rate, recipe, seed, state.episode))
-        state.episode += 1
-        bar.update()
-        if state.episode % recipe.validate_every and state.episode < recipe.episodes:
-            continue
-        model.eval()
-        _note(state, recent, validate(model), began)
-        log(**state.history[-1])
-        bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
-        recent = []
-        if state.stale == 0:
-            save_checkpoint(folder / BEST, model, origin, episode=state.episode)
-        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, state))
+    pace = Pace(recipe, tell)
+
+    def save() -> None:
+        state.seconds = time.perf_counter() - began
+        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, state, recent))
+
+    with interrupts_noted() as interrupts:
+        while True:
+            if recent and _is_validated(state.episode, recipe):
+                model.eval()
+                pace.validates(state.episode)
+                try:
+                    with interrupts.at_once():
+                        found = validate(model)
+                except KeyboardInterrupt:
+                    save()
+                    raise
+                _note(state, recent, found, began)
+                recent = []
+                log(**state.history[-1])
+                if state.stale == 0:
+                    save_checkpoint(folder / BEST, model, origin, episode=state.episode)
+                save()
+                pace.validated(state.episode, found.score_pct, found.low_pct, found.high_pct)
+                bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
+            if state.episode >= recipe.episodes or state.stale >= recipe.patience:
+                break
+            if interrupts.asked:
+                save()
+                raise KeyboardInterrupt
+            recent.append(_step(model, next(loader), class_text, optimiser, rate, recipe, seed, state.episode))
+            state.episode += 1
+            pace.stepped(state.episode, recent[-1].loss)
+            bar.update()
     bar.close()
     load_checkpoint(folder / BEST, model)
     model.eval()
     return state
+
+
+def _is_validated(episode: int, recipe: TrainingSettings) -> bool:
+    """Whether the model is asked after so many episodes."""
+    return episode % recipe.validate_every == 0 or episode == recipe.episodes
 
 
 def _step(
@@ -157,26 +192,34 @@ def _is_measured(index: int, recipe: TrainingSettings) -> bool:
     return to_come < recipe.accumulation
 
 
-def _snapshot(model: FewShotModel, optimiser: torch.optim.Optimizer, state: Progress) -> dict[str, Any]:
-    """What training needs to go on from here, beside the weights; a validation may fall between two optimiser steps."""
+def _snapshot(
+    model: FewShotModel, optimiser: torch.optim.Optimizer, state: Progress, recent: list[Step]
+) -> dict[str, Any]:
+    """What training needs to go on from here, beside the weights: it may be stopped between two optimiser steps, and
+    between two validations."""
     gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
-    return {"optimiser": optimiser.state_dict(), "progress": vars(state), "gradients": gradients}
+    since = [tuple(step) for step in recent]
+    return {"optimiser": optimiser.state_dict(), "progress": vars(state), "gradients": gradients, "recent": since}
 
 
-def _resumed(path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, origin: Origin) -> Progress:
-    """Bring everything to where the file was written; where there is none it is the start."""
+def _resumed(
+    path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, origin: Origin
+) -> tuple[Progress, list[Step]]:
+    """Bring everything to where the file was written, with the steps since the last validation; where there is none
+    it is the start."""
     if not path.exists():
-        return Progress()
+        return Progress(), []
     saved = load_checkpoint(path, model, origin)
     best = path.with_name(BEST)
-    if not (best.exists() and saved.keys() >= {"optimiser", "gradients", "progress"}):
-        got = f"{path}, with which training cannot go on" if best.exists() else f"{path} without {BEST}"
+    has_best = best.exists() or saved.get("progress", {}).get("best_episode") == 0
+    if not (has_best and saved.keys() >= {"optimiser", "gradients", "progress"}):
+        got = f"{path}, with which training cannot go on" if has_best else f"{path} without {BEST}"
         raise WeightsError(f"{LAST} of a training that was stopped, and {BEST}", got, f"Remove {LAST} to begin anew.")
     optimiser.load_state_dict(saved["optimiser"])
     tunable = model.tunable()
     for name, gradient in saved["gradients"].items():
         tunable[name].grad = gradient.to(tunable[name].device)
-    return Progress(**saved["progress"])
+    return Progress(**saved["progress"]), [Step(*step) for step in saved.get("recent", ())]
 
 
 def _note(state: Progress, recent: list[Step], found: Validated, began: float) -> None:

@@ -19,7 +19,6 @@ import av
 import cv2
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from tmal_core.config import FAMILIES
 from tmal_core.data.diagnostic.families import FPS, SIDE, files, render
@@ -28,6 +27,7 @@ from tmal_core.data.sets.catalog import FILE_NAME, LEDGER, ROLES, SPLITS, Catalo
 from tmal_core.errors import DataError
 from tmal_core.runtime.files import atomic_path, file_sha256
 from tmal_core.runtime.processes import Pool
+from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.seeding import generator
 
 VERSION = 3  # raise it whenever the frames of any clip change
