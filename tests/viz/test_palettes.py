@@ -197,3 +197,10 @@ def test_colours_have_one_home():
     files = [path for kind in ("py", "js", "css", "html*") for path in PACKAGE.rglob(f"*.{kind}")]
     found = {path.name for path in files if re.search(r"#[0-9a-fA-F]{6}\b", path.read_text(encoding="utf-8"))}
     assert "style.py" in found and found <= homes
+
+
+def test_pages_draw_every_shape_of_a_class():
+    script = (PAGE / "scatter.js").read_text(encoding="utf-8")
+    shapes = script[script.index("const SHAPES") :].split("};")[0]
+    drawn = [mark for mark in style.CLASS_MARKS if re.search(rf'[\s{{]"?{re.escape(mark)}"?: ', shapes)]
+    assert drawn == list(style.CLASS_MARKS)
