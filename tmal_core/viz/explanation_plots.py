@@ -7,6 +7,7 @@ columns of patches.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -52,7 +53,14 @@ def explanation_strip(
         picture_axes(panel).imshow(_side_by_side(row))
         panel.spines[:].set_visible(False)
         weight = "normal" if name.endswith(_FAILS) else "bold"
-        label = {"rotation": 0, "ha": "right", "va": "center", "color": INK, "fontsize": 8.5, "fontweight": weight}
+        label: dict[str, Any] = {
+            "rotation": 0,
+            "ha": "right",
+            "va": "center",
+            "color": INK,
+            "fontsize": 8.5,
+            "fontweight": weight,
+        }
         panel.set_ylabel(name.replace(_FAILS, "\nfails"), **label)
     top = panels[0].secondary_xaxis("top")
     top.set_xticks(
