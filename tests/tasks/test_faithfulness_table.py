@@ -58,14 +58,15 @@ def test_no_clip_is_measured_twice(experiment):
     sampler = experiment.samplers("val")["appearance"]
     rows = [sampler[n].query.ravel()[place] for part in jobs for n, places in part.items() for place in places]
     assert len(rows) == 7 == len(set(rows)) and all(len(part) <= module._AT_ONCE for part in jobs)
-    with pytest.raises(EpisodeError, match=r"expected 1000 clips of 'appearance' in 'val'.*data\.clips_val"):
+    with pytest.raises(
+        EpisodeError, match=r"expected 1000 clips of 'appearance' in 'val' that are queries, got 16\..*data\.clips_val"
+    ):
         list(module._asked(experiment, "appearance", 1000))
     with pytest.raises(EpisodeError, match=r"expected a family among appearance, .*, got 'colour'"):
         list(module._asked(experiment, "colour", 1))
 
 
-def test_the_answer_is_explained_and_the_object_is_that_of_the_clip(experiment, monkeypatch):
-    monkeypatch.setattr(module, "_SEARCHED", 50)
+def test_the_answer_is_explained_and_the_object_is_that_of_the_clip(experiment):
     explainer, question = Explainer(experiment), Question.of(experiment.samplers("val")["appearance"][0])
     targets, row = explainer.targets(question), int(question.query[1])
     assert set(targets) == {None, *ANEW}
@@ -94,6 +95,13 @@ def test_what_can_be_judged(experiment):
     assert judged_families(Experiment.of("hmdb51", method="tmal")) == []
 
 
+def test_a_method_that_reads_no_flow_has_no_maps_of_it(experiment):
+    without = Experiment(experiment.common, method_name="st_adapter")
+    found = {family: (module._inputs(experiment, family), module._inputs(without, family)) for family in module.INPUTS}
+    assert found["speed"] == (["frames", "flow"], ["frames"]) and found["motion"] == (["flow"], [])
+    assert found["order"] == (["frames"], ["frames"])
+
+
 def test_the_kept_table_is_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "KEPT", tmp_path / "faithfulness.csv")
     assert kept_table() is None
@@ -101,4 +109,4 @@ def test_the_kept_table_is_read_back(tmp_path, monkeypatch):
             for q in (TIMES_AREA, BELOW_RANDOM)]  # fmt: skip
     table = pd.DataFrame(rows).assign(mean=[2.5, -3.0], low=1.0, high=[4.0, float("nan")], p_value=float("nan"))
     save_csv(table, tmp_path / "faithfulness.csv")
-    pd.testing.assert_frame_equal(kept_table(), table)
+    pd.testing.assert_frame_equal(kept_table(), table, check_dtype=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import count
 
 import pandas as pd
 import torch
@@ -47,7 +48,7 @@ INPUTS: dict[str, tuple[Input, ...]] = {
 }
 """Family -> whose maps are measured: of what can tell its classes apart."""
 SPLIT = "val"
-_SEARCHED, _AT_ONCE = 20_000, 5  # episodes, in all and by a worker
+_AT_ONCE = 5  # episodes that a worker takes
 
 
 def faithfulness(
@@ -60,7 +61,8 @@ def faithfulness(
     """The table of `summed_up`, with the method, the hash of its settings and the commit.
 
     Args:
-        experiment: a trained method on the diagnostic data set, with flow where it reads flow.
+        experiment: a trained method on the diagnostic data set. One that reads no flow has no maps of it, and a
+            family of which only those are measured is left out.
         num_clips: of each family.
         processes: that work at once, with one thread each; 1 is this one, with the threads that it has.
 
@@ -68,6 +70,7 @@ def faithfulness(
         EpisodeError: a family is not there, or has fewer clips.
         DataError: the videos were not drawn, so that nobody knows where their objects are.
     """
+    families = [family for family in families if family not in INPUTS or _inputs(experiment, family)]
     jobs = [(family, part) for family in families for part in _asked(experiment, family, num_clips)]
     found = []
     with tqdm(total=num_clips * len(families), desc="explaining", unit="clip", disable=not progress) as bar:
@@ -144,7 +147,7 @@ class Explainer:
             for row in question.query[places].tolist():
                 record, explained = self.catalog.table.iloc[row], self.explained(targets, row)
                 facts = {"family": family, "clip": row, "unit": record["group"] or record["class_name"]}
-                for what in INPUTS[family]:
+                for what in _inputs(self.experiment, family):
                     rng = generator(0, "faithfulness", str(record["video"]), what)
                     tables.append(measure_clip(explained, what, rng).assign(input=what, **facts))
         return pd.concat(tables, ignore_index=True)
@@ -169,14 +172,25 @@ class Explainer:
         return Explained(of_answer[None], clip, coverage, anew)
 
 
+def _inputs(experiment: Experiment, family: str) -> list[Input]:
+    """Of a family what the method reads."""
+    reads_motion = experiment.settings.model.reads_motion
+    return [what for what in INPUTS[family] if what == "frames" or reads_motion]
+
+
 def _asked(experiment: Experiment, family: str, num_clips: int) -> Iterator[dict[int, list[int]]]:
     """Places of queries by number of their episode, some episodes at a time: as many different clips as asked for."""
     samplers = experiment.samplers(SPLIT)
     if family not in samplers:
         raise EpisodeError(f"a family among {', '.join(samplers)}", repr(family), "Choose one of them.")
+    table = experiment.split(SPLIT).table
+    queries = int(((table["family"] == family) & (table["role"] != "support")).sum())
+    if num_clips > queries:
+        remedy = f"Ask for fewer, or draw more: data.clips_{SPLIT}."
+        raise EpisodeError(f"{num_clips} clips of '{family}' in '{SPLIT}' that are queries", str(queries), remedy)
     seen: set[int] = set()
     part: dict[int, list[int]] = {}
-    for number in range(_SEARCHED):
+    for number in count():
         rows = samplers[family][number].query.ravel().tolist()
         new = [place for place, row in enumerate(rows) if row not in seen][: num_clips - len(seen)]
         seen |= {rows[place] for place in new}
@@ -187,8 +201,6 @@ def _asked(experiment: Experiment, family: str, num_clips: int) -> Iterator[dict
             part = {}
         if len(seen) == num_clips:
             return
-    remedy = f"Ask for fewer, or draw more: data.clips_{SPLIT}."
-    raise EpisodeError(f"{num_clips} clips of '{family}' in '{SPLIT}' that are queries", str(len(seen)), remedy)
 
 
 def _results(experiment: Experiment, jobs: Sequence[Job], processes: int) -> Iterator[pd.DataFrame]:

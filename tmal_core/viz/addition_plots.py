@@ -6,6 +6,7 @@ Letters: T frames, R, K rows and columns of patches.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -36,7 +37,7 @@ def additions_by_block(found: Sequence[Addition], title: str = "") -> Figure:
         own = [one for one in found if one.branch == branch]
         blocks = [one.block for one in own]
         of_frames = 100 * np.array([one.size.mean((1, 2)).numpy() for one in own])
-        style = {"color": colour, "marker": mark, "markersize": 5, "linewidth": 1.6, "label": branch}
+        style: dict[str, Any] = {"color": colour, "marker": mark, "markersize": 5, "linewidth": 1.6, "label": branch}
         sizes.fill_between(blocks, of_frames.min(1), of_frames.max(1), color=colour, alpha=0.18, linewidth=0)
         sizes.plot(blocks, of_frames.mean(1), **style)
         directions.plot(blocks, [one.direction.mean().item() for one in own], **style)

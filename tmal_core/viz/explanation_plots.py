@@ -7,6 +7,7 @@ columns of patches.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -26,7 +27,11 @@ _FAILS = " (fails)"
 
 @styled
 def explanation_strip(
-    pictures: np.ndarray, maps: Mapping[str, np.ndarray], positions: Sequence[int], title: str = ""
+    pictures: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    positions: Sequence[int],
+    title: str = "",
+    scale: str = "against the class · for it",
 ) -> Figure:
     """A clip over time, and below it its frames under each map. Every row has a scale of its own, up to its highest.
 
@@ -36,6 +41,7 @@ def explanation_strip(
         pictures: (T, H, W, 3) uint8, what was explained: frames, or flow as colours.
         maps: title of a row -> (T, R, K).
         positions: (T,) native frame numbers.
+        scale: what the colours say; they begin at zero where no map goes below.
 
     Raises:
         DataError: no maps, or one for another number of frames.
@@ -52,7 +58,14 @@ def explanation_strip(
         picture_axes(panel).imshow(_side_by_side(row))
         panel.spines[:].set_visible(False)
         weight = "normal" if name.endswith(_FAILS) else "bold"
-        label = {"rotation": 0, "ha": "right", "va": "center", "color": INK, "fontsize": 8.5, "fontweight": weight}
+        label: dict[str, Any] = {
+            "rotation": 0,
+            "ha": "right",
+            "va": "center",
+            "color": INK,
+            "fontsize": 8.5,
+            "fontweight": weight,
+        }
         panel.set_ylabel(name.replace(_FAILS, "\nfails"), **label)
     top = panels[0].secondary_xaxis("top")
     top.set_xticks(
@@ -60,9 +73,10 @@ def explanation_strip(
     )
     top.tick_params(labelsize=7.5, length=0)
     top.spines[:].set_visible(False)
-    scale = ScalarMappable(Normalize(-1, 1), _SCALE)
-    words = "against the class · for it, × highest of the row"
-    colour_bar(figure, scale, words, ax=panels.tolist(), aspect=30, pad=0.02)
+    colours, signed = ScalarMappable(Normalize(-1, 1), _SCALE), any((each < 0).any() for each in maps.values())
+    place: dict[str, Any] = {"ax": panels.tolist(), "aspect": 30, "pad": 0.02}
+    colour_bar(figure, colours, f"{scale}, × highest of the row", **place)
+    figure.axes[-1].set_ylim(-1 if signed else 0, 1)
     title_of(figure, title, 10)
     return figure
 

@@ -86,6 +86,7 @@ class ExplanationState:
             EpisodeError: no such episode type, episode, query or class.
         """
         choice = replace(self.choice, **changes)
+        self.answers.model(choice.method)  # which may be none of them
         if changes.keys() & {"episode_type", "number"}:
             choice = replace(choice, query=changes.get("query", 0), label=changes.get("label"))
         if "query" in changes:
@@ -106,8 +107,7 @@ class ExplanationState:
         return strip_in_words(self._ordered, self._positions, self.title)
 
     def _take(self, choice: ExplanationChoice) -> None:
-        answers = self.answers
-        drawn = answers.settings.episodes
+        answers, drawn = self.answers, self.answers.settings.episodes
         if choice.number < 0:
             raise EpisodeError("an episode from 0 on", str(choice.number), "Choose another number.")
         stream = Drawn(choice.episode_type, drawn.way, drawn.shot, answers.settings.evaluation.seed)
