@@ -162,10 +162,17 @@ def suite(
     from tmal_core.suite.notebook_runs import run_suite
     from tmal_core.suite.terminal_lines import TerminalLines
 
-    lines, more = TerminalLines(), {"fresh": fresh, "cell_timeout_s": cell_timeout}
+    lines = TerminalLines()
     try:
         run_suite(
-            out, preset, parse_overrides(sets), parse_overrides(parameter), say=lines.say, renew=lines.renew, **more
+            out,
+            preset,
+            parse_overrides(sets),
+            parse_overrides(parameter),
+            fresh=fresh,
+            cell_timeout_s=cell_timeout,
+            say=lines.say,
+            renew=lines.renew,
         )
     finally:
         lines.clear()

@@ -147,7 +147,8 @@ def held(path: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
-        told = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        told: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+        told["traceback"] = traceback.format_exc()
         if isinstance(error, TmalError):
             told["parts"] = [error.expected, error.got, error.remedy]
         # On a full disk the end cannot be written: that the process is gone says enough.
@@ -192,12 +193,12 @@ def _start_of(pid: int) -> str | None:
     """
     if (PROC / "self" / "stat").exists():
         try:
-            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            facts = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             return None
         boot = PROC / "sys" / "kernel" / "random" / "boot_id"
         machine = boot.read_text().strip() if boot.exists() else ""
-        return None if fields[0] in "ZX" else f"{fields[19]} {machine}".strip()
+        return None if facts[0] in "ZX" else f"{facts[19]} {machine}".strip()
     command = ["ps", "-o", "state=", "-o", "lstart=", "-p", str(pid)]
     told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     return None if not told or told[0].startswith("Z") else " ".join(told[1:])

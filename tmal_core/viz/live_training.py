@@ -22,7 +22,7 @@ class LiveTraining:
     def __init__(self, states: Callable[[], Mapping[str, Mapping[str, Any]]], draw: Callable[[], Figure]) -> None:
         self._states, self._curves = states, LiveFigure(draw)
         self._handle: DisplayHandle | None = None
-        self._text, self._drawn = "", None
+        self._text, self._drawn = "", ""
 
     @property
     def figure(self) -> Figure | None:
@@ -38,7 +38,7 @@ class LiveTraining:
         elif text != self._text:
             self._handle.update(Markdown(text))
         self._text = text
-        validations = [(title, state.get("validations", 0)) for title, state in states.items()]
+        validations = ", ".join(f"{title} {state.get('validations', 0)}" for title, state in states.items())
         if self.figure is None or validations != self._drawn:
             self._drawn = validations
             self._curves.update()
