@@ -122,9 +122,11 @@ class Chart:
 
 def results_chart(table: pd.DataFrame) -> Chart:
     """Accuracy of each method by episode type, of a table as `tasks.evaluate.result_table` makes it."""
-    colours, panels = method_colours(table["method"].unique().tolist()), []
+    colours = method_colours(table["method"].unique().tolist())
+    panels: list[BarPanel] = []
     for episode_type, rows in table.groupby("episode_type", sort=False):
-        first, bars, y = rows.iloc[0], [], 0
+        bars: list[Bar] = []
+        first, y = rows.iloc[0], 0
         for row in rows.itertuples():
             span = interval(row.low_pct, row.high_pct)
             said = f"{row.title}, {episode_type}: {row.accuracy_pct:.1f} %, interval {span}, {row.episodes:,} episodes"
@@ -143,9 +145,11 @@ def differences_chart(table: pd.DataFrame, titles: Mapping[str, str]) -> Chart:
     """First method minus second in points by episode type, of a table as `tasks.evaluate.difference_table` makes it."""
     reach = max(1.0, table[["low", "points", "high"]].abs().max().max())
     step = next(step for step in (0.5, 1, 2, 5, 10, 20, 25, 50, 100) if reach / step <= 2.5 or step == 100)
-    marks, panels = [-2 * step, -step, 0, step, 2 * step], []
+    marks = [-2 * step, -step, 0, step, 2 * step]
+    panels: list[BarPanel] = []
     for episode_type, rows in table.groupby("episode_type", sort=False):
-        bars, y = [], 0
+        bars: list[Bar] = []
+        y = 0
         for row in rows.itertuples():
             names = (titles.get(row.first, row.first), f"− {titles.get(row.second, row.second)}")
             said = f"{' '.join(names)}, {episode_type}: {signed(row.points)} points, "
@@ -166,7 +170,8 @@ def training_chart(table: pd.DataFrame, titles: Mapping[str, str], val_episodes:
     """Loss and accuracies over training episodes, of a table as notebook 3 saves it."""
     columns = {"loss": "training loss", "train_pct": "training accuracy, %", "val_pct": "validation, mean, %"}
     columns |= {name: f"validation: {name[4:-4]}, %" for name in table if name.startswith("val_") and name != "val_pct"}
-    methods, panels = table["method"].unique().tolist(), []
+    methods = table["method"].unique().tolist()
+    panels: list[LinePanel] = []
     for column, title in columns.items():
         if column not in table:
             continue
@@ -202,7 +207,8 @@ def grid_chart(table: pd.DataFrame, axis: str, others: int) -> Chart:
     """
     kept = "shot" if axis == "way" else "way"
     titles = dict(zip(table["method"], table["title"], strict=True))
-    panels, unit = [], {"way": "classes", "shot": "examples per class"}[axis]
+    panels: list[LinePanel] = []
+    unit = {"way": "classes", "shot": "examples per class"}[axis]
     for episode_type, every in table.groupby("episode_type", sort=False):
         fixed = others if (every[kept] == others).any() else int(every[kept].iloc[0])
         rows = every[(every[kept] == fixed) & every["accuracy_pct"].notna()]
@@ -212,7 +218,8 @@ def grid_chart(table: pd.DataFrame, axis: str, others: int) -> Chart:
         lines = []
         at = [0.1 + 0.8 * place / (len(steps) - 1) for place in range(len(steps))]
         for number, line in enumerate(_lines(table["method"].unique().tolist())):
-            points, aside = [], 0.012 * (number - 2)  # so that intervals do not hide each other
+            points: list[Point] = []
+            aside = 0.012 * (number - 2)  # so that intervals do not hide each other
             for row in rows[rows["method"] == line.name].sort_values(axis).itertuples():
                 of = getattr(row, axis)
                 said = f"{row.title}, {episode_type}, {row.way}-way {row.shot}-shot: {row.accuracy_pct:.1f} %, "
