@@ -243,7 +243,7 @@ def test_clips_play_pause_and_change_their_speed(page):
     page.get_by_role("button", name="play", exact=True).click()
     page.wait_for_function(f"({FRAMES})[0] !== {stopped[0]}")
     page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(200)
+    page.wait_for_timeout(1000)
     unseen = page.evaluate(FRAMES)
     page.wait_for_timeout(400)
     assert page.evaluate(FRAMES) == unseen, "clips that nobody sees are drawn"

@@ -98,12 +98,15 @@ def test_ids_are_unique_and_nothing_is_fetched(run):
         '<style>th {}</style><table id="t" class="dataframe"><tr id="r"><td>1</td></tr></table><script>x()</script>'
     )
     html = new_output("display_data", {"text/html": styled})
-    copies = [write_notebook(run, html, name=name, text="# <a name='x'></a>A\n\n## B") for name in ("01_a", "02_b")]
+    text = "# <a name='x'></a>A\n\n## B\n\n| a |\n|---|\n| wide |\n"
+    copies = [write_notebook(run, html, name=name, text=text) for name in ("01_a", "02_b")]
     page = page_of(run, *copies)
     ids = re.findall(r'\sid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) and {"01_a", "02_b", "notebooks"} <= set(ids)
     assert "x()" not in page and "th {}" not in page
-    assert page.count('aria-label="table: B"') == 2
+    assert page.count('role="region" tabindex="0" aria-label="table: B"><table') == 4, (
+        "one of the text, one of the output"
+    )
     assert not [link for link in ('src="http', 'href="http', "url(http", "@import") if link in page]
 
 
@@ -236,6 +239,16 @@ def test_bars_stand_where_their_values_are():
     assert lost.bars[0].end == lost.line and lost.bars[0].start < lost.line and lost.bars[0].faint
     assert won.bars[0].start == won.line and won.bars[0].text == "+76.7" and not won.bars[0].faint
     assert won.bars[0].said == "TMAL − OTAM, motion: +76.7 points, interval +73.8 to +78.9, clear"
+
+
+def test_an_interval_that_nobody_knows_is_not_drawn(run):
+    unknown = RESULTS.assign(low_pct=np.nan, high_pct=np.nan)
+    assert [bar.has_interval for bar in results_chart(unknown).panels[0].bars] == [False, False]
+    assert results_chart(unknown).panels[0].bars[0].said == "OTAM, order: 75.2 %, interval unknown, 2,000 episodes"
+    unknown.to_csv(run.path / "tables" / "results.csv", index=False)
+    DIFFERENCES.assign(low=np.nan).to_csv(run.path / "tables" / "05_differences.csv", index=False)
+    page = page_of(run)
+    assert "nan" not in "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
 
 
 def test_lines_say_their_values_and_n():

@@ -123,7 +123,9 @@ def _found(tables: Path, settings: Settings) -> Found:
     if not set(results) >= RESULT_COLUMNS:
         return Found()  # a table of a notebook of one's own: shown, not drawn
     titles = dict(zip(results["method"], results["title"], strict=True))
-    charts, differing, training = [], [], None
+    charts: list[Chart] = []
+    differing: list[tuple[str, str]] = []
+    training: Chart | None = None
     if _has(tables, DIFFERENCES):
         differences = read_table(tables / f"{DIFFERENCES}.csv")
         differing = clear_differences(differences, titles)

@@ -19,6 +19,7 @@ from tmal_core.viz.style import ACCENT, SOFT, method_colours
 WIDTH, INSET = 300, 8
 NAME, BAR, AXIS = 14, 19, 20
 """Heights of a line of a bar's name, of the bar itself with room around, and of the axis below all of them."""
+QUARTERS = (0, 25, 50, 75, 100)
 HEIGHT, LEFT = 150, 34
 """Of a panel of lines: its height, and the room for its axis."""
 DASHES = {
@@ -51,6 +52,10 @@ class Bar:
     @property
     def height(self) -> int:
         return NAME * len(self.names) + BAR
+
+    @property
+    def has_interval(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -117,39 +122,38 @@ class Chart:
 
 def results_chart(table: pd.DataFrame) -> Chart:
     """Accuracy of each method by episode type, of a table as `tasks.evaluate.result_table` makes it."""
-    colours, panels = method_colours(table["method"].unique().tolist()), []
+    colours = method_colours(table["method"].unique().tolist())
+    panels: list[BarPanel] = []
     for episode_type, rows in table.groupby("episode_type", sort=False):
-        first, bars, y = rows.iloc[0], [], 0
+        bars: list[Bar] = []
+        first, y = rows.iloc[0], 0
         for row in rows.itertuples():
             span = interval(row.low_pct, row.high_pct)
             said = f"{row.title}, {episode_type}: {row.accuracy_pct:.1f} %, interval {span}, {row.episodes:,} episodes"
             places = _places([0.0, row.accuracy_pct, row.low_pct, row.high_pct], 0, 100)
             bars.append(Bar((row.title,), f"{row.accuracy_pct:.1f}", said, colours[row.method], *places, y))
             y += bars[-1].height
-        ticks = [
-            (place, str(at)) for place, at in zip(_places(range(0, 101, 25), 0, 100), range(0, 101, 25), strict=True)
-        ]
-        line = _places([first.chance_pct], 0, 100)[0]
+        ticks = [(place, str(at)) for place, at in zip(_places(QUARTERS, 0, 100), QUARTERS, strict=True)]
+        line, chance = _places([first.chance_pct], 0, 100)[0], f"chance {first.chance_pct:.0f} %"
         note = f"{first.way}-way {first.shot}-shot" + (f" · {NOTES[episode_type]}" if episode_type in NOTES else "")
-        panels.append(
-            BarPanel(str(episode_type), note, bars, ticks, line, f"chance {first.chance_pct:.0f} %", y + AXIS)
-        )
-    return Chart(
-        "Accuracy by episode type, in percent", "The thin line is the interval, the red mark is chance.", panels
-    )
+        panels.append(BarPanel(str(episode_type), note, bars, ticks, line, chance, y + AXIS))
+    how = "The thin line is the interval, the red mark is chance."
+    return Chart("Accuracy by episode type, in percent", how, panels)
 
 
 def differences_chart(table: pd.DataFrame, titles: Mapping[str, str]) -> Chart:
     """First method minus second in points by episode type, of a table as `tasks.evaluate.difference_table` makes it."""
-    reach = max(1.0, table[["low", "high"]].abs().to_numpy().max())
+    reach = max(1.0, table[["low", "points", "high"]].abs().max().max())
     step = next(step for step in (0.5, 1, 2, 5, 10, 20, 25, 50, 100) if reach / step <= 2.5 or step == 100)
-    marks, panels = [-2 * step, -step, 0, step, 2 * step], []
+    marks = [-2 * step, -step, 0, step, 2 * step]
+    panels: list[BarPanel] = []
     for episode_type, rows in table.groupby("episode_type", sort=False):
-        bars, y = [], 0
+        bars: list[Bar] = []
+        y = 0
         for row in rows.itertuples():
             names = (titles.get(row.first, row.first), f"− {titles.get(row.second, row.second)}")
-            said = f"{' '.join(names)}, {episode_type}: {signed(row.points)} points, interval {signed(row.low)} to "
-            said += f"{signed(row.high)}, {'clear' if row.clear else 'not clear'}"
+            said = f"{' '.join(names)}, {episode_type}: {signed(row.points)} points, "
+            said += f"interval {signed_interval(row.low, row.high)}, {'clear' if row.clear else 'not clear'}"
             start, end, low, high = _places([0.0, row.points, row.low, row.high], -reach, reach)
             ends = (min(start, end), max(start, end), low, high)
             colour = ACCENT if row.clear else SOFT
@@ -166,7 +170,8 @@ def training_chart(table: pd.DataFrame, titles: Mapping[str, str], val_episodes:
     """Loss and accuracies over training episodes, of a table as notebook 3 saves it."""
     columns = {"loss": "training loss", "train_pct": "training accuracy, %", "val_pct": "validation, mean, %"}
     columns |= {name: f"validation: {name[4:-4]}, %" for name in table if name.startswith("val_") and name != "val_pct"}
-    methods, panels = table["method"].unique().tolist(), []
+    methods = table["method"].unique().tolist()
+    panels: list[LinePanel] = []
     for column, title in columns.items():
         if column not in table:
             continue
@@ -202,7 +207,8 @@ def grid_chart(table: pd.DataFrame, axis: str, others: int) -> Chart:
     """
     kept = "shot" if axis == "way" else "way"
     titles = dict(zip(table["method"], table["title"], strict=True))
-    panels, unit = [], {"way": "classes", "shot": "examples per class"}[axis]
+    panels: list[LinePanel] = []
+    unit = {"way": "classes", "shot": "examples per class"}[axis]
     for episode_type, every in table.groupby("episode_type", sort=False):
         fixed = others if (every[kept] == others).any() else int(every[kept].iloc[0])
         rows = every[(every[kept] == fixed) & every["accuracy_pct"].notna()]
@@ -212,14 +218,16 @@ def grid_chart(table: pd.DataFrame, axis: str, others: int) -> Chart:
         lines = []
         at = [0.1 + 0.8 * place / (len(steps) - 1) for place in range(len(steps))]
         for number, line in enumerate(_lines(table["method"].unique().tolist())):
-            points, aside = [], 0.012 * (number - 2)  # so that intervals do not hide each other
+            points: list[Point] = []
+            aside = 0.012 * (number - 2)  # so that intervals do not hide each other
             for row in rows[rows["method"] == line.name].sort_values(axis).itertuples():
                 of = getattr(row, axis)
                 said = f"{row.title}, {episode_type}, {row.way}-way {row.shot}-shot: {row.accuracy_pct:.1f} %, "
                 said += f"interval {interval(row.low_pct, row.high_pct)}, {row.episodes:,.0f} episodes, "
                 said += f"chance {row.chance_pct:.0f} %"
                 y, low, high = (_y(value / 100) for value in (row.accuracy_pct, row.low_pct, row.high_pct))
-                points.append(Point(_x(at[steps.index(of)] + aside), y, said, low, high))
+                ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
+                points.append(Point(_x(at[steps.index(of)] + aside), y, said, *ends))
             lines.append(replace(line, name=titles[line.name], points=points))
         x_ticks = [(_x(place), str(step)) for place, step in zip(at, steps, strict=True)]
         panels.append(LinePanel(str(episode_type), f"{fixed}-{kept}", lines, x_ticks, _y_ticks(100.0)))
@@ -230,10 +238,10 @@ def grid_chart(table: pd.DataFrame, axis: str, others: int) -> Chart:
 def interval(low: float, high: float) -> str:
     """Both ends with one decimal.
 
-    >>> interval(70.273, 96.09)
-    '70.3 to 96.1'
+    >>> interval(70.273, 96.09), interval(float("nan"), 1.0)
+    ('70.3 to 96.1', 'unknown')
     """
-    return f"{low:.1f} to {high:.1f}"
+    return f"{low:.1f} to {high:.1f}" if math.isfinite(low) and math.isfinite(high) else "unknown"
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -246,13 +254,18 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{0:.{digits}f}" if not float(text) else text.replace("-", "−")
 
 
+def signed_interval(low: float, high: float) -> str:
+    """Both ends with their signs."""
+    return f"{signed(low)} to {signed(high)}" if math.isfinite(low) and math.isfinite(high) else "unknown"
+
+
 def _lines(methods: Sequence[str]) -> list[Line]:
     """Lines of methods without points, each with its colour and its dashes."""
     colours, further = method_colours(list(methods)), cycle(DASHES.values())
     return [Line(name, colours[name], DASHES[name] if name in DASHES else next(further), []) for name in methods]
 
 
-def _places(values: Sequence[float] | range, low: float, high: float) -> list[float]:
+def _places(values: Sequence[float], low: float, high: float) -> list[float]:
     scale = (WIDTH - 2 * INSET) / (high - low)
     return [round(INSET + (value - low) * scale, 2) for value in values]
 

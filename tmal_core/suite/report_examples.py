@@ -58,14 +58,14 @@ class Examples:
 
 
 def examples(run_dir: Path) -> Examples:
-    """Of the last method that was trained in a run: the first episodes of each type that it answers right, and wrong.
+    """Of TMAL, or of the last method that was trained: the first episodes of each type that it has right, and wrong.
 
     A run without trained weights, or whose data are gone, has none; `none` says why.
     """
     names = trained(run_dir)
     if not names:
         return Examples(none="No method was trained in this run: run notebook 3, and make the report again.")
-    name = names[-1]
+    name = "tmal" if "tmal" in names else names[-1]
     try:
         answers = SplitAnswers(Experiment.of_run(run_dir).of_methods([name]), SPLIT)
         shown = tuple(_examples(answers, name))

@@ -181,5 +181,6 @@ def _webp(image: Image.Image, png_size: int) -> bytes:
     flat = Image.new("RGB", image.size, "white")
     opaque = image.convert("RGBA")
     flat.paste(opaque, mask=opaque.getchannel("A"))
-    flat.save(file, "WEBP", **({"lossless": True, "method": 2} if drawn else {"quality": 90, "method": 4}))
+    options: dict[str, Any] = {"lossless": True, "method": 2} if drawn else {"quality": 90, "method": 4}
+    flat.save(file, "WEBP", **options)
     return file.getvalue()

@@ -11,7 +11,7 @@ from pathlib import Path
 from IPython.display import DisplayHandle, Image, display
 from matplotlib.figure import Figure
 
-from tmal_core.viz.in_words import in_words
+from tmal_core.viz.figure_words import in_words
 from tmal_core.viz.style import as_png, save_figure
 
 

@@ -19,7 +19,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 
 from tmal_core.runtime.files import atomic_path
-from tmal_core.viz.in_words import in_words
+from tmal_core.viz.figure_words import in_words
 
 P = ParamSpec("P")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tmal_core.viz import live
 from tmal_core.viz.attention_plots import attention_shifts, attention_strip
 from tmal_core.viz.clip_plots import film_strips
-from tmal_core.viz.in_words import LONGEST, in_words
+from tmal_core.viz.figure_words import LONGEST, in_words
 from tmal_core.viz.plots import confusion, results, training_curves, ways_and_shots
 from tmal_core.viz.style import save_figure
 

@@ -61,7 +61,9 @@ def _parts(figure: FigureBase, names: dict[str, str]) -> Iterator[str]:
 
 def _panel(axes: Axes, rows: list[str], names: dict[str, str]) -> str:
     """Title and values of one pair of axes."""
-    title, notes, values = axes.get_title(loc="left") or axes.get_title(), [], []
+    title = axes.get_title(loc="left") or axes.get_title()
+    notes: list[str] = []
+    values: list[str] = []
     for text in axes.texts:
         if isinstance(text, Annotation) and text.xycoords == "data" and rows:
             at = round(float(text.xy[1]))
@@ -140,7 +142,7 @@ def _columns(axes: Axes) -> list[str]:
 
 def _legend(figure: Figure) -> dict[str, str]:
     """Colour -> name, of legends of the whole figure and of its panels."""
-    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    legends = [*figure.legends, *filter(None, (axes.get_legend() for axes in figure.axes))]
     return {
         to_hex(handle.get_color()): text.get_text()
         for legend in legends
