@@ -27,10 +27,10 @@ def test_a_classifier_never_meets_the_base_it_is_asked_about():
     labels, groups = np.tile([0, 1], 40), np.full(80, "g")
     frames = torch.nn.functional.one_hot(torch.arange(40).repeat_interleave(2)).float()[:, None].repeat(1, 2, 1)
     found = answers_of_classifiers(frames, labels, groups, bases).set_index("row")["accuracy_pct"]
-    assert found["trained: first frame"] == 50
+    assert found["trained: frame 1"] == 50
     told = torch.cat([frames, torch.tensor(labels)[:, None, None].expand(80, 2, 1).float()], 2)
     found = answers_of_classifiers(told, labels, groups, bases).set_index("row")["accuracy_pct"]
-    assert found["trained: first frame"] == 100
+    assert found["trained: frame 1"] == 100
 
 
 def test_facts_of_a_file(tmp_path):

@@ -199,8 +199,6 @@ def test_five_of_the_named_are_trained():
 
 def test_a_study_that_was_shipped_is_whole():
     folder = in_project("data/study")
-    if not study.has_study(folder):
-        pytest.skip("no study is shipped")
     shipped = study.load_study(folder)
     table = shipped.accuracy.set_index(["split", "method"])
     assert set(table.loc["val"].index) == set(study.VARIANTS) and set(table.loc["test"].index) == set(study.NAMED)
