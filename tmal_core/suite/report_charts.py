@@ -130,8 +130,9 @@ def results_chart(table: pd.DataFrame) -> Chart:
         for row in rows.itertuples():
             span = interval(row.low_pct, row.high_pct)
             said = f"{row.title}, {episode_type}: {row.accuracy_pct:.1f} %, interval {span}, {row.episodes:,} episodes"
-            places = _places([0.0, row.accuracy_pct, row.low_pct, row.high_pct], 0, 100)
-            bars.append(Bar((row.title,), f"{row.accuracy_pct:.1f}", said, colours[row.method], *places, y))
+            start, end, low, high = _places([0.0, row.accuracy_pct, row.low_pct, row.high_pct], 0, 100)
+            text, colour = f"{row.accuracy_pct:.1f}", colours[row.method]
+            bars.append(Bar((row.title,), text, said, colour, start, end, low, high, y))
             y += bars[-1].height
         ticks = [(place, str(at)) for place, at in zip(_places(QUARTERS, 0, 100), QUARTERS, strict=True)]
         line, chance = _places([first.chance_pct], 0, 100)[0], f"chance {first.chance_pct:.0f} %"

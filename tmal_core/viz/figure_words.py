@@ -6,6 +6,7 @@ A figure is saved with these words inside (`style.save_figure`), so whoever show
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,8 @@ def _parts(figure: FigureBase, names: dict[str, str]) -> Iterator[str]:
     title = figure.get_suptitle()
     rows: list[str] = []
     pictures: list[Axes] = []
-    local = [axes for axes in figure._localaxes if axes.get_label() != "<colorbar>"]  # no public name has them
+    own: list[Axes] = figure._localaxes  # type: ignore[attr-defined] # no public name leaves out those of subfigures
+    local = [axes for axes in own if axes.get_label() != "<colorbar>"]
     for axes in local:
         if axes.images and not axes.lines and not axes.texts:
             if pictures and (axes.get_ylabel() or axes.get_title(loc="left") or axes.get_title()):
@@ -75,7 +77,7 @@ def _panel(axes: Axes, rows: list[str], names: dict[str, str]) -> str:
     for image in axes.images:
         values += _map(image.get_array())
     for found in axes.collections:
-        offsets = np.ma.asarray(found.get_offsets())
+        offsets: Any = np.ma.asarray(found.get_offsets())
         if len(offsets) > 1 and offsets.ndim == 2:
             low, high = offsets.min(axis=0), offsets.max(axis=0)
             values.append(f"{len(offsets)} points, {low[0]:.3g} to {high[0]:.3g} by {low[1]:.3g} to {high[1]:.3g}")
@@ -117,7 +119,7 @@ def _pictures(cells: list[Axes], title: str) -> str:
 
 def _map(values: object) -> list[str]:
     """A map's size and range; nothing for pictures."""
-    array = np.ma.asarray(values)
+    array: Any = np.ma.asarray(values)
     if array.ndim != 2 or array.dtype == np.uint8 or not np.isfinite(array.astype(float)).any():
         return []
     low, high = np.nanmin(array.astype(float)), np.nanmax(array.astype(float))
