@@ -14,7 +14,7 @@ from itertools import cycle
 import pandas as pd
 
 from tmal_core.viz.plots import NOTES
-from tmal_core.viz.style import ACCENT, SOFT, method_colours
+from tmal_core.viz.style import ACCENT, SOFT, method_marks
 
 WIDTH, INSET = 300, 8
 NAME, BAR, AXIS = 14, 19, 20
@@ -122,7 +122,7 @@ class Chart:
 
 def results_chart(table: pd.DataFrame) -> Chart:
     """Accuracy of each method by episode type, of a table as `tasks.evaluate.result_table` makes it."""
-    colours = method_colours(table["method"].unique().tolist())
+    marks = method_marks(table["method"].unique().tolist())
     panels: list[BarPanel] = []
     for episode_type, rows in table.groupby("episode_type", sort=False):
         bars: list[Bar] = []
@@ -262,8 +262,8 @@ def signed_interval(low: float, high: float) -> str:
 
 def _lines(methods: Sequence[str]) -> list[Line]:
     """Lines of methods without points, each with its colour and its dashes."""
-    colours, further = method_colours(list(methods)), cycle(DASHES.values())
-    return [Line(name, colours[name], DASHES[name] if name in DASHES else next(further), []) for name in methods]
+    marks, further = method_marks(list(methods)), cycle(DASHES.values())
+    return [Line(name, marks[name].colour, DASHES[name] if name in DASHES else next(further), []) for name in methods]
 
 
 def _places(values: Sequence[float], low: float, high: float) -> list[float]:
