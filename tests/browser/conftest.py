@@ -25,7 +25,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(pytest.mark.browser)
+        if item.path.is_relative_to(Path(__file__).parent):  # all tests of a run come by here
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def results_chart(table: pd.DataFrame) -> Chart:
             span = interval(row.low_pct, row.high_pct)
             said = f"{row.title}, {episode_type}: {row.accuracy_pct:.1f} %, interval {span}, {row.episodes:,} episodes"
             start, end, low, high = _places([0.0, row.accuracy_pct, row.low_pct, row.high_pct], 0, 100)
-            text, colour = f"{row.accuracy_pct:.1f}", colours[row.method]
+            text, colour = f"{row.accuracy_pct:.1f}", marks[row.method].colour
             bars.append(Bar((row.title,), text, said, colour, start, end, low, high, y))
             y += bars[-1].height
         ticks = [(place, str(at)) for place, at in zip(_places(QUARTERS, 0, 100), QUARTERS, strict=True)]
