@@ -36,6 +36,9 @@ def open_lab(options: Sequence[str] = ()) -> None:
     Args:
         options: of `jupyter lab`, which come behind our own.
     """
+    # Warnings of Jupyter's parts to each other, as all of their log below errors, are not for who uses them.
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.captureWarnings(True)
     with program() as lab:
         kernels = lab.folder / "jupyter" / "kernels" / "python3"
         kernels.mkdir(parents=True)
