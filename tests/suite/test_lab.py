@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -47,8 +48,8 @@ def test_it_opens_the_first_notebook_with_this_kernel_and_leaves_nothing(home):
     own |= {"HOME": str(home), "JUPYTER_PATH": str(home / "more"), "TMPDIR": str(home)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
     command = [sys.executable, "-c", COMMAND, "--port", str(port)]
-    process = subprocess.Popen(command, env=own, start_new_session=True, **pipes)
-    try:
+    with subprocess.Popen(command, env=own, start_new_session=True, **pipes) as process, ExitStack() as at_last:
+        at_last.callback(process.kill)
         line = process.stdout.readline()
         assert line, process.communicate()[1]
         url = urllib.parse.urlsplit(line.split()[-1])
@@ -58,7 +59,8 @@ def test_it_opens_the_first_notebook_with_this_kernel_and_leaves_nothing(home):
         def asked(path, content=None):
             headers = {"Authorization": f"token {token}"}
             request = urllib.request.Request(f"http://127.0.0.1:{port}/api/{path}", content, headers)
-            return json.load(urllib.request.urlopen(request))
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)
 
         assert asked("contents/01_data_preparation.ipynb?content=0")["type"] == "notebook"
         kernels = asked("kernelspecs")
@@ -70,8 +72,6 @@ def test_it_opens_the_first_notebook_with_this_kernel_and_leaves_nothing(home):
         assert any(begun in " ".join(one.cmdline()) for one in beneath)
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate()
-    finally:
-        process.kill()
     assert (process.returncode, out, errors) == (0, "", "")
     assert not [one for one in beneath if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     assert not list(home.glob("tmal-*")), "its folder is taken away"

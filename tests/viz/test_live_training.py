@@ -43,15 +43,19 @@ def test_the_line_is_renewed_and_the_curves_when_a_validation_has_come(shown):
     state, drawn = dict(RUNNING), []
     view = LiveTraining(lambda: {"TMAL": state, "Adapters": {"status": "waiting"}}, lambda: drawn.append(1) or Figure())
     view.update()
-    assert isinstance(shown[0], Markdown) and len(shown) == 2 and len(drawn) == 1
+    assert isinstance(shown[0], Markdown) and len(shown) == 1 and view.figure is None, "there is nothing to draw"
     assert shown[0].data.splitlines()[1] == "- **Adapters**: waiting"
     view.update()
     assert shown.updates == 0, "nothing has changed"
     state["episode"] = 4
     view.update()
-    assert "episode 4 of 8" in shown[0].data and (shown.updates, len(drawn)) == (1, 1)
-    state |= {"status": "done", "episode": 8, "validations": 1}
+    assert "episode 4 of 8" in shown[0].data and (shown.updates, len(drawn)) == (1, 0)
+    state["validations"] = 1
+    view.update()
     picture = shown[1]
+    view.update()
+    assert len(drawn) == 1 and shown[1] is picture
+    state |= {"status": "done", "episode": 8, "validations": 2}
     view.update()
     assert shown[0].data.startswith("- **TMAL**: done, 8 episodes") and len(drawn) == 2 and shown[1] is not picture
     assert len(shown) == 2 and isinstance(view.figure, Figure)

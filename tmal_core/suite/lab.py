@@ -36,6 +36,9 @@ def open_lab(options: Sequence[str] = ()) -> None:
     Args:
         options: of `jupyter lab`, which come behind our own.
     """
+    # Warnings of Jupyter's parts to each other, as all of their log below errors, are not for who uses them.
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.captureWarnings(True)
     with program() as lab:
         kernels = lab.folder / "jupyter" / "kernels" / "python3"
         kernels.mkdir(parents=True)
@@ -48,7 +51,8 @@ def open_lab(options: Sequence[str] = ()) -> None:
         server.log.addFilter(_is_no_chatter)
         token = server.identity_provider.token  # none where the user has set a password
         address = f"http://127.0.0.1:{server.port}{server.base_url.rstrip('/')}{_OPTIONS['LabApp.default_url']}"
-        print(f"JupyterLab, until Ctrl-C: {address}{f'?token={token}' if token else ''}", flush=True)
+        line = f"JupyterLab, until Ctrl-C: {address}{f'?token={token}' if token else ''}"
+        server.io_loop.add_callback(print, line, flush=True)  # behind Jupyter's own, which binds the port
         server.start()
 
 

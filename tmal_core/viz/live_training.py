@@ -16,17 +16,18 @@ class LiveTraining:
 
     Args:
         states: how the training of each method stands, by its title (`training_state`).
-        draw: makes the curves as they are now. Drawn anew when a validation has come: nothing else changes them.
+        draw: makes the curves as they are now. Called when a validation has come: nothing else changes them.
     """
 
     def __init__(self, states: Callable[[], Mapping[str, Mapping[str, Any]]], draw: Callable[[], Figure]) -> None:
         self._states, self._curves = states, LiveFigure(draw)
         self._handle: DisplayHandle | None = None
-        self._text, self._drawn = "", ""
+        self._text = ""
+        self._drawn: list[int] = []
 
     @property
     def figure(self) -> Figure | None:
-        """The curves as drawn last."""
+        """The curves as drawn last; None before the first validation."""
         return self._curves.figure
 
     def update(self) -> None:
@@ -38,8 +39,8 @@ class LiveTraining:
         elif text != self._text:
             self._handle.update(Markdown(text))
         self._text = text
-        validations = ", ".join(f"{title} {state.get('validations', 0)}" for title, state in states.items())
-        if self.figure is None or validations != self._drawn:
+        validations = [state.get("validations", 0) for state in states.values()]
+        if any(validations) and validations != self._drawn:
             self._drawn = validations
             self._curves.update()
 

@@ -23,14 +23,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.experiment import Experiment
 from tmal_core.matching.dispatch import module_of_matcher
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.held_work import Process, held, read_work, wait_for_end
-from tmal_core.runtime.program_folder import joined
+from tmal_core.runtime.program_folder import joined, say_state
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.train import require_trainable, train_method, work_file
 from tmal_core.training.checkpoint import load_checkpoint, read_checkpoint_file
@@ -192,8 +192,11 @@ def _main() -> None:
             importlib.import_module(module)
         experiment, run = pickle.loads(content), Run.open(run_dir)
 
-        def tell(**values: object) -> None:
-            run.log_metrics(kind="progress", method=experiment.name, **values)
+        def tell(phase: str, episode: int, episodes: int, **values: Any) -> None:
+            stands = {"phase": phase, "episode": episode, "episodes": episodes}
+            run.log_metrics(kind="progress", method=experiment.name, **stands, **values)
+            at = {"done": episode, "total": episodes, "per_s": values.get("episodes_per_s")}
+            say_state(what=f"{phase} {experiment.name}", **at)
 
         train_method(experiment, run, tell=tell)
 

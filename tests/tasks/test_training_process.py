@@ -21,7 +21,7 @@ from tmal_core.matching import register_matcher
 from tmal_core.runtime.held_work import Process, held, read_work
 from tmal_core.runtime.program_folder import VARIABLE, program
 from tmal_core.runtime.run_folders import Run
-from tmal_core.tasks import train_apart as apart
+from tmal_core.tasks import training_process as apart
 from tmal_core.tasks.train import train_method, training_history, training_state, work_file
 from tmal_core.training.loop import BEST, LAST
 
@@ -145,7 +145,7 @@ def test_who_asks_again_follows_the_one_that_is_there_and_may_end_it(begin):
     experiment, run = begin(**LONG)
     code = f"""
 import pickle
-from tmal_core.tasks import train_apart as apart
+from tmal_core.tasks import training_process as apart
 experiment, run = pickle.loads({pickle.dumps((experiment, run))!r})
 apart.train_apart(experiment, run)
 """
