@@ -19,7 +19,7 @@ import psutil
 from measure import row
 from playwright.sync_api import Page, sync_playwright
 
-from tmal_core.suite.inspector_server import inspector_notebook, inspector_server
+from tmal_core.suite.inspector_server import inspector_notebook, serving
 
 RUN = Path(__file__).parents[2] / "runs" / "suite"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -83,7 +83,7 @@ def rows() -> Iterator[dict]:
         start = time.perf_counter()
         papermill.execute_notebook(inspector_notebook(RUN), f"{folder}/07.ipynb", progress_bar=False)
         yield row("notebook 7, all cells, banks on disk", time.perf_counter() - start, "s", "<=", 10.0)
-    with inspector_server(RUN) as served, sync_playwright() as playwright:
+    with serving(RUN) as served, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--enable-precise-memory-info"]
         )

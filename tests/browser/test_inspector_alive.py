@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, Page
 
 from tmal_core.analysis.what_if import WhatIf
 from tmal_core.models.methods import METHODS
-from tmal_core.suite.inspector_server import inspector_server
+from tmal_core.suite.inspector_server import serving
 from tmal_core.viz.widgets.run_choice import RunChoice
 
 CONTROLS = ".tmal-inspector :is(select, input, button, summary, [tabindex='0'])"
@@ -461,7 +461,7 @@ def alive(host, browser, runs, request) -> Iterator[Alive]:
             run_all_cells(page)
             yield shown(page, runs)
     else:
-        with inspector_server(runs / "first") as served, watched_pages(browser) as open_page:
+        with serving(runs / "first") as served, watched_pages(browser) as open_page:
             yield shown(open_page(served.link), runs)
 
 

@@ -54,6 +54,6 @@ def test_a_figure_says_what_is_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "display", pictures.append)
     live.show(Figure(figsize=(1, 1)), tmp_path, "one", "two bars − the left is higher")
     live.show(Figure(figsize=(1, 1)), tmp_path, "other")
-    assert [picture.alt for picture in pictures] == ["two bars − the left is higher", None]
+    assert [picture.alt for picture in pictures] == ["two bars − the left is higher", "A figure."]
     with Image.open(tmp_path / "figures" / "one.png") as file:
         assert file.info["Description"] == "two bars − the left is higher"

@@ -193,7 +193,7 @@ def test_text_of_pages_can_be_read(dark):
 
 def test_colours_have_one_home():
     """What stands elsewhere is measured by nobody."""
-    homes = {"style.py", "inspector.css", "exported.html", "report.py", "report_template.html"}
+    homes = {"style.py", "inspector.css", "exported.html", "report.css"}
     files = [path for kind in ("py", "js", "css", "html*") for path in PACKAGE.rglob(f"*.{kind}")]
     found = {path.name for path in files if re.search(r"#[0-9a-fA-F]{6}\b", path.read_text(encoding="utf-8"))}
     assert "style.py" in found and found <= homes

@@ -64,7 +64,7 @@ class Served(NamedTuple):
 
 
 @contextmanager
-def inspector_server(run_dir: Path, port: int | None = None) -> Iterator[Served]:
+def serving(run_dir: Path, port: int | None = None) -> Iterator[Served]:
     """Serve it while the context is open.
 
     Args:
@@ -89,15 +89,17 @@ def inspector_server(run_dir: Path, port: int | None = None) -> Iterator[Served]
 
 
 def serve_inspector(run_dir: Path, port: int | None = None, say: Say = SAY) -> None:
-    """Print the link and serve until Ctrl-C or SIGTERM; arguments and errors as of `inspector_server`."""
-    before = signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    """Print the link and serve until Ctrl-C or SIGTERM; arguments and errors as of `serving`."""
+    # A shell that starts it in the background has said that nobody listens to Ctrl-C.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with inspector_server(run_dir, port) as served, suppress(KeyboardInterrupt):
+        with serving(run_dir, port) as served, suppress(KeyboardInterrupt):
             say(f"{served.link}\nCtrl-C ends it.")
             served.process.wait()
             raise RunError("a server that runs until Ctrl-C", "one that has ended", "Start it again.")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _nothing_trained(run_dir: Path) -> nbformat.NotebookNode:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from tmal_core.analysis.additions import Addition
 from tmal_core.errors import DataError
-from tmal_core.viz.style import INK, styled, title_of
+from tmal_core.viz.style import CLASS_COLOURS, INK, styled, title_of
 
-_LINES = (("#265968", "o"), ("#bb3b0e", "s"), ("#6a3da4", "^"), ("#0f864f", "D"))
+_LINES = tuple(zip(CLASS_COLOURS, ("o", "s", "^", "D"), strict=False))
 """Colour and mark of a branch."""
 
 

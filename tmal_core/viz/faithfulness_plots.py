@@ -21,7 +21,7 @@ from tmal_core.analysis.faithfulness import (
 )
 from tmal_core.analysis.faithfulness_bars import BARS, HIGHEST_CORRELATION, LEAST_TIMES_AREA
 from tmal_core.errors import DataError
-from tmal_core.viz.style import ACCENT, INK, SOFT, styled, title_of
+from tmal_core.viz.style import ACCENT, CLASS_COLOURS, FAINT, INK, SOFT, styled, title_of
 
 _LINES = {TIMES_AREA: LEAST_TIMES_AREA, BELOW_RANDOM: 0.0, **dict.fromkeys(ANEW.values(), HIGHEST_CORRELATION)}
 _HEADS = {
@@ -31,7 +31,7 @@ _HEADS = {
     ANEW["all"]: ("ranks, all weights anew", "correlation; bar: left of 0.3"),
 }
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
-_COLOURS = ("#265968", "#bb3b0e", "#6a3da4", "#0f864f", "#b58e0c", "#101c4a", "#c553a0", "#6b3f2e", "#616b70")
+_COLOURS = (*CLASS_COLOURS, SOFT)
 
 
 @styled
@@ -106,7 +106,7 @@ def _styles(judged: pd.DataFrame) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     for mark, (_, row) in zip(_MARKS, judged.iterrows(), strict=False):
         passes = {"color": next(colours), "linewidth": 1.8, "zorder": 4}
-        fails = {"color": "#a9b2bc", "linewidth": 1.0}
+        fails = {"color": FAINT, "linewidth": 1.0}
         styles[row["measure"]] = {"marker": mark, "markersize": 4.5, **(passes if row["passes"] else fails)}
     styles[RANDOM] = {"color": INK, "linestyle": (0, (4, 3)), "linewidth": 1.4}
     styles[CENTRE] = {"color": INK, "linestyle": (0, (1, 2)), "linewidth": 1.4}
