@@ -26,7 +26,7 @@ def watched_pages(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: faults.append(f"an error in the page: {error}"))
         page.on("console", lambda said: faults.append(f"in the console: {said.text}") if said.type == "error" else None)
         page.on("request", asked)
-        page.goto(url, wait_until="commit")
+        page.goto(url, wait_until="load" if url.startswith("file:") else "commit")  # voila's page loads while it computes
         return page
 
     yield open_page
