@@ -27,7 +27,8 @@ def test_frames_of_one_clip_are_not_compared_with_each_other(monkeypatch):
     frames = torch.randn(7, 2, 5)
     distances = cosine_distance(frames, frames).double()
     pairs = [distances[one, other] for one in range(7) for other in range(7) if one != other]
-    assert frame_distance_std(frames) == pytest.approx(torch.stack(pairs).std(correction=0).item(), rel=1e-9)
+    expected = torch.stack(pairs).std(correction=0).item()
+    assert frame_distance_std(frames) == pytest.approx(expected, rel=1e-6)  # float32, summed in another order
 
 
 @pytest.mark.parametrize("centre", ["none", "clip", "both"])

@@ -26,7 +26,8 @@ def watched_pages(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: faults.append(f"an error in the page: {error}"))
         page.on("console", lambda said: faults.append(f"in the console: {said.text}") if said.type == "error" else None)
         page.on("request", asked)
-        page.goto(url, wait_until="load" if url.startswith("file:") else "commit")  # voila's page loads while it computes
+        # Not for voila: its page loads as long as it computes.
+        page.goto(url, wait_until="load" if url.startswith("file:") else "commit")
         return page
 
     yield open_page
