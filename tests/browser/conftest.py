@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -77,7 +78,7 @@ def lab(runs, tmp_path_factory) -> Iterator[str]:
         for cell in content["cells"]:
             if "parameters" in cell["metadata"].get("tags", []):
                 lines = "".join(cell["source"])
-                lines = lines.replace('preset: str = "tiny"', 'preset: str = "smoke"')
+                lines = re.sub('preset: str = "(tiny)?"', 'preset: str = "smoke"', lines)
                 lines = lines.replace('run_dir: str = ""', f'run_dir: str = "{runs / "first"}"')
                 cell["source"] = lines.splitlines(keepends=True)
         (folder / notebook.name).write_text(json.dumps(content), encoding="utf-8")

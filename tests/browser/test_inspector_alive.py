@@ -362,8 +362,23 @@ def thumb_button(text: str) -> Callable[[Alive], None]:
                     ".tmal-inspector [aria-label='chosen clips'] figure").length === expected""",
                 arg=expected,
             )
+            assert thumbs.first.locator("button", has_text=text).evaluate("one => one.matches(':focus')")
 
     return use
+
+
+def emptied(alive: Alive) -> None:
+    clear = alive.button("take all out")
+    if clear.is_enabled():
+        alive.press(clear)
+    assert clear.is_disabled()
+    assert alive.page.locator(".tmal-inspector [aria-label='chosen clips'] figure").count() == 0
+
+
+def use_clear(alive: Alive) -> None:
+    found_clips(alive).first.locator("button", has_text="support").click()
+    assert alive.button("take all out").is_enabled()
+    emptied(alive)
 
 
 def use_file(alive: Alive) -> None:
@@ -380,21 +395,16 @@ def use_file(alive: Alive) -> None:
 
 def use_ask(alive: Alive) -> None:
     """A question of one's own: a clip of each of two classes, and a query."""
-    thumbs = found_clips(alive)
+    found_clips(alive)
+    emptied(alive)
     table = alive.state.answers.catalog.table
     names = list(dict.fromkeys(table["class_name"]))[:2]
     rows = [int(table.index[table["class_name"] == name][0]) for name in names]
     query = int(table.index[table["class_name"] == names[0]][1])
-    for name, row, kind in ((names[0], rows[0], "support"), (names[1], rows[1], "support"), (names[0], query, "query")):
-        alive.label("class or file").fill(table["video"].iat[row])
-        alive.page.wait_for_function(
-            """name => {
-                const found = document.querySelectorAll(".tmal-inspector [aria-label='found clips'] figcaption");
-                return found.length === 1 && found[0].innerText === name;
-            }""",
-            arg=name,
-        )
-        thumbs.locator("button", has_text=kind).click()
+    for row, kind in ((rows[0], "support"), (rows[1], "support"), (query, "query")):
+        video = table["video"].iat[row]
+        alive.label("class or file").fill(video)
+        alive.page.locator(f".tmal-inspector [aria-label='found clips'] button[title='{kind}: {video}']").click()
     alive.press(alive.button("ask"))
     alive.state.ask({name: [row] for name, row in zip(names, rows, strict=True)}, [query])
 
@@ -441,7 +451,7 @@ USES: dict[str, Callable[[Alive], None]] = {
     "an episode's row": use_row, "a column's head": use_column,
     "Clips of your choice": opens("Clips of your choice"), "class or file": use_search,
     "support": thumb_button("support"), "query": thumb_button("query"), "a file from disk": use_file,
-    "add as query": use_file, "ask": use_ask, "back to episodes": use_back,
+    "add as query": use_file, "ask": use_ask, "take all out": use_clear, "back to episodes": use_back,
     "save as picture": saved("save as picture"), "save as page": saved("save as page"), "show as Python": use_code,
     "keys": opens("keys"),
 }  # fmt: skip

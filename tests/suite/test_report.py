@@ -20,7 +20,7 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.suite.report import write_report
 from tmal_core.suite.report_charts import WIDTH, differences_chart, grid_chart, results_chart, training_chart
 from tmal_core.suite.report_notebooks import WIDGET, WIDGET_NOTE, Pictures, Shown
-from tmal_core.suite.report_tables import clear_differences, highest_by_method, small_table, sorting_table
+from tmal_core.suite.report_tables import NOBODY, clear_differences, highest_by_method, small_table, sorting_table
 
 RESULTS = pd.DataFrame(
     {
@@ -226,6 +226,8 @@ def test_the_small_table_and_the_sentences():
     assert [[score.highest for score in row] for _, row in small.rows] == [[True, False], [False, True]]
     assert small_table(RESULTS.iloc[:3]).rows[1][1][1] is None
     assert highest_by_method(RESULTS) == [("OTAM", "order 75.2 %"), ("TMAL", "motion 97.1 %")]
+    at_chance = RESULTS.assign(low_pct=[50.0, 19.5, 41.5, 92.2])
+    assert highest_by_method(at_chance) == [("TMAL", "motion 97.1 %"), (NOBODY, "order 75.2 %")]
     assert clear_differences(DIFFERENCES, TITLES) == [("TMAL − OTAM", "motion +76.7 [+73.8, +78.9]")]
 
 

@@ -57,15 +57,18 @@ def test_without_a_folder_the_last_trained_run_of_these_settings_is_taken(tmp_pa
 
 
 def test_who_looks_takes_the_newest_run_with_trained_weights_whatever_its_settings(tmp_path, by_hand):
-    assert open_trained("tiny", {}, "", 0).run.path == by_hand  # nothing is trained
+    assert open_trained("", {}, "", 0).run.path == by_hand  # nothing is trained
     trained(tmp_path / "suite", load_settings("tiny", {"seed": 0}), "suite")
-    assert open_trained("tiny", {}, "", 0).run.path == tmp_path / "suite"
+    assert open_trained("", {}, "", 0).run.path == tmp_path / "suite"
+    fifth = trained(tmp_path / "fifth", load_settings("tiny", {"seed": 5}), "suite")
     newest = trained(tmp_path / "study" / "newest", load_settings("smoke", {"seed": 5}), "train")
     Run.create(tmp_path / "empty", load_settings("tiny"), "suite")
-    opened = open_trained("tiny", {}, "", 0)
+    opened = open_trained("", {}, "", 0)
     assert opened.run.path == newest.path == opened.experiment.run_dir and opened.experiment.common == newest.settings
     facts = opened.facts["value"]
     assert (facts["preset"], facts["seed"], facts["run"]) == ("smoke", 5, "newest")
-    # A folder or settings of one's own are kept to.
-    assert open_trained("tiny", {}, tmp_path / "suite", 0).run.path == tmp_path / "suite"
-    assert open_trained("tiny", {"compute.num_threads": 1}, "", 0).run.path == tmp_path / "suite"
+    # Whatever is set is kept to.
+    assert open_trained("tiny", {}, "", 0).run.path == tmp_path / "suite"
+    assert open_trained("", {}, "", 5).run.path == fifth.path
+    assert open_trained("", {}, tmp_path / "suite", 0).run.path == tmp_path / "suite"
+    assert open_trained("", {"compute.num_threads": 1}, "", 0).run.path == tmp_path / "suite"

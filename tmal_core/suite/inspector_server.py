@@ -137,8 +137,9 @@ def _start(folder: Path, port: int, token: str, log: IO[bytes]) -> subprocess.Po
     environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder), "JUPYTER_PATH": os.pathsep.join(paths)}
     environment["JUPYTER_PREFER_ENV_PATH"] = "1"  # our kernel before one of the same name in the user's home
     command = [sys.executable, "-m", *SERVER, str(folder / f"{NOTEBOOK}.ipynb")]
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-    return subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **quiet)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

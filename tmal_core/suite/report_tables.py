@@ -12,6 +12,7 @@ from tmal_core.errors import RunError
 from tmal_core.suite.report_charts import interval, signed
 
 MAX_ROWS = 200
+NOBODY = "none whose interval is above chance"
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,18 @@ def _score(row: Any) -> Score:
 
 
 def highest_by_method(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Each method that is highest somewhere: its title, and where, with values; most first."""
+    """Each method that is highest somewhere: its title, and where, with values; most first.
+
+    At last the types where the highest is not above chance: there is nothing to be proud of.
+    """
     best = table.loc[table.groupby("episode_type", sort=False)["accuracy_pct"].idxmax()]
+    above = best["low_pct"] > best["chance_pct"]
     found: dict[str, list[str]] = {}
-    for row in best.itertuples():
+    for row in best[above].itertuples():
         found.setdefault(str(row.title), []).append(f"{row.episode_type} {row.accuracy_pct:.1f} %")
     ordered = sorted(found.items(), key=lambda pair: -len(pair[1]))
-    return [(title, ", ".join(where)) for title, where in ordered]
+    lost = [f"{row.episode_type} {row.accuracy_pct:.1f} %" for row in best[~above].itertuples()]
+    return [(title, ", ".join(where)) for title, where in [*ordered, *([(NOBODY, lost)] if lost else [])]]
 
 
 def clear_differences(table: pd.DataFrame, titles: dict[str, str]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from tmal_core.viz.widgets.run_choice import RunChoice
 
 BY_HAND = Path("runs/interactive")
 """Where notebooks that are opened by hand begin a run."""
+DEFAULT_PRESET = "tiny"
 
 
 class OpenedRun(NamedTuple):
@@ -49,22 +50,23 @@ def open_run(preset: str | Path, overrides: Mapping[str, Any], run_dir: str | Pa
 def open_trained(preset: str | Path, overrides: Mapping[str, Any], run_dir: str | Path, seed: int) -> OpenedRun:
     """The run that a notebook looks into.
 
-    Without a folder and settings of one's own the newest run in `runs/` that has trained weights, whatever its preset
-    and seed; the facts say which. Else, or where there is none, as `open_run`.
+    With nothing set (no preset, settings or folder, and seed 0) the newest run in `runs/` that has trained weights;
+    the facts say which, and its preset and seed. Else, or where there is none, as `open_run`, with `tiny` for an empty
+    preset.
 
     Raises:
         RunError, SettingsError: as `open_run`.
     """
     root = in_project(BY_HAND).parent
-    found = [] if str(run_dir) or overrides else RunChoice(root).runs()
+    found = [] if str(preset) or str(run_dir) or overrides or seed else RunChoice(root).runs()
     if not found:
-        return open_run(preset, overrides, run_dir, seed)
+        return open_run(preset or DEFAULT_PRESET, overrides, run_dir, seed)
     run = Run.open(root / found[0])
     return _opened(Experiment.of_run(run.path), run, run.settings.preset, run.set_by_user)
 
 
 def _opened(experiment: Experiment, run: Run, preset: str | Path, set_by_user: Mapping[str, Any]) -> OpenedRun:
-    facts = {"preset": preset, "seed": experiment.common.seed, "settings": run.settings_hash}
+    facts: dict[str, Any] = {"preset": preset, "seed": experiment.common.seed, "settings": run.settings_hash}
     facts |= {"set by the user": dict(set_by_user), "run": run.path.name, "computes on": str(experiment.device)}
     facts |= environment(experiment.settings.compute)
     return OpenedRun(experiment, run, pd.Series(facts, name="value").to_frame())

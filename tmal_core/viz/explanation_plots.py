@@ -117,9 +117,9 @@ def strip_in_words(maps: Mapping[str, np.ndarray], positions: Sequence[int], tit
     """What `explanation_strip` shows: where each map is highest."""
     lines = []
     for name, each in maps.items():
-        t, row, column = np.unravel_index(int(np.argmax(each)), each.shape)
+        t, row, column = map(int, np.unravel_index(np.argmax(each), each.shape))
         lines.append(
-            f"{' '.join(name.split())}: highest in frame {int(positions[t])}, patch row {row + 1}, column {column + 1}"
+            f"{' '.join(name.split())}: highest in frame {positions[t]}, patch row {row + 1}, column {column + 1}"
         )
     rows, columns = next(iter(maps.values())).shape[1:]
     return f"{title}. {len(positions)} frames under maps of {rows} by {columns} patches. {'; '.join(lines)}."

@@ -84,8 +84,9 @@ def _answer(state: InspectorState, asked: Asked, what_if: WhatIf) -> dict[str, A
         "support": frames_read(reader, support, what_if, as_query=False).tolist(),
     }
     return {
-        "probabilities": _rounded(result.probabilities),
-        "distances": _rounded(result.distances),
+        # Not rounded: the page rounds what it writes, and 10.996502 would become 10.9965, and then 10.996.
+        "probabilities": result.probabilities.tolist(),
+        "distances": result.distances.tolist(),
         "nearness": _rounded(result.nearness),
         "predicted": result.predicted.tolist(),
         "matcher": getattr(asked.model.head, "matching", None),
@@ -96,7 +97,7 @@ def _answer(state: InspectorState, asked: Asked, what_if: WhatIf) -> dict[str, A
 
 def _parts(parts: Breakdown) -> dict[str, Any]:
     return {
-        "distance": _plain(parts.distance),
+        "distance": parts.distance,
         "between": _rounded(parts.between_frames),
         "matched": _rounded(parts.matched),
         "added": _rounded(parts.added),

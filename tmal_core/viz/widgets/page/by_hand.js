@@ -12,10 +12,16 @@ function byHand(page) {
   const fill = () => found.replaceChildren(...hand.found.map((clip) => thumb(page, clip, refill)));
   const chosen = node("div", { class: "thumbs" });
   const refill = () => {
+    const held = found.getRootNode().activeElement; // made anew, it would lose the focus
+    const holder = [found, chosen].find((one) => one.contains(held));
     fill();
     chosen.replaceChildren(...[...hand.support.values(), ...hand.query.values()].map((clip) => thumb(page, clip, refill)));
     ask.disabled = !host.live || !hand.query.size || hand.support.size < 2;
+    clear.disabled = !hand.query.size && !hand.support.size;
+    const again = holder && [...holder.querySelectorAll("button")].find((one) => one.title === held.title);
+    if (holder) (again || search).focus({ preventScroll: true });
   };
+  const clear = button("take all out", { onclick: () => { hand.support.clear(); hand.query.clear(); refill(); search.focus(); } }, "take all chosen clips out");
   const ask = button("ask", {
     class: "ask",
     onclick: () => {
@@ -35,7 +41,7 @@ function byHand(page) {
   };
   return node("details", { open: page.open.hand, ontoggle: toggled }, quiet(node("summary", {}, "Clips of your choice")),
     node("div", { class: "controls" }, node("label", {}, node("span", {}, "class or file"), search),
-      node("label", {}, node("span", {}, "a file from disk"), file), add, ask, back),
+      node("label", {}, node("span", {}, "a file from disk"), file), add, ask, clear, back),
     node("p", { class: "note" }, "The same number of support clips for each of two classes or more, and any clips as queries."),
     node("div", { role: "group", "aria-label": "chosen clips" }, chosen), node("div", { role: "group", "aria-label": "found clips" }, found));
 }

@@ -35,6 +35,18 @@ function choice(text, options, value, chosen, properties = {}) {
   return labelled(text, select);
 }
 
+// What is typed counts when the field is left, or at Enter: JupyterLab keeps that key's own change event from a field.
+function onTyped(input, ask) {
+  let asked = input.value;
+  const changed = () => {
+    if (input.value === asked) return;
+    asked = input.value;
+    ask();
+  };
+  input.addEventListener("change", changed);
+  input.addEventListener("keydown", (event) => { if (event.key === "Enter") changed(); });
+}
+
 // A whole number and nothing else: what is no number stays in the field, marked, and is not asked for.
 function wholeNumber(text, value, least, chosen, properties = {}) {
   const input = node("input", { type: "text", inputmode: "numeric", value: String(value), size: 5, ...properties });
@@ -44,7 +56,7 @@ function wholeNumber(text, value, least, chosen, properties = {}) {
     input.title = good ? "" : `a whole number from ${least} on`;
     if (good && Number(input.value) !== value) chosen(Number(input.value));
   };
-  input.addEventListener("change", ask);
+  onTyped(input, ask);
   return labelled(text, input);
 }
 

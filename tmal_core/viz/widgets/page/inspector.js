@@ -25,12 +25,27 @@ function inspector(host, element) {
   page.draw = () => drawn(page, root);
   host.changed((view) => {
     const of = (one) => `${one.run} ${one.split}`;
-    if (of(view) !== of(page.view)) page.sheets = new Sheets((row) => host.clip(row)); // rows mean other clips now
-    page.view = view; page.table = null; page.picked = page.picked && view.before.parts ? page.picked : null; page.draw(); if (page.open.table) page.send({ do: "table" }); });
+    if (of(view) !== of(page.view)) otherClips(page);
+    page.view = view;
+    page.table = null;
+    page.picked = page.picked && view.before.parts ? page.picked : null;
+    page.draw();
+    if (page.open.table) page.send({ do: "table" });
+  });
   host.told((news) => told(page, news));
   page.draw();
   if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) page.play();
   return () => { page.clock.play(false); host.closed(); };
+}
+
+// Of another run or split: rows mean other clips now, those that were put together by hand too.
+function otherClips(page) {
+  const { hand, host, open } = page;
+  page.sheets = new Sheets((row) => host.clip(row));
+  hand.support.clear();
+  hand.query.clear();
+  hand.found = [];
+  if (open.hand) page.send({ do: "find", text: hand.search });
 }
 
 // What comes beside a new view: an error, the end of a search, a table, clips that were found.

@@ -21,7 +21,7 @@ function whatIf(page) {
   parts.append(choice("the queries' frames", view.options.order, values.order, set("order"), off));
   const typed = names.map((name, label) => {
     const input = node("input", { type: "text", value: name, maxLength: 200, ...off });
-    input.addEventListener("change", () => page.send({ do: "rename", label, name: input.value }));
+    onTyped(input, () => page.send({ do: "rename", label, name: input.value }));
     return labelled(`name of ${view.classes[label].letter}`, input);
   });
   const undo = button("as it was", { disabled: !changed || !host.live, onclick: () => page.send({ do: "undo" }) }, "undo all of it");
