@@ -61,6 +61,10 @@ def episode_types(catalog: Catalog) -> list[EpisodeType]:
     return [*found, EpisodeType(MIXED, plain, grouped=False)] if len(plain) > 1 else found
 
 
+EPISODES = 2**53
+"""How many there are of each type: a notebook's page cannot count further."""
+
+
 class EpisodeSampler:
     """All episodes of one episode type on one split.
 
@@ -71,7 +75,8 @@ class EpisodeSampler:
         seed: of the stream of episodes.
 
     Raises:
-        EpisodeError: the split has too few classes, or a class too few clips.
+        EpisodeError: a way, shot or seed below the least; the split has too few classes, or a class too few clips;
+            there is no episode of that number.
 
     >>> import pandas as pd, pathlib
     >>> table = pd.DataFrame({"class_name": list("aaabbbccc"), "base": list("123456789"), "family": "all"})
@@ -92,6 +97,8 @@ class EpisodeSampler:
         self._table = _Table.of(self._rows, self._groups)
 
     def __getitem__(self, index: int) -> Episode:
+        if not 0 <= index < EPISODES:
+            raise EpisodeError(f"an episode from 0 to {EPISODES - 1}", str(index), "Choose another number.")
         classes, support, query = self.draw(np.array([index]))
         return Episode(tuple(self._table.names[c] for c in classes[0]), support[0], query[0])
 
@@ -129,6 +136,9 @@ class EpisodeSampler:
 
     def _check(self) -> None:
         name = self.episode_type.name
+        for what, value, least in (("way", self.way, 1), ("shot", self.shot, 1), ("seed", self.seed, 0)):
+            if value < least:
+                raise EpisodeError(f"a {what} from {least} on", str(value), "Choose another.")
         largest = max(len(group) for group in self._groups)
         if self.way > largest:
             got, remedy = f"{self.way}-way episodes of '{name}'", "Lower episodes.way or use a split with more classes."

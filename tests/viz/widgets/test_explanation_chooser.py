@@ -75,7 +75,7 @@ def test_a_page_chooses_and_is_told(state, monkeypatch):
     chooser._asked(None, {"changes": {"what": "flow"}}, None)
     assert chooser.view["choice"]["what"] == "flow" and chooser.picture != first and told == [{"error": ""}]
     chooser._asked(None, {"changes": {"number": -1}}, None)
-    assert "expected an episode from 0 on" in told[-1]["error"] and chooser.view["choice"]["what"] == "flow"
+    assert "expected an episode from 0 to" in told[-1]["error"] and chooser.view["choice"]["what"] == "flow"
     with pytest.raises(ValueError, match=r"expected choices among .*, got 'file'"):
         chooser._asked(None, {"changes": {"file": "x"}}, None)
     data, about = chooser._repr_mimebundle_()

@@ -52,7 +52,11 @@ def test_another_episode_starts_at_its_first_query_and_another_method_keeps_all(
     [
         ({"way": 99}, "expected a way of at most"),
         ({"shot": 99}, "clips per class"),
-        ({"number": -1}, "expected an episode from 0 on, got -1"),
+        ({"number": -1}, "expected an episode from 0 to 9007199254740991, got -1"),
+        ({"number": 10**20}, "expected an episode from 0 to 9007199254740991, got 1"),
+        ({"seed": -1}, "expected a seed from 0 on, got -1"),
+        ({"way": 0}, "expected a way from 1 on, got 0"),
+        ({"shot": 0}, "expected a shot from 1 on, got 0"),
         ({"episode_type": "magic"}, "expected an episode type among .*, got 'magic'"),
         ({"method": "magic"}, "expected a method among otam, tmal, got 'magic'"),
     ],

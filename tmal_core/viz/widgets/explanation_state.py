@@ -108,8 +108,6 @@ class ExplanationState:
 
     def _take(self, choice: ExplanationChoice) -> None:
         answers, drawn = self.answers, self.answers.settings.episodes
-        if choice.number < 0:
-            raise EpisodeError("an episode from 0 on", str(choice.number), "Choose another number.")
         stream = Drawn(choice.episode_type, drawn.way, drawn.shot, answers.settings.evaluation.seed)
         question = Question.of(answers.sampler(stream)[choice.number])
         for kind, value, size in (

@@ -164,8 +164,6 @@ class InspectorState:
         self.before, self.after = before, after
 
     def _episode(self, choice: Choice) -> Question:
-        if choice.number < 0:
-            raise EpisodeError("an episode from 0 on", str(choice.number), "Choose another number.")
         return Question.of(self.answers.sampler(choice.drawn)[choice.number])
 
     def _put_together(self, support: Mapping[str, Sequence[int]], query: Sequence[int]) -> Question:
