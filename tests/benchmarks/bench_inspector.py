@@ -89,7 +89,8 @@ def rows() -> Iterator[dict]:
         )
         page = browser.new_page(viewport={"width": 1440, "height": 1100})
         page.goto(served.link, wait_until="commit")
-        page.wait_for_selector(".tmal-inspector .episode", state="attached", timeout=300_000)
+        # The map of features is the last thing on the page: the kernel is free then.
+        page.wait_for_selector(".tmal-features .cell", state="attached", timeout=300_000)
         yield from _times(page)
         yield row("clips, farthest apart over 10 s", page.evaluate(IN_STEP), "frames", "<=", 1.0)
         yield from _memory(page, psutil.Process(served.process.pid))

@@ -74,14 +74,9 @@ def lab(runs, tmp_path_factory) -> Iterator[str]:
     the notebook's name."""
     folder = tmp_path_factory.mktemp("lab")
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        content = json.loads(notebook.read_text(encoding="utf-8"))
-        for cell in content["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                lines = "".join(cell["source"])
-                lines = re.sub('preset: str = "(tiny)?"', 'preset: str = "smoke"', lines)
-                lines = lines.replace('run_dir: str = ""', f'run_dir: str = "{runs / "first"}"')
-                cell["source"] = lines.splitlines(keepends=True)
-        (folder / notebook.name).write_text(json.dumps(content), encoding="utf-8")
+        set_to(notebook, folder / notebook.name, runs / "first")
+    long = {"training.episodes": 1200, "training.validate_every": 100}
+    set_to(ROOT / "notebooks" / "03_adapter_training.ipynb", folder / "long_training.ipynb", runs / "long", long)
     tracker = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)
     tracker.write_text('{"windowingMode": "none"}')  # or cells that are out of sight are not in the page
@@ -109,6 +104,17 @@ def lab(runs, tmp_path_factory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
+
+
+def set_to(notebook: Path, copy: Path, run: Path, overrides: dict | None = None) -> None:
+    """A copy of a notebook, set to the smoke preset and a run."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    (cell,) = (one for one in content["cells"] if "parameters" in one["metadata"].get("tags", []))
+    lines = re.sub('preset: str = "(tiny)?"', 'preset: str = "smoke"', "".join(cell["source"]))
+    lines = re.sub('run_dir: str = ".*?"', f'run_dir: str = "{run}"', lines)
+    lines = lines.replace("overrides: dict = {}", f"overrides: dict = {overrides or {}}")
+    cell["source"] = lines.splitlines(keepends=True)
+    copy.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _wait_for(url: str, server: subprocess.Popen) -> None:

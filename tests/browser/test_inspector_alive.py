@@ -569,6 +569,7 @@ def test_it_is_whole_at_every_width(alive, host, pictures):
     alive.ready()
     for width in {"lab": (1440, 1024), "voila": (1440, 1024, 390)}[host]:
         alive.page.set_viewport_size({"width": width, "height": 900})
+        alive.page.locator(".tmal-inspector").evaluate("page => page.scrollIntoView()")
         alive.page.wait_for_timeout(300)
         wide = alive.page.locator(".tmal-inspector").evaluate("page => [page.scrollWidth, page.clientWidth]")
         alive.page.screenshot(path=pictures / f"inspector-{host}-{width}.png")

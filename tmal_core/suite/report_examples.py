@@ -111,4 +111,4 @@ def _clip(answers: SplitAnswers, method: str, row: int) -> dict[str, Any]:
         sheet = clip_sheet(answers.reader(method), row, most_frames=FRAMES, side=SIDE)
     except TmalError as error:
         return {"error": " ".join(str(error).split())}
-    return {"facts": sheet.facts, "urls": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}
+    return {"facts": sheet.facts, "pictures": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}

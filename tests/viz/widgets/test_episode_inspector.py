@@ -97,7 +97,7 @@ def test_a_search_that_finds_nothing_says_so_and_one_that_is_stopped_stops(page,
 
 def test_clips_come_as_sheets_of_all_their_frames(page, state):
     row = int(state.question.query[0])
-    page.ask(do="clip", row=row, id=7)
+    page.ask(do="clips", wanted=[{"row": row, "id": 7}])
     ((content, pictures),) = page.told
     assert content["id"] == 7 and content["kinds"] == ["frames", "flow"] == list(dict.fromkeys(content["kinds"]))
     facts, reader = content["facts"], state.answers.reader("otam")
@@ -109,7 +109,7 @@ def test_clips_come_as_sheets_of_all_their_frames(page, state):
     tile = np.asarray(Image.open(io.BytesIO(pictures[0])).convert("RGB"))[y : y + height, x : x + width]
     expected = reader.frames(row, np.array([at]))[0]
     assert np.abs(tile.astype(int) - expected).mean() < 6
-    page.ask(do="clip", row=row, id=8)
+    page.ask(do="clips", wanted=[{"row": row, "id": 8}])
     assert page.told[1][1] is pictures or page.told[1][1] == pictures
 
 
@@ -119,7 +119,7 @@ def test_a_broken_video_is_said_in_its_place(page, state):
     content = file.read_bytes()
     try:
         file.write_bytes(b"no video")
-        page.ask(do="clip", row=row, id=1)
+        page.ask(do="clips", wanted=[{"row": row, "id": 1}])
     finally:
         file.write_bytes(content)
     ((told, pictures),) = page.told

@@ -145,10 +145,10 @@ def test_what_a_page_asks(page, features):
         "expected an episode type" in page.told[-1][0]["error"] and page.view["choice"]["episode_type"] == "appearance"
     )
     row = int(features.shown.rows[0])
-    page.ask(do="clip", row=row, id=4)
+    page.ask(do="clips", wanted=[{"row": row, "id": 4}])
     content, pictures = page.told[-1]
     assert content["id"] == 4 and content["facts"]["row"] == row and pictures[0][8:12] == b"WEBP"
-    with pytest.raises(ValueError, match="expected one of choose, clip, episode, export, got 'suppose'"):
+    with pytest.raises(ValueError, match="expected one of choose, clips, episode, export, got 'suppose'"):
         page.ask(do="suppose")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from tmal_core.viz.widgets.inspector_view import table, view
 from tmal_core.viz.widgets.page_widget import PageWidget
 from tmal_core.viz.widgets.run_choice import RunChoice
 
-MAX_SHEETS = 256
 FOUND = 60
 """Clips that a search by class or file shows."""
 
@@ -43,7 +41,7 @@ class EpisodeInspector(PageWidget):
     _css = inspector_export.style()
     ASKED = frozenset(
         {"open", "choose", "suppose", "rename", "undo", "search", "stop"}
-        | {"table", "find", "ask", "file", "clip", "frame", "export"}
+        | {"table", "find", "ask", "file", "clips", "frame", "export"}
     )
 
     def __init__(
@@ -51,7 +49,6 @@ class EpisodeInspector(PageWidget):
     ) -> None:
         super().__init__()
         self.state, self.folder, self.runs, self.run = state, Path(folder), runs, run
-        self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.refresh()
@@ -119,10 +116,6 @@ class EpisodeInspector(PageWidget):
         row = self.state.answers.add(Path(path).expanduser())
         video = str(self.state.answers.catalog.table["video"].iat[row])
         self.send({"error": "", "file": {"row": row, "video": video, "class_name": "a file from disk"}})
-
-    def _clip(self, row: int, **asked: int) -> None:
-        sheet = self._sheet(row)
-        self.send({**asked, "facts": sheet.facts, "kinds": list(sheet.pictures)}, list(sheet.pictures.values()))
 
     def _frame(self, row: int, number: int, **asked: int) -> None:
         reader = self.state.answers.reader(self.state.choice.method)

@@ -6,13 +6,12 @@ The page and the exported file are drawn by the same scripts (`page/features.js`
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 from tmal_core.errors import EpisodeError
 from tmal_core.viz.widgets import feature_export
 from tmal_core.viz.widgets.clip_sheets import ClipSheet, clip_sheet
-from tmal_core.viz.widgets.episode_inspector import MAX_SHEETS, EpisodeInspector
+from tmal_core.viz.widgets.episode_inspector import EpisodeInspector
 from tmal_core.viz.widgets.feature_state import FeatureState
 from tmal_core.viz.widgets.feature_view import features_view
 from tmal_core.viz.widgets.page_widget import PageWidget
@@ -29,14 +28,13 @@ class FeatureMap(PageWidget):
 
     _esm = feature_export.script(live=True)
     _css = feature_export.style()
-    ASKED = frozenset({"choose", "episode", "clip", "export"})
+    ASKED = frozenset({"choose", "episode", "clips", "export"})
 
     def __init__(
         self, state: FeatureState, folder: str | Path = ".", inspector: EpisodeInspector | None = None
     ) -> None:
         super().__init__()
         self.state, self.folder, self.inspector = state, Path(folder), inspector
-        self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
         self.refresh()
 
     def refresh(self) -> None:
@@ -67,10 +65,6 @@ class FeatureMap(PageWidget):
         self.inspector.state.choose(**drawn, method=self.state.choice.after, number=number, query=query)
         self.inspector.refresh()
         self.send({"error": "", "opened": f"episode {number}, query {query + 1} is open in the inspector"})
-
-    def _clip(self, row: int, **asked: int) -> None:
-        sheet = self._sheet(row)
-        self.send({**asked, "facts": sheet.facts, "kinds": list(sheet.pictures)}, list(sheet.pictures.values()))
 
     def _made_sheet(self, row: int) -> ClipSheet:
         return clip_sheet(self.state.answers.reader(self.state.before), row)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets
 
 from tmal_core.errors import TmalError
+from tmal_core.viz.widgets.clip_sheets import ClipSheet
+
+MAX_SHEETS = 256
+"""Clips that are kept ready for a page."""
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -23,6 +29,7 @@ class PageWidget(anywidget.AnyWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._sheet = lru_cache(MAX_SHEETS)(self._made_sheet)
         self.on_msg(self._asked)
 
     def picture(self) -> bytes:
@@ -47,6 +54,25 @@ class PageWidget(anywidget.AnyWidget):
             getattr(self, f"_{do}")(**asked)
         except TmalError as error:
             self._tell(message, error=" ".join(str(error).split()))
+
+    def _made_sheet(self, row: int) -> ClipSheet:
+        """A clip for the page.
+
+        Raises:
+            TmalError: it cannot be read.
+        """
+        raise NotImplementedError
+
+    def _clips(self, wanted: Sequence[dict[str, int]]) -> None:
+        """Rows under the numbers that the page gave its questions: asked at once, answered one by one."""
+        for one in wanted:
+            try:
+                sheet = self._sheet(one["row"])
+            except TmalError as error:
+                self._tell(one, error=" ".join(str(error).split()))
+            else:
+                facts, pictures = sheet.facts, sheet.pictures
+                self.send({"id": one["id"], "facts": facts, "kinds": list(pictures)}, list(pictures.values()))
 
     def _tell(self, message: dict[str, Any], **news: Any) -> None:
         self.send({**({"id": message["id"]} if "id" in message else {}), **news})

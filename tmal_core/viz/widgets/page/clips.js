@@ -32,25 +32,31 @@ class Clock {
   }
 
   show(canvas) {
+    this.drawn.forEach((one) => { if (!one.isConnected) this.drawn.delete(one); }); // a clock that stands clears nothing else
     this.drawn.add(canvas);
     return canvas;
   }
 }
 
+const KEPT = 100; // clips; those that are shown stay, whatever their number
+
 // What a clip needs to be drawn: facts as `clip_sheets.ClipSheet` has them, and its pictures as images.
 class Sheets {
   constructor(fetched) {
-    this.fetched = fetched; // row -> Promise of {facts, urls}
+    this.fetched = fetched; // row -> Promise of {facts, pictures}
     this.known = new Map();
   }
 
   get(row) {
     if (!this.known.has(row)) {
-      if (this.known.size >= 200) this.known.delete(this.known.keys().next().value);
-      const loaded = this.fetched(row).then(async ({ facts, urls, error }) => {
+      if (this.known.size >= KEPT) this.known.delete(this.known.keys().next().value);
+      const loaded = this.fetched(row).then(async ({ facts, pictures, error }) => {
         if (error) throw new Error(error);
         const images = {};
-        for (const [kind, url] of Object.entries(urls)) images[kind] = await loadImage(url);
+        for (const [kind, picture] of Object.entries(pictures)) {
+          // From bytes without an <img>, whose caches grow with every clip that was ever seen.
+          images[kind] = await (typeof picture === "string" ? loadImage(picture) : createImageBitmap(picture));
+        }
         return { facts, images };
       });
       loaded.catch(() => this.known.delete(row)); // it may be there the next time

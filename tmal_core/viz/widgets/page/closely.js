@@ -44,6 +44,7 @@ function twoFrames(page) {
   for (const [clip, number, title, place] of at) {
     if (number === undefined) continue;
     const picture = node("img", { alt: `${title} frame ${place + 1}: native frame ${number} of ${clip.video}` });
+    picture.addEventListener("load", () => URL.revokeObjectURL(picture.src));
     host.frame(clip.row, number).then((url) => { picture.src = url; }, (error) => { picture.alt = error.message; });
     holder.append(node("figure", {}, picture, node("figcaption", {}, `${title} frame ${place + 1}, native frame ${number}`)));
   }

@@ -50,6 +50,8 @@ function otherClips(page) {
 
 // What comes beside a new view: an error, the end of a search, a table, clips that were found.
 function told(page, news) {
+  const settled = !news.error && news.searching === false && Object.keys(news).length === 2;
+  if (settled && !page.error && !page.searching) return; // nothing to be seen has changed; a view follows
   if ("error" in news) page.error = news.error;
   if ("searching" in news) page.searching = news.searching;
   if ("table" in news) page.table = news.table;

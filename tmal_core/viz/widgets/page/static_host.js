@@ -2,8 +2,8 @@
 
 function staticHost(data) {
   const frameOf = async (row, number) => {
-    const { facts, urls } = data.clips[row];
-    const image = await loadImage(urls.frames);
+    const { facts, pictures } = data.clips[row];
+    const image = await loadImage(pictures.frames);
     const [width, height] = facts.frames.size;
     const at = tileOf(facts.frames.numbers, number);
     const canvas = node("canvas", { width, height });
