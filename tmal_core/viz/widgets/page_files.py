@@ -49,7 +49,8 @@ def sheets_inside(reader: ClipReader, rows: Iterable[int], flow: FlowSource | No
         except TmalError as error:
             clips[row] = {"error": " ".join(str(error).split())}
         else:
-            clips[row] = {"facts": sheet.facts, "pictures": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}
+            pictures = {kind: data_uri(part) for kind, part in sheet.pictures.items()}
+            clips[row] = {"facts": sheet.facts, "pictures": pictures}
     return clips
 
 
