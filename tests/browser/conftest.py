@@ -75,8 +75,10 @@ def lab(runs, tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         set_to(notebook, folder / notebook.name, runs / "first")
+    training = ROOT / "notebooks" / "03_adapter_training.ipynb"
     long = {"training.episodes": 1200, "training.validate_every": 100}
-    set_to(ROOT / "notebooks" / "03_adapter_training.ipynb", folder / "long_training.ipynb", runs / "long", long)
+    set_to(training, folder / "long_training.ipynb", runs / "long", long)
+    set_to(training, folder / "wrong_settings.ipynb", runs / "wrong", {"training.speed": "high"})
     tracker = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     tracker.parent.mkdir(parents=True)
     tracker.write_text('{"windowingMode": "none"}')  # or cells that are out of sight are not in the page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser_pages import run_all_cells
+from browser_pages import ERRORS, run_all_cells
 
 NOTEBOOKS = [path.stem for path in sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))]
 KEYS = ("a", "b", "m", "r", "x", "d", "d", "ArrowUp", "ArrowDown", "Home", "Enter")
@@ -14,7 +14,6 @@ CELLS = """() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].map(
     cell => cell.className.match(/jp-(Code|Markdown|Raw)Cell/)[0])"""
 PROMPTS = "() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].map(prompt => prompt.innerText)"
 DONE = f"() => ({PROMPTS})().every(prompt => /\\[\\d+\\]:/.test(prompt))"
-FAILED = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']"
 ONE_OF_EACH_KIND = """() => {
     const seen = {};
     document.querySelectorAll('.tmal-inspector :is(select, input, button, summary)').forEach((control, number) => {
@@ -29,8 +28,15 @@ ONE_OF_EACH_KIND = """() => {
 def test_a_notebook_runs_without_an_error(lab, opened, name):
     page = opened(lab.format(name))
     run_all_cells(page)
-    page.wait_for_function(f'() => ({DONE})() || document.querySelector("{FAILED}")', timeout=600_000)
-    assert page.locator(FAILED).all_inner_texts() == []
+    page.wait_for_function(f"() => ({DONE})() || ({ERRORS})().length", timeout=600_000)
+    assert page.evaluate(ERRORS) == []
+
+
+def test_an_error_in_a_cell_is_seen(lab, opened):
+    page = opened(lab.format("wrong_settings"))
+    run_all_cells(page)
+    page.wait_for_function(f"() => ({ERRORS})().length")
+    assert "SettingsError" in page.evaluate(ERRORS)[0] and not page.evaluate(DONE)
 
 
 def test_no_key_on_a_control_reaches_the_notebook(lab, opened):

@@ -8,6 +8,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page
 
+ERRORS = """() => [...document.querySelectorAll(
+    ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")].map(output => output.innerText)
+    .filter(text => text.includes("Traceback (most recent call last)"))"""
+"""What cells of a notebook in JupyterLab have raised."""
+
 
 @contextmanager
 def watched_pages(browser: Browser) -> Iterator[Callable[..., Page]]:
