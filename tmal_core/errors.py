@@ -24,6 +24,11 @@ class TmalError(ValueError):
         self.expected, self.got, self.remedy = expected, got, remedy
         super().__init__(f"expected {expected}, got {got}. {remedy}")
 
+    @property
+    def in_one_line(self) -> str:
+        """The message for a page or a table, whatever breaks of lines came with a name or a path."""
+        return " ".join(str(self).split())
+
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         # Workers send errors across processes: pickle must call the constructor with its three parts.
         return type(self), (self.expected, self.got, self.remedy)

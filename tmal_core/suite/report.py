@@ -6,7 +6,6 @@ from `<run>/tables/*.csv`; the executed notebooks are inside, closed. Its look i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from tmal_core.suite.report_tables import (
     small_table,
     sorting_table,
 )
-from tmal_core.viz.widgets.page_files import scripts
+from tmal_core.viz.widgets.page_files import json_inside, scripts
 
 RESULT_COLUMNS = {"method", "title", "split", "episode_type", "way", "shot", "chance_pct", "accuracy_pct", "episodes"}
 RESULT_COLUMNS |= {"low_pct", "high_pct"}
@@ -69,8 +68,6 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
     notebooks = [shown.notebook(path, duration) for path, duration in seconds.items()]
     tables = sorted((out / "tables").glob("*.csv"))
     shown_examples = examples(out)
-    # A class name must not end the script element.
-    clips = json.dumps(shown_examples.clips or {}).replace("<", "\\u003c")
     page = (
         _environment()
         .get_template("report.html")
@@ -82,7 +79,7 @@ def write_report(out: Path, settings: Settings, seconds: Mapping[Path, float]) -
             tables=[sorting_table(path) for path in tables if path.stem not in (RESULT, LOOKS)],
             results_table=sorting_table(out / "tables" / f"{RESULT}.csv") if _has(out / "tables", RESULT) else None,
             examples=shown_examples,
-            clips=clips,
+            clips=json_inside(shown_examples.clips or {}),
             notebooks=notebooks,
             others=_other_figures(out / "figures", pictures),
             sections=_sections(settings),

@@ -13,8 +13,7 @@ from tmal_core.analysis.inspection import Question
 from tmal_core.errors import TmalError
 from tmal_core.experiment import Experiment
 from tmal_core.models.methods import METHODS
-from tmal_core.viz.animation import data_uri
-from tmal_core.viz.widgets.clip_sheets import clip_sheet
+from tmal_core.viz.widgets.page_files import sheet_inside
 from tmal_core.viz.widgets.run_choice import trained
 from tmal_core.viz.widgets.split_answers import Drawn, SplitAnswers
 
@@ -69,7 +68,8 @@ def examples(run_dir: Path) -> Examples:
     try:
         answers = SplitAnswers(Experiment.of_run(run_dir).of_methods([name]), SPLIT)
         shown = tuple(_examples(answers, name))
-        clips = {clip.row: _clip(answers, name, clip.row) for one in shown for clip in one.clips}
+        rows = {clip.row for one in shown for clip in one.clips}
+        clips = {row: sheet_inside(answers.reader(name), row, most_frames=FRAMES, side=SIDE) for row in sorted(rows)}
     except TmalError as error:
         return Examples(none=f"No examples: {' '.join(str(error).split())}")
     return Examples(METHODS[name].title, shown, clips)
@@ -103,12 +103,3 @@ def _example(answers: SplitAnswers, method: str, drawn: Drawn, number: int, quer
         shown(question.support[other, 0], "what it was taken for" if guess != own else "the next class", other),
     ]
     return Example(drawn.episode_type, number, guess == own, clips)
-
-
-def _clip(answers: SplitAnswers, method: str, row: int) -> dict[str, Any]:
-    """As the page's scripts take it; a clip that cannot be read says so in its place."""
-    try:
-        sheet = clip_sheet(answers.reader(method), row, most_frames=FRAMES, side=SIDE)
-    except TmalError as error:
-        return {"error": " ".join(str(error).split())}
-    return {"facts": sheet.facts, "pictures": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}

@@ -56,7 +56,7 @@ def clip_sheet(
         try:
             stored = flow.read(row)
         except TmalError as error:
-            facts["no_flow"] = " ".join(str(error).split())
+            facts["no_flow"] = error.in_one_line
         else:
             flow_px = stored.flow_px.astype(np.float32)
             fastest = float(np.hypot(*np.moveaxis(flow_px, 1, 0)).max(initial=1e-3))

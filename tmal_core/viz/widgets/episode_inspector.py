@@ -49,6 +49,7 @@ class EpisodeInspector(PageWidget):
     ) -> None:
         super().__init__()
         self.state, self.folder, self.runs, self.run = state, Path(folder), runs, run
+        self._splits = [] if runs is None else runs.splits(run)  # read once a run: it takes the whole catalogue
         self._stopped = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.refresh()
@@ -57,7 +58,7 @@ class EpisodeInspector(PageWidget):
         """Show the state as it is now."""
         shown = view(self.state)
         if self.runs is not None:
-            shown["options"] |= {"run": self.runs.runs(), "split": self.runs.splits(self.run)}
+            shown["options"] |= {"run": self.runs.runs(), "split": self._splits}
         self.view = {**shown, "run": self.run}
 
     def picture(self) -> bytes:
@@ -75,7 +76,7 @@ class EpisodeInspector(PageWidget):
         opened = self.runs.open(run, split or self.state.answers.split)
         if kind in opened.answers.episode_types:
             opened.choose(episode_type=kind)
-        self.state, self.run = opened, run
+        self.state, self.run, self._splits = opened, run, self.runs.splits(run)
         self._sheet.cache_clear()
         self._shown()
 
@@ -149,7 +150,7 @@ class EpisodeInspector(PageWidget):
                     self._choose({"number": number})
                     return
         except TmalError as error:
-            self.send({"error": " ".join(str(error).split()), "searching": False})
+            self.send({"error": error.in_one_line, "searching": False})
             return
         self.send({"searching": False, "error": f"No {kind} answer in the next episodes."})
 

@@ -73,7 +73,7 @@ class ExplanationChooser(anywidget.AnyWidget):
         try:
             self.state.choose(**message["changes"])
         except TmalError as error:
-            self.send({"error": " ".join(str(error).split())})
+            self.send({"error": error.in_one_line})
             return
         self.refresh()
         self.send({"error": ""})

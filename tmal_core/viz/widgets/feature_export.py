@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from tmal_core.runtime.files import atomic_path
 from tmal_core.viz.feature_plots import feature_clouds
-from tmal_core.viz.style import DPI
+from tmal_core.viz.style import as_png
 from tmal_core.viz.widgets import page_files
 from tmal_core.viz.widgets.feature_state import FeatureState
 from tmal_core.viz.widgets.feature_view import clouds, features_view
@@ -35,9 +34,7 @@ def figure(state: FeatureState) -> Figure:
 
 def picture(state: FeatureState) -> bytes:
     """That figure as PNG."""
-    content = io.BytesIO()
-    figure(state).savefig(content, format="png", dpi=DPI, bbox_inches="tight")
-    return content.getvalue()
+    return as_png(figure(state))
 
 
 def save_picture(state: FeatureState, path: Path) -> None:

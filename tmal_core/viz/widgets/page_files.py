@@ -42,22 +42,26 @@ def style(*names: str) -> str:
 
 def sheets_inside(reader: ClipReader, rows: Iterable[int], flow: FlowSource | None = None) -> dict[int, Any]:
     """Clips for a file that asks nobody, by row: facts and pictures, or why there are none."""
-    clips: dict[int, Any] = {}
-    for row in rows:
-        try:
-            sheet = clip_sheet(reader, row, flow)
-        except TmalError as error:
-            clips[row] = {"error": " ".join(str(error).split())}
-        else:
-            pictures = {kind: data_uri(part) for kind, part in sheet.pictures.items()}
-            clips[row] = {"facts": sheet.facts, "pictures": pictures}
-    return clips
+    return {row: sheet_inside(reader, row, flow) for row in rows}
+
+
+def sheet_inside(reader: ClipReader, row: int, flow: FlowSource | None = None, **size: int) -> dict[str, Any]:
+    """One of them; `size` as of `clip_sheet`."""
+    try:
+        sheet = clip_sheet(reader, row, flow, **size)
+    except TmalError as error:
+        return {"error": error.in_one_line}
+    return {"facts": sheet.facts, "pictures": {kind: data_uri(part) for kind, part in sheet.pictures.items()}}
+
+
+def json_inside(data: Any) -> str:
+    """JSON for a script element, which no class name may end."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def save_page(path: Path, title: str, style: str, script: str, data: Mapping[str, Any]) -> None:
     """One HTML file, which needs no network."""
-    # A class name must not end the script element.
-    parts = {"title": title, "style": style, "script": script, "data": json.dumps(data).replace("<", "\\u003c")}
+    parts = {"title": title, "style": style, "script": script, "data": json_inside(data)}
     template = Template((_PAGE / "exported.html").read_text(encoding="utf-8"))
     with atomic_path(path) as temporary:
         temporary.write_text(template.substitute(parts), encoding="utf-8")

@@ -53,7 +53,7 @@ class PageWidget(anywidget.AnyWidget):
                 raise ValueError(f"expected one of {', '.join(sorted(self.ASKED))}, got {do!r}")
             getattr(self, f"_{do}")(**asked)
         except TmalError as error:
-            self._tell(message, error=" ".join(str(error).split()))
+            self._tell(message, error=error.in_one_line)
 
     def _made_sheet(self, row: int) -> ClipSheet:
         """A clip for the page.
@@ -69,7 +69,7 @@ class PageWidget(anywidget.AnyWidget):
             try:
                 sheet = self._sheet(one["row"])
             except TmalError as error:
-                self._tell(one, error=" ".join(str(error).split()))
+                self._tell(one, error=error.in_one_line)
             else:
                 facts, pictures = sheet.facts, sheet.pictures
                 self.send({"id": one["id"], "facts": facts, "kinds": list(pictures)}, list(pictures.values()))
