@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "runs" / "smoke"
 TOKEN = "only-for-this-test"
+RESTARTED = re.compile(r"Traceback(?:(?!Traceback).)*?ZMQError: Socket operation on non-socket\n", re.DOTALL)
+"""What ipykernel says when its kernel is started anew while a message is on its way, as one test does."""
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -101,7 +103,7 @@ def lab(runs, tmp_path_factory) -> Iterator[str]:
         address = f"http://127.0.0.1:{port}"
         _wait_for(f"{address}/api?token={TOKEN}", server)
         yield f"{address}/lab/tree/{{}}.ipynb?token={TOKEN}&reset"
-        said = (folder / "server.log").read_text()
+        said = RESTARTED.sub("", (folder / "server.log").read_text())
         assert "Traceback" not in said and "[E " not in said, said[-3000:]
     finally:
         server.terminate()

@@ -45,15 +45,14 @@ def select(page, name):
 
 def agrees(page, state):
     """Points of the state's clips, what came out in words, and as many kinds of answers."""
-    rows = state.shown.rows.tolist()
     page.wait_for_function(
-        f"""rows => {{
+        f"""([rows, said]) => {{
             const found = [...document.querySelectorAll("{MAP} .map")[1].querySelectorAll(".point")];
-            return JSON.stringify(found.map(point => Number(point.dataset.row))) === rows;
+            return JSON.stringify(found.map(point => Number(point.dataset.row))) === JSON.stringify(rows)
+                && document.querySelector("{MAP} .status").innerText === said;
         }}""",
-        arg=str(rows).replace(" ", ""),
+        arg=[state.shown.rows.tolist(), message(state)],
     )
-    assert page.locator(f"{MAP} .status").inner_text() == message(state)
     assert page.locator(f"{MAP} .cell").count() == len(state.shown.answers.groupby(["asked", "answered"]))
 
 
