@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tmal_core.config import load_settings, settings_hash
+from tmal_core.config import LEFT_ALONE, load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
 
@@ -53,6 +53,15 @@ def test_what_changes_no_number_names_no_settings(preset):
     moved = settings.replace({"data.root": "elsewhere", "data.cache": True, "training.memory": "low"})
     assert settings_hash(moved) == settings_hash(settings)
     assert settings_hash(settings.replace({"evaluation.seed": 1})) != settings_hash(settings)
+
+
+def test_a_setting_that_is_left_alone_does_not_rename_what_was_made_before_it(preset, monkeypatch):
+    settings = load_settings(preset)
+    older = settings_hash(settings)
+    monkeypatch.setitem(LEFT_ALONE, "training", {"clip_norm": settings.training.clip_norm})
+    without = settings_hash(settings)
+    assert without != older  # as it was before there was training.clip_norm
+    assert settings_hash(settings.replace({"training.clip_norm": 3.0})) not in (without, older)
 
 
 def test_wrong_settings_of_a_method_are_found_at_once(preset):

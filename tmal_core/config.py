@@ -420,6 +420,9 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
+LEFT_ALONE: dict[str, dict[str, Any]] = {}
+"""Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
+the hash leaves them out: what was made before there were such settings keeps its name."""
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
@@ -431,6 +434,10 @@ def settings_hash(settings: Settings, *sections: str) -> str:
     True
     """
     tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=CHANGES_NO_NUMBER)
+    for section, values in LEFT_ALONE.items():
+        for name, value in values.items():
+            if section in tree and tree[section][name] == value:
+                del tree[section][name]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -82,6 +82,23 @@ def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, te
             assert np.array_equal(outcome.predicted.reshape(clear.shape)[clear], alone.argmax(2)[clear])
 
 
+@pytest.mark.parametrize("text_score", [0.0, 0.4])
+def test_episodes_that_are_answered_as_a_whole(small_settings, val, monkeypatch, text_score):
+    experiment = Experiment(small_settings.replace({"model.text_score": text_score}), method_name="otam")
+    model, asked = experiment.build().eval(), val.select(family="appearance")
+    text = experiment.text(asked, model)
+    encoded = bank.encode(model, experiment.reader(asked), text, progress=False)
+    monkeypatch.setattr(scoring, "_NUMBERS_AT_ONCE_CPU", 3 * 15 * 8 * 128)  # three episodes of two shots at a time
+    for shot in (1, 2):
+        episodes = _episodes(asked, shot=shot, count=7)
+        with monkeypatch.context() as patched:
+            by_pair = evaluate(model, encoded, episodes).logits
+            patched.setattr(type(model.head), "by_episode", True)
+            whole = evaluate(model, encoded, episodes).logits
+        scale = 1.0 if text_score else model.head.log_scale.exp().item()
+        np.testing.assert_allclose(whole / scale, by_pair, atol=TOLERANCE)
+
+
 @torch.no_grad()
 def _alone(model, reader, text, episodes, index):
     """Logits of one episode whose clips are read and encoded for it, without the learned scale as in an Outcome."""

@@ -21,6 +21,8 @@ from tmal_core.runtime.seeding import scrambled
 _PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
 _PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
 _CLIPS_AT_ONCE = 1024
+_NUMBERS_AT_ONCE_CPU = 1 << 22  # of the clip tokens of episodes that are answered as a whole
+_NUMBERS_AT_ONCE = 1 << 28  # on a GPU
 _TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
 
 
@@ -99,6 +101,8 @@ def evaluate(model: FewShotModel, bank: Bank, episodes: Episodes) -> Outcome:
         view * bank.num_videos + rows
         for view, rows in zip(episodes.views(bank.views), (episodes.support, episodes.query), strict=True)
     )
+    if head.by_episode:
+        return Outcome(episodes, _whole(model, bank, support, query), bank.positions)
     queries, inverse = np.unique(query, return_inverse=True)
     query_at = torch.from_numpy(inverse.reshape(len(query), -1)).to(device)
     tokens = bank.query[torch.from_numpy(queries)].to(device)
@@ -110,6 +114,28 @@ def evaluate(model: FewShotModel, bank: Bank, episodes: Episodes) -> Outcome:
         scores = head.score(scores, similarity[query_at[:, :, None], asked[:, None, :]])
     assert scores is not None  # a head compares support, or reads names, or both
     return Outcome(episodes, scores.cpu().numpy(), bank.positions)
+
+
+def _whole(model: FewShotModel, bank: Bank, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Logits (E, q, N) of episodes that are answered as a whole, some at a time; support (E, N, K) and query are bank
+    rows."""
+    num_episodes, way, shot = support.shape
+    rows = [torch.from_numpy(part.reshape(num_episodes, -1)) for part in (query, support)]
+    labels = torch.arange(way, device=model.device).repeat_interleave(shot)
+    words = None
+    if bank.text is not None and (model.reads_text or model.head.scores_text):
+        words = bank.text.of_videos(support[:, :, 0] % bank.num_videos)
+    numbers = bank.query[0].numel() * sum(part.shape[1] for part in rows)
+    size = max(1, (_NUMBERS_AT_ONCE_CPU if model.device.type == "cpu" else _NUMBERS_AT_ONCE) // numbers)
+    found = []
+    for first in range(0, num_episodes, size):
+        chosen = slice(first, first + size)
+        asked = _chosen(bank.query, rows[0][chosen]).to(model.device)
+        shown = _chosen(bank.support, rows[1][chosen]).to(model.device)
+        text = None if words is None else words[chosen].to(model.device)
+        answers = model.head.group_logits(asked, shown, labels, text)
+        found.append(answers.float().cpu())
+    return torch.cat(found).numpy()
 
 
 def _visual(head: Head, bank: Bank, support: np.ndarray, tokens: Tensor, query_at: Tensor, way: int) -> Tensor:

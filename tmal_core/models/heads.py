@@ -46,6 +46,9 @@ class Head(nn.Module):
     """Whether a class's shots are averaged into one prototype, instead of their distances."""
     motion_token = False
     """Whether clip tokens end with a motion token."""
+    by_episode = False
+    """Whether an episode is answered as a whole, by `episode_logits`, and not from a distance of each query to each
+    prototype, which `prototypes`, `modulate` and `distances` make."""
     compares_support = True
     """Whether answers depend on support clips, not on the classes' names alone."""
     in_std = False
@@ -111,6 +114,21 @@ class Head(nn.Module):
         prototypes, prototype_labels = self.prototypes(support, labels, text)
         visual = visual_logits(self.distances(self.modulate(query), prototypes), prototype_labels)
         return self.score(visual, self.text_similarity(query, given(text)) if self.scores_text else None)
+
+    def group_logits(
+        self,
+        query: Float[Tensor, "g q l d"],
+        support: Float[Tensor, "g s l d"],
+        labels: Int64[Tensor, " s"],
+        text: Float[Tensor, "g n d"] | None = None,
+    ) -> Float[Tensor, "g q n"]:
+        """The same of g episodes of one shape, whose support clips come in the same order of classes; without gradient.
+
+        Asked where `by_episode`: a head that has a faster way to answer many at once says it here.
+        """
+        texts = [None] * len(query) if text is None else list(text)
+        episodes = zip(query, support, texts, strict=True)
+        return torch.stack([self.episode_logits(one, other, labels, words) for one, other, words in episodes])
 
     def text_similarity(self, clip_tokens: ClipTokens, text: Names) -> Similarities:
         """Scaled cosine similarities of clips with names."""
