@@ -109,6 +109,8 @@ def small_settings(tmp_path_factory) -> Settings:
             "model.centre": "none",
             "model.smoothing": 0.5,
             "model.smoothing_unit": "absolute",
+            "model.ts_fsar.side_width": 64,
+            "model.ts_fsar.temporal_blocks": [1, 3],
             "episodes.way": 2,
             "episodes.queries_train": 1,
             "training.episodes": 8,

@@ -63,7 +63,8 @@ def test_real_presets(name):
     assert not s.flip and s.augment_queries == (name == "kinetics100")
     schemes = {method: Experiment.of(name, method=method).settings.sampling.scheme for method in METHODS}
     own = "reference_stride" if name == "kinetics100" else "reference_segments"
-    assert schemes == {**dict.fromkeys(METHODS, "segments"), "clip_fsar": own}
+    theirs = {"clip_fsar": own, "ts_fsar": "reference_segments"}
+    assert schemes == dict.fromkeys(METHODS, "segments") | theirs
     assert Experiment.of(name, {"sampling.scheme": "segments"}, method="clip_fsar").settings.sampling == s
     assert settings.evaluation.episodes == 10_000
     assert settings.model.backbone == "ViT-B-16-quickgelu" and settings.model.pretrained == "openai"
@@ -118,8 +119,8 @@ def test_sources_are_complete():
         ("sampling: {crop: 300}", r"crop 300 is larger than resize 256"),
         ("episodes: {way: 1}\ntraining: {episodes: -1}", r"episodes\.way: .*; training\.episodes: "),
         ("training: {learning_rate: .inf}", r"training\.learning_rate: .*finite"),
-        ("training: {optimiser: sgd}", r"training\.optimiser: .*'adamw' or 'adam_l2'"),
-        ("training: {schedule: linear}", r"training\.schedule: .*'cosine' or 'steps'"),
+        ("training: {optimiser: sgd}", r"training\.optimiser: .*'adamw', 'adam_l2' or 'adamw_all'"),
+        ("training: {schedule: linear}", r"training\.schedule: .*'cosine', 'steps' or 'late_cosine'"),
         ("training: {clip_norm: 0}", r"training\.clip_norm: .*greater than 0"),
         ("training: {shot: 0}", r"training\.shot: .*greater than or equal to 1"),
         ("training: {rate_drops: [[20, 0.1], [10, 0.01]]}", r"training: .*rate_drops start at \[20, 10\], not in asc"),

@@ -21,6 +21,8 @@ from tmal_core.errors import SettingsError
 
 PRESETS = Path(__file__).parent / "presets"
 
+AT_SHOT = "@"
+"""Between a method's name and the shot that a further block of its settings is for."""
 MATCHERS = ["otam", "bimhm", "mean"]
 """Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
 
@@ -153,6 +155,43 @@ class EpisodeSettings(Section):
     """Queries per class in validation and test episodes."""
 
 
+class TSFSARSettings(Section):
+    """TS-FSAR's parts, powers and weights; by default those of its 1-shot preset for HMDB51."""
+
+    num_frames: Count = 8
+    """T, frames per clip, which its weights fix; `sampling.num_frames` has to agree."""
+    side_width: Count = 256
+    """Width of the side network, a multiple of 64."""
+    temporal_blocks: tuple[Natural, ...] = (6, 8, 10)
+    """Blocks of the side network, from 0, that attend over frames."""
+    alpha: Positive = 0.4
+    """Power of squared distances between channels."""
+    residual: Annotated[float, Field(ge=0, le=2)] = 0.4
+    """r of the adapter behind CLIP: (2 - r) features + r attention."""
+    clip_temperature: Positive = 50.0
+    """Factor on cosines of adapted CLIP features with names."""
+    side_temperature: Positive = 50.0
+    """The same of the side network's."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.7
+    """Before the classifier of channel distances, in training."""
+    guided_weight: NotNegative = 1.0
+    """Of that classifier's cross-entropy over the training classes."""
+    side_weight: NotNegative = 1.0
+    """Of the side network's cross-entropy with names."""
+    clip_weight: NotNegative = 6.0
+    """Of the adapted CLIP's cross-entropy with names, and of what it teaches the classifier."""
+    distillation_temperature: Positive = 10.0
+    powers: tuple[NotNegative, NotNegative, NotNegative] = (0.15, 0.8, 0.05)
+    """At test, of the probabilities by matching, by the adapted CLIP's names and by the side network's names. [1, 0, 0]
+    answers without class names."""
+
+    @model_validator(mode="after")
+    def _answers(self) -> TSFSARSettings:
+        if not any(self.powers):
+            raise ValueError("powers are all 0: nothing would answer")
+        return self
+
+
 class ModelSettings(Section):
     method: str = "st_adapter"
     """Name of the method: see `tmal_core.models.methods`."""
@@ -204,6 +243,9 @@ class ModelSettings(Section):
     prototypes alike. What the frames have in common counts no more, only how they differ in time. both: frame features
     are compared as they are and centred, each with half a say."""
 
+    ts_fsar: TSFSARSettings = TSFSARSettings()
+    """What TS-FSAR alone is made of."""
+
     @property
     def reads_motion(self) -> bool:
         """Whether clips come with flow, or with differences in its place."""
@@ -236,13 +278,16 @@ class TrainingSettings(Section):
     """Of everything where the backbone itself is fine-tuned (CLIP-FSAR's base learning rate)."""
     text_weight: NotNegative = 0.0
     """Weight of the video-text cross-entropy over all training classes (methods that read text)."""
-    optimiser: Literal["adamw", "adam_l2"] = "adamw"
+    optimiser: Literal["adamw", "adam_l2", "adamw_all"] = "adamw"
     """adamw decays matrices, apart from the gradient; adam_l2 adds the decay to the gradient, for all but norms
-    (CLIP-FSAR's)."""
+    (CLIP-FSAR's); adamw_all decays everything, with an eps of 1e-6 (TS-FSAR's)."""
+    rate_factors: tuple[tuple[str, Positive], ...] = ()
+    """Part of a parameter's name -> factor on its learning rate; the first that fits: [[generator, 0.5]]."""
     weight_decay: NotNegative = 5e-5
-    schedule: Literal["cosine", "steps"] = "cosine"
+    schedule: Literal["cosine", "steps", "late_cosine"] = "cosine"
     """cosine: `warmup` steps of linear rise, then half a cosine down to zero. steps: `warmup_episodes` of linear rise
-    from `warmup_rate`, then the learning rate times the last factor of `rate_drops` that is due."""
+    from `warmup_rate`, then the learning rate times the last factor of `rate_drops` that is due. late_cosine: half a
+    cosine without a rise, each step at the rate of the one before (TS-FSAR's)."""
     warmup: Natural = 50
     """Optimiser steps of linear warm-up (cosine)."""
     warmup_episodes: Natural = 0
@@ -334,7 +379,7 @@ class Settings(Section):
     methods: dict[str, dict[str, Any]] = {}
     """Method -> dotted settings that hold for it alone; empty once a method is chosen. What a user sets for every
     method (`model.adapters`) goes before a preset's block, what a user sets for one (`methods.tmal.model.adapters`)
-    before both."""
+    before both. A block `<method>@5` holds beside the method's own where 5 shots are asked, and goes before it."""
 
     @model_validator(mode="after")
     def _roles_stay(self) -> Settings:
@@ -345,8 +390,20 @@ class Settings(Section):
     def for_method(self, name: str, fixed: Mapping[str, Any] = MappingProxyType({})) -> Settings:
         """These settings for one method: what holds for it alone, and the switches that it fixes. Asked twice, the
         same."""
-        chosen = {"model.method": name, **flatten(self.methods.get(name, {})), **fixed, "methods": {}}
-        return _validate(_apply(self.model_dump(mode="json"), chosen), source=f"methods.{name}")
+        own = flatten(self.methods.get(name, {}))
+        shot = own.get("episodes.shot", self.episodes.shot)
+        return self._chosen(name, {**own, **flatten(self.methods.get(f"{name}{AT_SHOT}{shot}", {})), **fixed}, name)
+
+    def _chosen(self, name: str, own: Mapping[str, Any], source: str) -> Settings:
+        chosen = {"model.method": name, **own, "methods": {}}
+        return _validate(_apply(self.model_dump(mode="json"), chosen), source=f"methods.{source}")
+
+    def require_valid_methods(self) -> None:
+        """Refuse a wrong setting in any method's block, whichever is asked: a SettingsError."""
+        for block, own in self.methods.items():
+            name, _, _ = block.partition(AT_SHOT)
+            base = self.methods.get(name, {})
+            self._chosen(name, {**flatten(base), **flatten(own)}, block)
 
     @property
     def episodes_in_training(self) -> EpisodeSettings:
@@ -420,7 +477,10 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
-LEFT_ALONE: dict[str, dict[str, Any]] = {}
+LEFT_ALONE: dict[str, dict[str, Any]] = {
+    "model": {"ts_fsar": TSFSARSettings().model_dump(mode="json")},
+    "training": {"rate_factors": []},
+}
 """Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
 the hash leaves them out: what was made before there were such settings keeps its name."""
 
@@ -447,8 +507,7 @@ def _validate(tree: dict[str, Any], source: str) -> Settings:
     except ValidationError as error:
         faults = "; ".join(_in_words(fault) for fault in error.errors())
         raise SettingsError(f"valid settings in {source}", faults, "Correct these keys.") from error
-    for name in settings.methods:
-        settings.for_method(name)
+    settings.require_valid_methods()
     return settings
 
 
@@ -473,6 +532,9 @@ def _override(tree: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, A
         _, name, rest = [*key.split(".", 2), ""][:3]
         if not rest:
             raise SettingsError("methods.<name>.<key>", repr(key), "Write for example methods.tmal.model.adapters=ffn.")
+        for block, own in methods.items():
+            if block.startswith(f"{name}{AT_SHOT}"):
+                own.pop(rest, None)
         methods.setdefault(name, {})[rest] = overrides[key]
     return _apply(tree, for_all)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tmal_core.config import Settings, flatten, in_project, load_settings, settings_hash
+from tmal_core.config import AT_SHOT, Settings, flatten, in_project, load_settings, settings_hash
 from tmal_core.data.clips import ClipReader, TrainingEpisodes
 from tmal_core.data.diagnostic.generation import planned
 from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sampler, training_samplers
@@ -327,19 +327,25 @@ def require_used(experiments: Iterable[Experiment]) -> None:
     """Refuse what a user set of model or schedule and no method here uses: a SettingsError that says why for each."""
     experiments = list(experiments)
     for key, value in experiments[0].set_by_user.items():
-        owner = key.split(".")[1] if key.startswith("methods.") else None
-        switch = key.removeprefix(f"methods.{owner}.")
+        block = key.split(".")[1] if key.startswith("methods.") else None
+        owner, switch = block and block.partition(AT_SHOT)[0], key.removeprefix(f"methods.{block}.")
         asked = [one for one in experiments if owner in (None, one.name)]
-        why = [found[switch] for one in asked if switch in (found := _unread(one.settings))]
+        why = [reason for one in asked if (reason := _why_unread(switch, one.settings))]
         if len(why) == len(asked) and (why or switch.startswith("model.")):
             got = f"{key}={value}, but {'; '.join(why) or f'{owner} is not among the methods'}"
             raise SettingsError("settings that change something", got, "Leave it out, or choose another method.")
 
 
+def _why_unread(switch: str, settings: Settings) -> str:
+    """Why a dotted switch, or the section that it is in, changes nothing; empty where it does."""
+    found = (why for unread, why in _unread(settings).items() if f"{switch}.".startswith(f"{unread}."))
+    return next(found, "")
+
+
 def _unread(settings: Settings) -> dict[str, str]:
     """Dotted switches that change nothing -> why, in words."""
     method_name, schedule = settings.model.method, settings.training.schedule
-    of_other = SCHEDULES["cosine" if schedule == "steps" else "steps"]
+    of_other = [switch for read in SCHEDULES.values() for switch in read if switch not in SCHEDULES[schedule]]
     model = {f"model.{switch}": why for switch, why in unread(settings.model).items()}
     return model | {f"training.{name}": f"the schedule of {method_name} is {schedule}" for name in of_other}
 
@@ -357,8 +363,8 @@ def require_comparable(experiments: Iterable[Experiment]) -> None:
 
 def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: list[str]) -> None:
     """Refuse what a user, or a method's own block, sets against what the method fixes."""
-    for name in common.methods:
-        method(name)
+    for block in common.methods:
+        method(block.partition(AT_SHOT)[0])
     against: dict[str, list[str]] = {}
     general = {key: value for key, value in set_by_user.items() if key != "model.method"}
     for name in names:
@@ -380,6 +386,9 @@ def require_frames(settings: Settings) -> None:
     """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, and a single frame that is
     centred: a SettingsError."""
     s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
+    if name == "ts_fsar" and (fixed := settings.model.ts_fsar.num_frames) != s.num_frames:
+        remedy = "Set both to one number; weights that are there are for that of their training."
+        raise SettingsError(f"sampling.num_frames {fixed}, as model.ts_fsar.num_frames", str(s.num_frames), remedy)
     if s.num_frames == 1 and settings.model.centre != "none" and "centre" not in unread(settings.model):
         remedy = "Set it to none: a clip of one frame is its own mean."
         expected = f"sampling.num_frames of two and more with model.centre {settings.model.centre}"

@@ -20,7 +20,8 @@ from tmal_core.models.methods import METHODS, build, method, resolved
 from tmal_core.models.open_clip_access import embedded, pooled
 from tmal_core.models.summary import frozen_hash, parameter_table
 
-TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
+SIDE = {"model.ts_fsar.side_width": 64, "model.ts_fsar.temporal_blocks": [1, 3]}
+TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8, **SIDE}).model
 SWITCHES = {
     "everything": {},
     "flow as a picture": {"flow_encoder": "clip"},
@@ -55,7 +56,8 @@ SWITCHES = {
     "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
 # zero_shot looks at no support clip, and clip_fsar starts as no plain CLIP.
-METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in ("tmal", "zero_shot")}
+WITH_OTHER_TESTS = ("tmal", "ts_fsar", "zero_shot")
+METHOD_SWITCHES = {f"method {name}": {"method": name} for name in METHODS if name not in WITH_OTHER_TESTS}
 WAY, FRAMES = 3, 4
 
 

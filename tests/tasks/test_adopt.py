@@ -17,7 +17,7 @@ from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.backbone import load_backbone, located
-from tmal_core.models.references import CLIPFSARHead, STAdapterClassifier, load_clip_fsar
+from tmal_core.models.references import TSFSAR, CLIPFSARHead, STAdapterClassifier, fused_scores, load_clip_fsar
 from tmal_core.models.references import st_adapter_classifier as classifier_module
 from tmal_core.models.text import class_text
 from tmal_core.runtime.run_folders import Run
@@ -87,6 +87,55 @@ def test_what_the_file_says_otherwise_is_no_setting(small_settings, their_clip_f
     mine = Experiment(small_settings.replace(asked), asked, "clip_fsar", tmp_path / "run")
     with pytest.raises(SettingsError, match=r"model\.mlp_width \d+, as in the file, got 17\. Leave it out"):
         adopt_checkpoint(mine, path)
+
+
+@pytest.fixture(scope="module")
+def their_ts_fsar(tiny):
+    """A checkpoint as TS-FSAR writes it: CLIP as it is, and what was learned beside it."""
+    torch.manual_seed(3)
+    model = TSFSAR(copy.deepcopy(tiny.visual), 5, side_width=64, temporal_blocks=(1, 3))
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+ON_TINY = {"model.ts_fsar.temporal_blocks": [1, 3], "model.ts_fsar.powers": [0.5, 0.3, 0.2]}
+
+
+def test_ts_fsar_answers_as_its_own_code(small_settings, tiny, their_ts_fsar, tmp_path):
+    path, asked = saved(tmp_path, their_ts_fsar), ON_TINY | {"model.ts_fsar.residual": 1.6}
+    settings = small_settings.replace(asked)
+    run, adopted = adopt_checkpoint(Experiment(settings, asked, run_dir=tmp_path / "run"), path)
+    assert adopted.name == "ts_fsar" and adopted.settings.model.ts_fsar.side_width == 64
+    model = Experiment.of_run(tmp_path / "run").model
+    theirs = TSFSAR(copy.deepcopy(tiny.visual), 5, side_width=64, temporal_blocks=(1, 3), residual=1.6).eval()
+    theirs.load_state_dict(their_ts_fsar)
+    clips, labels = pictures(6), torch.arange(2)
+    with torch.no_grad():
+        text = class_text(model.encoder.clip, adopted.settings.model, ["a", "b"])
+        wanted = theirs(clips[:2], clips[2:], labels, torch.nn.functional.normalize(text, dim=-1))
+        fused = fused_scores(wanted, power_matching=0.5, power_clip=0.3, power_lsn=0.2)
+        found = model.head.episode_logits(model.encoder(clips[2:]), model.encoder(clips[:2]), labels, text)
+        torch.testing.assert_close(found.exp(), fused, atol=1e-4, rtol=1e-4)
+    assert run.summary["adopted"] == str(path)
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("model.projection.weight", 1.0, "with another proj"),
+        ("model.layers.1.mlp.fc1.bias", 1.0, "with another transformer.resblocks.1.mlp.c_fc.bias"),
+    ],
+)
+def test_a_ts_fsar_of_another_clip_is_refused(small_settings, their_ts_fsar, tmp_path, name, value, words):
+    path = saved(tmp_path, their_ts_fsar | {name: their_ts_fsar[name] + value})
+    mine = Experiment(small_settings.replace(ON_TINY), ON_TINY, run_dir=tmp_path / "run")
+    with pytest.raises(WeightsError, match=words):
+        adopt_checkpoint(mine, path)
+
+
+def test_ts_fsar_is_not_normalised_otherwise(small_settings, their_ts_fsar, tmp_path):
+    mine = Experiment(small_settings.replace(ON_TINY), ON_TINY, run_dir=tmp_path / "run")
+    with pytest.raises(SettingsError, match=r"of a checkpoint of CLIP-FSAR, got 0\.45, 0\.225 for ts_fsar"):
+        adopt_checkpoint(mine, saved(tmp_path, their_ts_fsar), (0.45, 0.225))
 
 
 WRAPPED = {

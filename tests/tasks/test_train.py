@@ -14,6 +14,7 @@ from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.evaluate import evaluate_methods
 from tmal_core.tasks.train import train_method
 
+SIDE = {"model.ts_fsar.side_width": 64, "model.ts_fsar.temporal_blocks": [1, 3]}
 TRAINED = [name for name, method in METHODS.items() if method.trained]
 SHORT = {
     "episodes.way": 2,
@@ -32,17 +33,18 @@ def changes(few_settings, shrunk):
 
 @pytest.fixture
 def settings(changes):
-    return load_settings("hmdb51", changes)
+    return load_settings("hmdb51", changes | SIDE)
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_method_trains_and_answers(settings, tmp_path, name):
     experiment = Experiment(settings, method_name=name, run_dir=tmp_path)
     settings = experiment.settings
-    recipe = (1.2, "float32") if name == "clip_fsar" else (2.5, "bfloat16")  # the preset's
+    recipe = {"clip_fsar": (1.2, "float32"), "ts_fsar": (1.0, "bfloat16")}.get(name, (2.5, "bfloat16"))  # the preset's
     assert (settings.training.text_weight, settings.training.precision) == recipe
     torch.manual_seed(settings.seed)
     before = build(settings.model)
+    before.head.take_classes(len(experiment.training_episodes().class_names))
     run = Run.create(tmp_path, settings, "train")
     model, state = train_method(experiment, run, progress=False)
     assert state.episode == 6 and [line["method"] for line in run.metrics()] == [name]

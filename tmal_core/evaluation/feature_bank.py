@@ -101,15 +101,21 @@ def _encoded(
     rows = np.arange(len(reader.catalog))
     loader = evaluation_loader(reader, rows, evaluation.batch_videos, compute.num_workers, compute.device)
     model.eval()
-    parts: list[tuple[Tensor, Tensor]] = []
-    done = 0
+    roles = ("query", "support") if model.encoder.separate_roles else ("query",)
+    found: dict[str, Tensor] = {}
+    done = filled = 0
     for clips in tqdm(loader, desc="encoding", unit="batch", disable=not progress):
         chosen = np.arange(done, done + len(clips.frames)) % len(rows)
         done += len(chosen)
         words = text.of_videos(chosen) if text is not None and model.encoder.separate_roles else None
-        parts += encode_clips(model, clips, words, evaluation.precision == "bfloat16")
-    roles = ("query", "support") if model.encoder.separate_roles else ("query",)
-    return {role: torch.cat(side) for role, side in zip(roles, zip(*parts, strict=True), strict=False)}
+        for part in encode_clips(model, clips, words, evaluation.precision == "bfloat16"):
+            for role, tokens in zip(roles, part, strict=False):
+                # At once in its place: parts that are put together in the end would need the memory twice.
+                if role not in found:
+                    found[role] = torch.empty(len(rows) * reader.views, *tokens.shape[1:])
+                found[role][filled : filled + len(tokens)] = tokens
+            filled += len(part[0])
+    return found
 
 
 def encode_clips(

@@ -21,7 +21,7 @@ from tmal_core.runtime.seeding import scrambled
 _PAIRS_AT_ONCE_CPU = 1024  # in episodes: their clips and tables should stay in the cache
 _PAIRS_AT_ONCE = 40_000  # in a table, and on a GPU
 _CLIPS_AT_ONCE = 1024
-_NUMBERS_AT_ONCE_CPU = 1 << 22  # of the clip tokens of episodes that are answered as a whole
+_NUMBERS_AT_ONCE_CPU = 1 << 21  # of the clip tokens of episodes that are answered as a whole
 _NUMBERS_AT_ONCE = 1 << 28  # on a GPU
 _TABLE_OVER_PAIRS = 1.5  # a table of all distances may have so many times the pairs of the episodes: it copies no clip
 

@@ -1,6 +1,7 @@
 """Distances between clips from the distances between their frames, all behind `match`."""
 
 from tmal_core.matching.alignment import best_path, otam_alignment
+from tmal_core.matching.channel_distances import distance_correlation, distance_representation
 from tmal_core.matching.cosine import cosine_distance, mean_distance
 from tmal_core.matching.dispatch import MATCHERS, match, match_groups, register_matcher
 from tmal_core.matching.distance_parts import Breakdown, breakdown
@@ -19,4 +20,4 @@ __all__ = [
     "mean_distance",
     "otam",
 ]
-__all__ += ["otam_alignment", "register_matcher"]
+__all__ += ["distance_correlation", "distance_representation", "otam_alignment", "register_matcher"]

@@ -25,6 +25,7 @@ from tmal_core.config import ModelSettings
 from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
+from tmal_core.models.frozen_encoder import Encoder
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fuses, fusion_blocks
 from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, StemEncoder
 from tmal_core.models.open_clip_access import embedded, joint_width, pooled
@@ -39,7 +40,7 @@ Text = Float[Tensor, "n d"]  # of each clip's class
 ClipTokens = Float[Tensor, "n l d"]  # T frame features and M motion tokens
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(Encoder):
     """Clips to clip tokens: T frame features and, with `motion_token`, one motion token behind them.
 
     Args:

@@ -1,12 +1,13 @@
 """A few-shot model: an encoder and a head. What is trained, evaluated and checkpointed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tmal_core.models.encoder import ClipEncoder
+from tmal_core.models.frozen_encoder import Encoder
 from tmal_core.models.heads import Head, given
 
 
@@ -16,9 +17,10 @@ class FewShotModel(nn.Module):
     `reads_motion`, `reads_text`: whether clips come with flow or differences, and support clips with the class's text.
     """
 
-    def __init__(self, encoder: ClipEncoder, head: Head) -> None:
+    def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder: Any = encoder  # who looks into one knows its kind
+        self.head = head
         self.reads_motion, self.reads_text = encoder.reads_motion, encoder.separate_roles or head.reads_text
 
     @property

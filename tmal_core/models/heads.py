@@ -130,6 +130,12 @@ class Head(nn.Module):
         episodes = zip(query, support, texts, strict=True)
         return torch.stack([self.episode_logits(one, other, labels, words) for one, other, words in episodes])
 
+    def take_classes(self, num_classes: int) -> None:
+        """Told before training how many classes it has; a head that learns something of each makes it here."""
+
+    def take_shapes(self, tensors: dict[str, Tensor]) -> None:
+        """Told before trained tensors, by name, are loaded; a head that learns of each class makes room for them."""
+
     def text_similarity(self, clip_tokens: ClipTokens, text: Names) -> Similarities:
         """Scaled cosine similarities of clips with names."""
         frames, text = at_least_float32(self.frame_features(clip_tokens), text)
@@ -140,6 +146,15 @@ class Head(nn.Module):
     def class_logits(self, clip_tokens: ClipTokens, class_text: Names) -> Similarities:
         """Logits over all training classes, for the video-text loss."""
         return self.text_similarity(clip_tokens, class_text)
+
+    def class_loss(self, clip_tokens: ClipTokens, class_text: Names, class_ids: Int64[Tensor, " n"]) -> Tensor:
+        """What clips cost by the names of all training classes: the video-text loss (CLIP-FSAR, equation 9).
+
+        Args:
+            class_ids: of the clips, rows of the class text.
+        """
+        (logits,) = at_least_float32(self.class_logits(clip_tokens, class_text))
+        return nn.functional.cross_entropy(logits, class_ids)
 
     def score(self, visual: Scores | None, text: Scores | None = None) -> Scores:
         """Minus distances, and text similarities where they count, to logits.

@@ -8,6 +8,10 @@
 - ST-Adapter's becomes `st_adapter`: its adapters, without the classifier behind them, in the frozen CLIP of the
   settings.
 
+- TS-FSAR's (flat, with `ts_dcm.generator.weight`) becomes `ts_fsar`, without its copy of CLIP, which has to be that of
+  the settings. What weights do not tell (powers, r, temperatures, blocks over time) is as the settings say: the
+  preset's, of the shots that are asked for.
+
 What the file tells of the settings (widths, where adapters stand) is taken from it; everything else must agree.
 """
 
@@ -25,7 +29,7 @@ from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.open_clip_access import QuickGELU
-from tmal_core.models.references import load_clip_fsar, load_st_adapter
+from tmal_core.models.references import load_clip_fsar, load_st_adapter, load_ts_fsar
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.run_folders import Run
@@ -33,7 +37,8 @@ from tmal_core.runtime.weights_files import resolve
 from tmal_core.training.checkpoint import Origin, save_checkpoint
 from tmal_core.training.loop import BEST
 
-CLIP_FSAR, ST_ADAPTER = "clip_fsar", "st_adapter"
+CLIP_FSAR, ST_ADAPTER, TS_FSAR = "clip_fsar", "st_adapter", "ts_fsar"
+_MARK_OF_TS_FSAR = "ts_dcm.generator.weight"
 _NAMES = {"attention": "adapter_pre_attn", "ffn": "adapter_pre_mlp"}
 
 
@@ -52,12 +57,14 @@ def adopt_checkpoint(
         The run, and the experiment with the method and what the file told of it.
 
     Raises:
-        WeightsError: neither of the two kinds, damaged, or of another CLIP than the settings'.
-        SettingsError: `normalised` for ST-Adapter's, or no std above 0.
+        WeightsError: none of the three kinds, damaged, or of another CLIP than the settings'.
+        SettingsError: `normalised` for another's than CLIP-FSAR's, or no std above 0.
         RunError: the folder holds something else.
     """
     content = read_checkpoint(source)
-    fill = _clip_fsar if isinstance(content, dict) and "model_state" in content else _st_adapter
+    marks = {"model_state": _clip_fsar, _MARK_OF_TS_FSAR: _ts_fsar}
+    names = content.keys() if isinstance(content, dict) else ()
+    fill = next((kind for mark, kind in marks.items() if mark in names), _st_adapter)
     model, adopted = fill(experiment, source)
     if normalised is not None:
         _take_clip_pictures(model, adopted.name, *normalised)
@@ -109,6 +116,24 @@ def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotMode
     return model, adopted
 
 
+def _ts_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
+    parts = experiment.changed({}, TS_FSAR).settings.model.ts_fsar
+    found: Any = load_ts_fsar(source, temporal_blocks=parts.temporal_blocks)
+    clip, _ = _built(experiment, "otam", {})
+    _require_same_clip(found.visual.state_dict(), clip, experiment.settings.model, source, with_projection=True)
+    frames, width = found.matching.num_frames, found.matching.generator.in_features
+    told = {"model.ts_fsar.side_width": width, "model.ts_fsar.num_frames": frames, "sampling.num_frames": frames}
+    model, adopted = _built(experiment, TS_FSAR, told)
+    encoder: Any = model.encoder
+    head: Any = model.head
+    for name in ("side", "adapter", "up_ln", "up_linear"):
+        load_strictly(getattr(encoder, name), getattr(found, name).state_dict(), f"{name} of {source}")
+    head.take_classes(len(found.guided.weight))
+    for name in ("matching", "guided"):
+        load_strictly(getattr(head, name), getattr(found, name).state_dict(), f"{name} of {source}")
+    return model, adopted
+
+
 def _take_clip_pictures(model: FewShotModel, name: str, mean: float, std: float) -> None:
     """Change the first layer and what is added to it so that pictures by CLIP's mean and std serve as those of others.
 
@@ -134,11 +159,18 @@ def _built(experiment: Experiment, name: str, told: dict[str, Any]) -> tuple[Few
 
 
 def _require_same_clip(
-    theirs: dict[str, Tensor], model: FewShotModel, parts: ModelSettings, source: str | Path
+    theirs: dict[str, Tensor],
+    model: FewShotModel,
+    parts: ModelSettings,
+    source: str | Path,
+    with_projection: bool = False,
 ) -> None:
     """What the file holds of the frozen CLIP must be that of the settings: adapters fit no other."""
     for name, mine in model.encoder.clip.visual.state_dict().items():
-        if name != "proj" and (theirs[name].shape != mine.shape or not torch.allclose(theirs[name], mine, atol=1e-3)):
+        other = theirs.get(name)
+        if name == "proj" and not with_projection:
+            continue
+        if other is None or other.shape != mine.shape or not torch.allclose(other, mine, atol=1e-3):
             got = f"{source} with another {name}"
             remedy = "Set model.backbone and model.pretrained to the CLIP that it was trained on."
             raise WeightsError(f"adapters of {parts.backbone} ({parts.pretrained})", got, remedy)

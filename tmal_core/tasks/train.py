@@ -77,6 +77,7 @@ def _train(
     model = experiment.build()
     measured(experiment, model)
     episodes = experiment.training_episodes()
+    model.head.take_classes(len(episodes.class_names))
     text = class_text(model.encoder.clip, s.model, episodes.class_names) if model.reads_text else None
 
     def log(**values: Any) -> None:

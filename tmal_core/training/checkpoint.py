@@ -80,6 +80,7 @@ def load_checkpoint(path: Path, model: FewShotModel, origin: Origin | None = Non
         remedy = "Train in another run folder, or with the same settings."
         got = f"{path} of {content['settings_hash']}"
         raise WeightsError(f"a checkpoint of settings {origin.digest}", got, remedy)
+    model.head.take_shapes(content["tunable"])
     wanted = {name: tuple(tensor.shape) for name, tensor in model.tunable().items()}
     given = {name: tuple(tensor.shape) for name, tensor in content["tunable"].items()}
     if wanted != given:

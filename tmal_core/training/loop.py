@@ -27,7 +27,7 @@ from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoint
 from tmal_core.training.losses import episode_loss, gradient_norms
-from tmal_core.training.optimiser import base_rate, build_optimiser, learning_rate
+from tmal_core.training.optimiser import RATE_FACTOR, base_rate, build_optimiser, learning_rate
 from tmal_core.training.pace import Pace
 
 
@@ -178,7 +178,7 @@ def _step(
             remedy = "Lower training.learning_rate, or set training.precision to float32."
             raise RunError("gradients that are finite", got, remedy)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(index, recipe, rate)
+            group["lr"] = group.get(RATE_FACTOR, 1.0) * learning_rate(index, recipe, rate)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
     lengths = {f"{name}_grad_norm": length for name, length in norms.items()}

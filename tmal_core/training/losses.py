@@ -66,9 +66,8 @@ def episode_loss(
     loss = F.cross_entropy(logits, truth)
     if not text_weight or class_text is None or text is None:
         return EpisodeLoss(loss, accuracy_pct, parts={"episode": loss})
-    similarity = model.head.class_logits(as_query[clips.named], class_text)
     named = clips.classes[clips.labels[clips.named]].to(device)
-    text_loss = F.cross_entropy(at_least_float32(similarity)[0], named)
+    text_loss = model.head.class_loss(as_query[clips.named], class_text, named)
     parts = {"episode": loss, "text": text_weight * text_loss}
     return EpisodeLoss(loss + parts["text"], accuracy_pct, text_loss.item(), parts)
 

@@ -1,5 +1,6 @@
 """The optimiser of a recipe, and the learning rate of each of its steps.
 
+`adamw_all` on `late_cosine` is TS-FSAR's, as its code runs it (commit 1a91053).
 `adam_l2` on `steps` is CLIP-FSAR's, as its code runs it (models/utils/optimizer.py and lr_policy.py, commit 30cf0a8):
 Adam whose decay is added to the gradient, g + decay * theta, for every tensor but those with "bn" or "norm" in their
 name. Its other two groups stay empty. Rates are equal to the last bit.
@@ -17,8 +18,11 @@ from torch import Tensor
 from tmal_core.config import TrainingSettings
 from tmal_core.errors import SettingsError
 
-SCHEDULES = {"cosine": ("warmup",), "steps": ("warmup_episodes", "warmup_rate", "rate_drops")}
-"""Which settings of a recipe each schedule reads and the other does not."""
+SCHEDULES = {"cosine": ("warmup",), "steps": ("warmup_episodes", "warmup_rate", "rate_drops"), "late_cosine": ()}
+"""Which settings of a recipe each schedule reads and the others do not."""
+RATE_FACTOR = "rate_factor"
+"""In a group of parameters: factor on the learning rate."""
+_EPS, _EPS_OF_ALL = 1e-8, 1e-6
 
 
 def _is_matrix(_: str, tensor: Tensor) -> bool:
@@ -29,11 +33,39 @@ def _is_no_norm(name: str, _: Tensor) -> bool:
     return "bn" not in name and "norm" not in name
 
 
+def _is_any(_: str, __: Tensor) -> bool:
+    return True
+
+
 def build_optimiser(tunable: Mapping[str, Tensor], recipe: TrainingSettings, rate: float) -> torch.optim.Optimizer:
-    """The recipe's optimiser of these parameters by name."""
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(decay_groups(tunable, recipe.weight_decay), lr=rate)
-    return torch.optim.Adam(decay_groups(tunable, recipe.weight_decay, _is_no_norm), lr=rate)
+    """The recipe's optimiser of these parameters by name.
+
+    Raises:
+        SettingsError: a rate factor is for a parameter that there is not.
+    """
+    decays = {"adamw": _is_matrix, "adam_l2": _is_no_norm, "adamw_all": _is_any}[recipe.optimiser]
+    groups = [
+        {**group, RATE_FACTOR: factor}
+        for factor, part in _by_factor(tunable, recipe).items()
+        for group in decay_groups(part, recipe.weight_decay, decays)
+    ]
+    if recipe.optimiser == "adam_l2":
+        return torch.optim.Adam(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, eps=_EPS_OF_ALL if recipe.optimiser == "adamw_all" else _EPS)
+
+
+def _by_factor(tunable: Mapping[str, Tensor], recipe: TrainingSettings) -> dict[float, dict[str, Tensor]]:
+    """Factor on the learning rate -> parameters by name; 1 first."""
+    found: dict[float, dict[str, Tensor]] = {1.0: {}}
+    unmet = {part for part, _ in recipe.rate_factors}
+    for name, tensor in tunable.items():
+        part, factor = next(((part, f) for part, f in recipe.rate_factors if part in name), ("", 1.0))
+        found.setdefault(factor, {})[name] = tensor
+        unmet.discard(part)
+    if unmet:
+        got, remedy = f"rate factors of {', '.join(sorted(unmet))}", "Correct training.rate_factors."
+        raise SettingsError("parts of the names of what is trained", got, remedy)
+    return found
 
 
 def decay_groups(
@@ -67,9 +99,11 @@ def learning_rate(episode: int, recipe: TrainingSettings, base: float) -> float:
     >>> [learning_rate(episode, TrainingSettings(**steps), 0.2) for episode in (0, 5, 10, 20)]
     [0.1, 0.15000000000000002, 0.2, 0.1]
     """
+    step, steps = episode // recipe.accumulation, math.ceil(recipe.episodes / recipe.accumulation)
     if recipe.schedule == "cosine":
-        steps = math.ceil(recipe.episodes / recipe.accumulation)
-        return base * _warm_cosine(episode // recipe.accumulation, recipe.warmup, steps)
+        return base * _warm_cosine(step, recipe.warmup, steps)
+    if recipe.schedule == "late_cosine":
+        return base * _warm_cosine(max(0, step - 1), 0, steps)
     if episode < recipe.warmup_episodes:
         return episode / recipe.warmup_episodes * (base - recipe.warmup_rate) + recipe.warmup_rate
     return base * [1.0, *(factor for start, factor in recipe.rate_drops if start <= episode)][-1]

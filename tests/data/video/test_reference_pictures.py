@@ -47,6 +47,16 @@ def test_frames_of_every_length_and_rate(golden):
         assert found.dtype == np.int64 and found.tolist() == wanted, (dataset, split, num_frames, fps)
 
 
+def test_ts_fsar_s_pictures_are_the_same(assets):
+    """Squashed, from the centre, for a clip of another size: nothing of its own is needed."""
+    with safe_open(assets / "ts_fsar_parts.safetensors", "pt") as file:
+        video, wanted = (file.get_tensor(f"preprocess.{name}") for name in ("video", "test"))
+    transform = ClipTransform(resize=32, crop=28, fit="squash")
+    plan = transform.plan(*video.shape[1:3], None)
+    found = transform.apply_frames(video.numpy(), plan)
+    torch.testing.assert_close(found.transpose(0, 1), wanted, atol=ROUNDING, rtol=0)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_pictures_from_the_file(golden, assets, case):
     tensors, settings = golden

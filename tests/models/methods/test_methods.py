@@ -7,12 +7,13 @@ import functools
 import pytest
 import torch
 
-from tmal_core.config import ModelSettings, load_settings
+from tmal_core.config import ModelSettings, TSFSARSettings, load_settings
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.methods import METHODS, Method, build, inputs, method, register, resolved, unread
 
-TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8}).model
+SIDE = {"model.ts_fsar.side_width": 64, "model.ts_fsar.temporal_blocks": [1, 3]}
+TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8, **SIDE}).model
 # Other values of every switch; what is read changes the model by one of them.
 OTHERS = {
     "adapters": ("attention", "none"),
@@ -32,6 +33,7 @@ OTHERS = {
     "smoothing": (0.1,),
     "smoothing_unit": ("std",),
     "centre": ("clip", "both"),
+    "ts_fsar": (TSFSARSettings(side_width=128, temporal_blocks=[1, 3]),),
 }
 ABLATIONS = [
     {"adapters": "none"},

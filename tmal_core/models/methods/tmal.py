@@ -24,4 +24,5 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     return FewShotModel(encoder, head)
 
 
-METHOD = Method("tmal", "TMAL", trained=True, build=_build, reads=set(ModelSettings.model_fields))
+_READS = set(ModelSettings.model_fields) - {"ts_fsar"}
+METHOD = Method("tmal", "TMAL", trained=True, build=_build, reads=_READS)

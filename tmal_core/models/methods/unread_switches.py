@@ -29,6 +29,7 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "text_score": ("share of names in its answers", True),
         "logit_scale": ("learned scale of distances", True),
         "text_scale": ("video-text loss", s.reads_text),
+        "ts_fsar": ("side network", True),
         "smoothing": ("OTAM", s.matching == "otam"),
         "smoothing_unit": ("OTAM", s.matching == "otam"),
         "centre": ("comparison of frame with frame", s.matching != "mean"),
