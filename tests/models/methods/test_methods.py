@@ -25,13 +25,15 @@ OTHERS = {
     "fusion_width": (12,),
     "mlp_width": (64,),
     "tune_backbone": (True,),
-    "matching": ("bimhm", "otam"),
+    "matching": ("bimhm", "otam", "otam+diagonal"),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "text_scale": (1.0,),
     "smoothing": (0.1,),
     "smoothing_unit": ("std",),
     "centre": ("clip", "both"),
+    "tuples": ((3, 2), (2,)),
+    "tuple_width": (64,),
 }
 ABLATIONS = [
     {"adapters": "none"},
@@ -47,6 +49,8 @@ ABLATIONS = [
     {"flow_encoder": "none", "text": False},
     {"matching": "mean"},
     {"matching": "bimhm"},
+    {"matching": "bimhm+otam"},
+    {"matching": "diagonal+tuples"},
 ]
 CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
 
