@@ -7,6 +7,8 @@ import pytest
 from tmal_core.config import LEFT_ALONE, load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
+TRX = {"model.tuples": [2], "model.tuple_width": 64}
+
 
 @pytest.fixture
 def preset(tmp_path):
@@ -62,6 +64,21 @@ def test_a_setting_that_is_left_alone_does_not_rename_what_was_made_before_it(pr
     without = settings_hash(settings)
     assert without != older  # as it was before there was training.clip_norm
     assert settings_hash(settings.replace({"training.clip_norm": 3.0})) not in (without, older)
+
+
+def test_settings_of_trx_rename_no_other_run(preset):
+    settings = load_settings(preset)
+    named = settings_hash(settings, "model")
+    assert settings_hash(settings.replace({"model.tuples": [2, 3], "model.tuple_width": 1152}), "model") == named
+    others = {settings_hash(settings.replace({key: value}), "model") for key, value in TRX.items()}
+    assert len(others | {named}) == 3
+    for wrong, words in (
+        ([], "at least one number of frames"),
+        ([2, 2], "each of them once"),
+        ([1], "than or equal to 2"),
+    ):
+        with pytest.raises(SettingsError, match=rf"model\.tuples.*{words}"):
+            load_settings(preset, {"model.tuples": wrong})
 
 
 def test_wrong_settings_of_a_method_are_found_at_once(preset):

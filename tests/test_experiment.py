@@ -96,6 +96,15 @@ def test_what_a_scheme_has_no_use_for_is_refused():
     assert Experiment.of("tiny", {**asked, "sampling.scheme": "reference_segments"}, "otam")
 
 
+def test_tuples_of_more_frames_than_a_clip_has_are_refused_where_they_are_read():
+    asked = {"sampling.num_frames": 2}
+    words = r"model\.tuples of up to sampling\.num_frames 2 frames, got 2, 3\. Leave the longer ones out"
+    with pytest.raises(SettingsError, match=words):
+        Experiment.of("tiny", asked, "trx")
+    assert Experiment.of("tiny", {**asked, "model.tuples": [2]}, "trx").settings.model.tuples == (2,)
+    assert Experiment.of("tiny", asked, "otam")
+
+
 def test_a_setting_for_one_method_holds_for_it_alone_and_goes_before_one_for_all():
     asked = {"methods.tmal.model.adapters": "ffn", "model.adapters": "attention"}
     found = Experiment.of("tiny", asked).of_methods(["tmal", "st_adapter"])

@@ -23,8 +23,26 @@ PRESETS = Path(__file__).parent / "presets"
 
 AT_SHOT = "@"
 """Between a method's name and the shot that a further block of its settings is for."""
-MATCHERS = ["otam", "bimhm", "mean"]
-"""Names that `model.matching` takes; `tmal_core.matching.register_matcher` adds to them."""
+MATCHERS = ["otam", "bimhm", "mean", "diagonal", "tuples"]
+"""Names that `model.matching` takes, and what its sums are made of; `tmal_core.matching.register_matcher` adds to
+them."""
+
+
+def matchers_in(name: str) -> tuple[str, ...]:
+    """The matchers that a name is made of: one, or those of a sum.
+
+    >>> matchers_in("otam"), matchers_in("otam+diagonal")
+    (('otam',), ('otam', 'diagonal'))
+
+    Raises:
+        ValueError: one of them is unknown, comes twice, or is "mean" among others: frame features are centred for the
+            others, and of their mean nothing would be left.
+    """
+    parts = tuple(name.split("+"))
+    summed = len(parts) > 1
+    if not set(parts) <= set(MATCHERS) or len(set(parts)) < len(parts) or (summed and "mean" in parts):
+        raise ValueError(f"a matcher among {', '.join(MATCHERS)}, or a sum of others than mean, as otam+diagonal")
+    return parts
 
 
 def _prompt(prompt: str) -> str:
@@ -35,9 +53,14 @@ def _prompt(prompt: str) -> str:
 
 
 def _matcher(name: str) -> str:
-    if name not in MATCHERS:
-        raise ValueError(f"a matcher among {', '.join(MATCHERS)}")
+    matchers_in(name)
     return name
+
+
+def _cardinalities(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    if not sizes or len(set(sizes)) < len(sizes):
+        raise ValueError("at least one number of frames in a tuple, each of them once")
+    return sizes
 
 
 def _families(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -225,7 +248,8 @@ class ModelSettings(Section):
     tune_backbone: bool = False
     """Fine-tune the whole image tower (CLIP-FSAR) instead of keeping it frozen."""
     matching: Annotated[str, AfterValidator(_matcher)] = "otam"
-    """Distance between clips: otam, bimhm or mean, or one of your own (`tmal_core.matching.register_matcher`)."""
+    """Distance between clips: otam, bimhm, mean, diagonal, tuples, or one of your own
+    (`tmal_core.matching.register_matcher`). Names joined by + (otam+diagonal) are the mean of their distances."""
     text_score: Fraction = 0.0
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Positive = 1.0
@@ -242,6 +266,10 @@ class ModelSettings(Section):
     """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
     prototypes alike. What the frames have in common counts no more, only how they differ in time. both: frame features
     are compared as they are and centred, each with half a say."""
+    tuples: Annotated[tuple[Annotated[int, Field(ge=2)], ...], AfterValidator(_cardinalities)] = (2, 3)
+    """How many frames TRX's tuples have, a cross-transformer for each number; none of them more than a clip has."""
+    tuple_width: Count = 1152
+    """Width of the keys and values of TRX's tuples."""
 
     ts_fsar: TSFSARSettings = TSFSARSettings()
     """What TS-FSAR alone is made of."""
@@ -478,7 +506,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
 LEFT_ALONE: dict[str, dict[str, Any]] = {
-    "model": {"ts_fsar": TSFSARSettings().model_dump(mode="json")},
+    "model": {"tuples": [2, 3], "tuple_width": 1152, "ts_fsar": TSFSARSettings().model_dump(mode="json")},
     "training": {"rate_factors": []},
 }
 """Section -> its settings that are younger than kept results, and the value under which they change nothing. With it

@@ -383,8 +383,8 @@ def require_consistent(common: Settings, set_by_user: Mapping[str, Any], names: 
 
 
 def require_frames(settings: Settings) -> None:
-    """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, and a single frame that is
-    centred: a SettingsError."""
+    """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, a single frame that is
+    centred, and tuples of more frames than a clip has: a SettingsError."""
     s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
     if name == "ts_fsar" and (fixed := settings.model.ts_fsar.num_frames) != s.num_frames:
         remedy = "Set both to one number; weights that are there are for that of their training."
@@ -393,6 +393,10 @@ def require_frames(settings: Settings) -> None:
         remedy = "Set it to none: a clip of one frame is its own mean."
         expected = f"sampling.num_frames of two and more with model.centre {settings.model.centre}"
         raise SettingsError(expected, "1", remedy)
+    if max(settings.model.tuples) > s.num_frames and "tuples" not in unread(settings.model):
+        remedy = "Leave the longer ones out, or raise sampling.num_frames."
+        got = ", ".join(map(str, settings.model.tuples))
+        raise SettingsError(f"model.tuples of up to sampling.num_frames {s.num_frames} frames", got, remedy)
     if s.scheme == "segments":
         return
     if settings.model.reads_flow and s.grid != "all":

@@ -8,6 +8,7 @@ import torch
 
 from tmal_core.analysis.inspection import Asked, Question, banked, evaluate_episode, matched_features
 from tmal_core.data.episodes import episode_types, evaluation_sampler
+from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.models.methods import build
@@ -104,3 +105,24 @@ def test_what_matches_no_frames_has_no_parts(small_settings, val, sampler):
     bank = Bank(tokens, tokens, "", SplitText(torch.randn(len(names), width), class_of))
     asked = Asked(model, question, banked(bank, question))
     assert asked.parts(0, 0) is None and asked.result.distances.shape == (len(question.query), question.support.size)
+
+
+def test_of_an_episode_that_is_answered_as_a_whole_there_is_the_answer_and_no_pair(small_settings, val, sampler):
+    torch.manual_seed(0)
+    model = build(small_settings.replace({"model.method": "trx", "model.tuple_width": 16}).model).eval()
+    tokens = torch.randn(len(val), 8, model.encoder.joint_width, generator=torch.Generator().manual_seed(1))
+    bank, question = Bank(tokens, tokens, ""), Question.of(sampler[0])
+    asked = Asked(model, question, banked(bank, question))
+    found = asked.result
+    way, shot = question.support.shape
+    by_class = found.distances.reshape(-1, way, shot)
+    assert (by_class > 0).all() and (by_class == by_class[:, :, :1]).all()
+    logits = torch.from_numpy(-by_class[:, :, 0])
+    torch.testing.assert_close(logits.softmax(1), torch.from_numpy(found.probabilities))
+    outcome = evaluate(model, bank, Episodes.draw(sampler, 1))
+    np.testing.assert_allclose(outcome.logits[0], logits, rtol=1e-4)
+    assert asked.parts(0, 0) is None
+    words = "a method that matches one clip with another, got TRXHead, which answers an episode as a whole"
+    for look in (lambda: asked.features(0, 0), lambda: matched_features(model, bank, 0, 1)):
+        with pytest.raises(SettingsError, match=words):
+            look()

@@ -87,7 +87,8 @@ def test_another_matcher_and_smoothing_need_no_clip(asked, monkeypatch):
     monkeypatch.setattr("tmal_core.data.clips.ClipReader.evaluate", lambda *_: pytest.fail("a clip is read"))
     if experiment.name == "otam":
         tokens = banked(experiment.bank("val", progress=False), question)
-        for name, smoothing in (("bimhm", None), ("mean", None), ("otam", 0.05)):
+        sums = [("otam+diagonal", 0.05), ("diagonal+tuples", None)]
+        for name, smoothing in (("bimhm", None), ("mean", None), ("otam", 0.05), *sums):
             found = again(asked, WhatIf(matching=name, smoothing=smoothing)).distances
             expected = match(tokens.query, tokens.support, name, smoothing=smoothing or 0.5)
             np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -128,3 +129,28 @@ def test_a_number_of_frames_that_the_grid_does_not_give(asked):
         again(asked, WhatIf(num_frames=5))
     with pytest.raises(SettingsError, match="expected a method with smoothing, got one without"):
         changed(changed(asked[0].model, WhatIf(matching="mean")), WhatIf(smoothing=0.1))
+    with pytest.raises(SettingsError, match="expected a method with smoothing, got one without"):
+        changed(changed(asked[0].model, WhatIf(matching="diagonal+tuples")), WhatIf(smoothing=0.1))
+    assert parts_of(changed(asked[0].model, WhatIf(matching="otam+tuples")))["smoothing"]
+
+
+def test_a_method_that_answers_an_episode_as_a_whole(few_settings, tmp_path):
+    """Other frames, and no adapters; there is no matcher to exchange, and a triple has three frames."""
+    experiment = Experiment(few_settings.replace({"model.tuple_width": 16}), method_name="trx", run_dir=tmp_path)
+    model = experiment.build().eval()
+    with torch.no_grad():
+        for parameter in model.encoder.adapters.parameters():
+            parameter.add_(0.1)  # or they are the identity
+    experiment.__dict__["model"] = model
+    asked = experiment, Question.of(experiment.samplers("val")["semantic"][0])
+    before = as_it_was(asked).probabilities
+    np.testing.assert_allclose(again(asked, WhatIf(num_frames=8)).probabilities, before, atol=1e-3)
+    for change in (WhatIf(adapters=False), WhatIf(num_frames=4), WhatIf(order="reversed")):
+        found = again(asked, change).probabilities
+        assert found.shape == before.shape and not np.allclose(found, before, atol=1e-3), change
+    switches = {name for name, there in parts_of(model).items() if there}
+    assert switches == {"adapters", "num_frames", "order"}
+    with pytest.raises(SettingsError, match="expected a method with matching, got one without"):
+        again(asked, WhatIf(matching="bimhm"))
+    with pytest.raises(SettingsError, match="expected 3 frames or more, as the method looks at, got 2"):
+        again(asked, WhatIf(num_frames=2))

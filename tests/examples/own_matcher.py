@@ -1,6 +1,7 @@
 """A matcher of your own: how far two clips lie apart, made of how far their frames do.
 
-Here `diagonal`: frame t is compared with frame t, and nothing may move in time.
+Here `band`: frames are matched with the nearest one, but no further than two frames earlier or later. What happens a
+little sooner is still the same; the beginning is never matched with the end.
 
 Letters: Q queries, S support clips, T frames of a query, U frames of a support clip.
 """
@@ -14,21 +15,25 @@ from tmal_core.config import load_settings
 from tmal_core.matching import register_matcher
 from tmal_core.models.methods import build
 
+REACH = 2
 
-def diagonal(distances_QSTU: Tensor) -> Tensor:
+
+def band(distances_QSTU: Tensor) -> Tensor:
     """Frame distances (Q, S, T, U), 1 minus a cosine each, to distances of clips (Q, S).
 
     Any function of torch will do, as long as it can be differentiated: training goes through it.
     """
-    return distances_QSTU.diagonal(dim1=2, dim2=3).sum(-1)
+    t, u = (torch.arange(size, device=distances_QSTU.device) for size in distances_QSTU.shape[2:])
+    near = distances_QSTU.masked_fill((t[:, None] - u).abs() > REACH, torch.inf)
+    return near.amin(3).sum(2) + near.amin(2).sum(2)  # from both sides, as the package's own
 
 
-# From here on `model.matching` takes the name, in settings and as `--set model.matching=diagonal`
-# of a command that is started from Python after this line.
-register_matcher("diagonal", diagonal)
+# From here on `model.matching` takes the name, in settings and as `--set model.matching=band`
+# of a command that is started from Python after this line; in a sum, too: `otam+band`.
+register_matcher("band", band)
 
 # TMAL takes any matcher; here without flow and text, which would have to be given.
-chosen = {"model.method": "tmal", "model.matching": "diagonal", "model.fusion": "none"}
+chosen = {"model.method": "tmal", "model.matching": "band", "model.fusion": "none"}
 model = build(load_settings("tiny", chosen).model).eval()
 
 # An episode of random frames: two classes with one example each, three clips to name.

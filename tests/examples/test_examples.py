@@ -12,7 +12,7 @@ import torch
 
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
-from tmal_core.matching import match, match_groups, register_matcher
+from tmal_core.matching import cosine_distance, diagonal, match, match_groups, register_matcher
 from tmal_core.models.methods import METHODS, method, resolved, unread
 
 HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ def forgotten():
     yield
     METHODS.pop("nearest_frame", None)
     with contextlib.suppress(KeyError):
-        register_matcher("diagonal", None)
+        register_matcher("band", None)
 
 
 def _lines_of_code(path: Path) -> int:
@@ -45,19 +45,27 @@ def test_a_page_has_at_most_forty_lines_of_code(name):
 
 def test_an_own_matcher_answers_an_episode(forgotten):
     names = runpy.run_path(str(HERE / "own_matcher.py"))
-    assert names["model"].head.matching == "diagonal" and names["logits"].shape == (3, 2)
-    query, support = torch.randn(2, 3, 4), torch.randn(5, 3, 4)
-    cosines = torch.nn.functional.cosine_similarity(query[:, None], support[None], dim=-1)
-    torch.testing.assert_close(match(query, support, "diagonal"), (1 - cosines).sum(-1), atol=0.1, rtol=0)
-    groups = match_groups(query[None], support[None], "diagonal")
-    torch.testing.assert_close(groups[0], match(query, support, "diagonal"))
-    with pytest.raises(
-        SettingsError, match=r"a name that no matcher has \(otam, bimhm, mean, diagonal\), got 'diagonal'"
-    ):
-        register_matcher("diagonal", torch.sum)
-    register_matcher("diagonal", None)
-    with pytest.raises(SettingsError, match=r"model\.matching: .*a matcher among otam, bimhm, mean \(got 'diagonal'\)"):
-        load_settings("tiny", {"model.matching": "diagonal"})
+    assert names["model"].head.matching == "band" and names["logits"].shape == (3, 2)
+    query, support = torch.randn(2, 5, 4), torch.randn(3, 5, 4)
+    distances = cosine_distance(query, support)
+    near = {t: [u for u in range(5) if abs(t - u) <= 2] for t in range(5)}
+    rows = sum(distances[:, :, t, near[t]].amin(2) for t in range(5))
+    wanted = rows + sum(distances[:, :, near[u], u].amin(2) for u in range(5))
+    torch.testing.assert_close(match(query, support, "band"), wanted)
+    groups = match_groups(query[None], support[None], "band")
+    torch.testing.assert_close(groups[0], match(query, support, "band"))
+    torch.testing.assert_close(match(query, support, "band+diagonal"), (wanted + diagonal(distances)) / 2)
+    known = "otam, bimhm, mean, diagonal, tuples"
+    with pytest.raises(SettingsError, match=rf"a name that no matcher has \({known}, band\), got 'band'"):
+        register_matcher("band", torch.sum)
+    register_matcher("band", None)
+    with pytest.raises(SettingsError, match=rf"model\.matching: .*a matcher among {known}, or .* \(got 'band'\)"):
+        load_settings("tiny", {"model.matching": "band"})
+
+
+def test_a_name_with_a_plus_would_be_a_sum():
+    with pytest.raises(SettingsError, match=r"a name without \+, .*, got 'a\+b'\. Choose another"):
+        register_matcher("a+b", torch.sum)
 
 
 def test_an_own_method_answers_an_episode_and_says_what_it_reads(forgotten):

@@ -9,7 +9,7 @@ import torch
 from tmal_core.errors import SettingsError
 from tmal_core.matching import breakdown, match, register_matcher
 
-NAMES = ("otam", "bimhm", "mean")
+NAMES = ("otam", "bimhm", "mean", "tuples", "otam+tuples")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_parts_and_rest_are_the_distance_that_the_matcher_gives(clips, name):
 
 
 def test_bimhm_and_means_leave_no_rest(clips):
-    assert all(abs(breakdown(*clips, name).rest) < 1e-5 for name in ("bimhm", "mean"))
+    assert all(abs(breakdown(*clips, name).rest) < 1e-5 for name in ("bimhm", "mean", "tuples"))
 
 
 def test_otam_s_rest_is_its_softmin_s_and_goes_with_it(clips):
@@ -64,5 +64,5 @@ def test_a_matcher_of_one_s_own_is_taken_apart_by_its_derivative(clips):
 
 
 def test_an_unknown_matcher(clips):
-    with pytest.raises(SettingsError, match="expected a matcher out of otam, bimhm, mean"):
+    with pytest.raises(SettingsError, match="expected a matcher among otam, bimhm, mean, diagonal"):
         breakdown(*clips, "magic")

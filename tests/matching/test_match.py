@@ -8,7 +8,17 @@ from safetensors.torch import load_file
 from tolerances import TOLERANCE
 
 from tmal_core.errors import SettingsError
-from tmal_core.matching import MATCHERS, bimhm, cosine_distance, match, match_groups, mean_distance, otam
+from tmal_core.matching import (
+    MATCHERS,
+    bimhm,
+    cosine_distance,
+    diagonal,
+    match,
+    match_groups,
+    mean_distance,
+    otam,
+    tuples,
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +30,16 @@ def golden(assets):
 def clips():
     generator = torch.Generator().manual_seed(1)
     return tuple(torch.randn(num, frames, 16, generator=generator) for num, frames in ((4, 8), (3, 6)))
+
+
+@pytest.fixture
+def equally_long(clips):
+    """Of six frames each, as every matcher takes them."""
+    return clips[0][:, :6], clips[1]
+
+
+ALL = (*MATCHERS, "otam+diagonal", "bimhm+tuples+otam")
+"""Matchers, and sums of them."""
 
 
 def test_cosine_is_the_reference_s(golden):
@@ -84,9 +104,9 @@ def test_a_zero_feature_has_distance_one_and_a_finite_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_features_are_matched_in_float32(clips, dtype):
-    query, support = (c.to(dtype) for c in clips)
-    for name in MATCHERS:
+def test_half_features_are_matched_in_float32(equally_long, dtype):
+    query, support = (c.to(dtype) for c in equally_long)
+    for name in ALL:
         exact = match(query.float(), support.float(), name)
         got = match(query, support, name)
         assert got.dtype == torch.float32
@@ -104,16 +124,18 @@ def test_match_calls_by_name(clips):
     assert torch.equal(match(query, support, "mean"), mean_distance(query, support))
 
 
-@pytest.mark.parametrize("name", MATCHERS)
-def test_a_query_s_distances_do_not_depend_on_other_queries(clips, name):
-    query, support = clips
+@pytest.mark.parametrize("name", ALL)
+def test_a_query_s_distances_do_not_depend_on_other_queries(equally_long, name):
+    query, support = equally_long
     whole = match(query, support, name)
     torch.testing.assert_close(match(query[1:2], support, name), whole[1:2], **TOLERANCE[torch.float32])
     torch.testing.assert_close(match(query, support.flip(0), name), whole.flip(1), **TOLERANCE[torch.float32])
 
 
 def test_an_unknown_matcher_is_refused_with_the_known(clips):
-    with pytest.raises(SettingsError, match=r"out of otam, bimhm, mean, got 'dtw'\. Set model\.matching"):
+    with pytest.raises(
+        SettingsError, match=r"among otam, bimhm, mean, diagonal, tuples, or a sum .*, got 'dtw'\. Set model"
+    ):
         match(*clips, "dtw")
 
 
@@ -135,28 +157,37 @@ def test_wrong_features_are_named(function, query, support, message):
 
 @pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize("shape", [(8, 8), (2, 3, 0, 8)])
-def test_wrong_distances_are_named(shape):
+@pytest.mark.parametrize("matcher", [bimhm, diagonal, tuples])
+def test_wrong_distances_are_named(matcher, shape):
     with pytest.raises(ValueError, match=r"\(Q, S, T, U\)"):
-        bimhm(torch.zeros(shape))
+        matcher(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("name", MATCHERS)
-def test_groups_are_parts_of_the_table(clips, name):
-    query, support = clips
+def test_clips_of_one_frame_are_as_far_apart_as_their_frames(name):
+    """From both sides, but for averaged frames."""
+    query, support = (torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(n)) for n in range(2))
+    wanted = (1 if name == "mean" else 2) * cosine_distance(query, support)[:, :, 0, 0]
+    torch.testing.assert_close(match(query, support, name, smoothing=1e-4), wanted, atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_groups_are_parts_of_the_table(equally_long, name):
+    query, support = equally_long
     rows, columns = torch.tensor([[0, 3, 1], [3, 2, 2]]), torch.tensor([[2, 0], [0, 1]])
     found = match_groups(query[rows], support[columns], name, smoothing=0.3)
     table = match(query, support, name, smoothing=0.3)
     torch.testing.assert_close(found, table[rows[:, :, None], columns[:, None, :]])
 
 
-@pytest.mark.parametrize("name", MATCHERS)
-def test_groups_of_half_features_are_matched_in_float32(clips, name):
-    query, support = (c[None].bfloat16() for c in clips)
+@pytest.mark.parametrize("name", ALL)
+def test_groups_of_half_features_are_matched_in_float32(equally_long, name):
+    query, support = (c[None].bfloat16() for c in equally_long)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = match_groups(query, support, name)[0]
     torch.testing.assert_close(found, match(query[0].float(), support[0].float(), name))
 
 
 def test_groups_by_no_matcher(clips):
-    with pytest.raises(SettingsError, match="expected a matcher out of"):
+    with pytest.raises(SettingsError, match="expected a matcher among"):
         match_groups(clips[0][None], clips[1][None], "magic")

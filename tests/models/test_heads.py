@@ -65,7 +65,9 @@ def test_a_smoothing_in_deviations_is_what_it_comes_to():
             answers(query, support)
     head.frame_std = 0.25
     assert torch.equal(head.episode_logits(query, support, labels), plain.episode_logits(query, support, labels))
-    for matching in ("bimhm", "mean"):
+    both = MatchingHead("otam+diagonal", 2.0, "std")
+    assert both.in_std and both.rematched("otam").in_std and not both.rematched("diagonal").in_std
+    for matching in ("bimhm", "mean", "diagonal", "bimhm+tuples"):
         assert not MatchingHead(matching, 2.0, "std").in_std, "they have no smoothing"
 
 
@@ -83,3 +85,12 @@ def test_where_frames_are_averaged_centring_is_refused_as_unread():
     for name, words in {"protonet": "protonet has no comparison", "clip_fsar": "clip_fsar has none"}.items():
         with pytest.raises(SettingsError, match=words):
             Experiment.of("tiny", {"model.centre": "clip"}, name).of_methods([name])
+
+
+def test_heads_of_sums_answer_by_the_mean_of_their_parts():
+    labels, (query, support) = torch.arange(2), (CLIPS[:1], CLIPS[1:])
+    head, parts = MatchingHead("otam+tuples", 0.1, centre="both"), ("otam", "tuples")
+    alone = [head.rematched(name).episode_logits(query, support, labels) for name in parts]
+    torch.testing.assert_close(head.episode_logits(query, support, labels), sum(alone) / 2)
+    assert head.smoothing == 0.1 and head.rematched("bimhm+otam", 0.3).smoothing == 0.3
+    assert {MatchingHead(name).compared_pairs(8) for name in (*parts, "otam+tuples", "diagonal")} == {16}

@@ -326,6 +326,18 @@ def test_with_a_checkpoint(trained, places, tmp_path):
     assert of_checkpoint(trained, method_name="otam").checkpoint is None, "an untrained method needs no file"
 
 
+def test_an_episode_that_is_answered_as_a_whole(few_settings, places, tmp_path):
+    """Unequally many examples, all looked at together; untrained it would compare random projections."""
+    settings = few_settings.replace({"training.episodes": 4, "model.tuple_width": 32})
+    experiment = Experiment(settings, method_name="trx", run_dir=tmp_path / "run")
+    with pytest.raises(SettingsError, match="a checkpoint for trx, whose prototypes begin at random, got none"):
+        run(experiment, places)
+    with Run.create(tmp_path / "run", experiment.settings, "train") as began:
+        train_method(experiment, began, progress=False)
+    found = run(of_checkpoint(tmp_path / "run"), places, unsure_below=0.0)
+    assert found.table["answer"].tolist() == ["a green ring", "a red circle"] and found.check.asked == 5
+
+
 def test_checkpoints_that_do_not_do(trained, places, tmp_path):
     with pytest.raises(WeightsError, match=r"a run folder, or a checkpoint in one, got .*none, which is not there"):
         of_checkpoint(tmp_path / "none")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tmal_core.data.episodes import Episode, EpisodeSampler
+from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.matching import Breakdown, breakdown
@@ -53,7 +54,7 @@ class EpisodeResult:
     question: Question
     distances: np.ndarray
     """(q, N * K) float32, every query to every support clip, or to the prototype of the clip's class where the method
-    averages shots."""
+    averages shots; minus the logit of the clip's class where an episode is answered as a whole."""
     probabilities: np.ndarray
     """(q, N) float32, with the learned scale."""
 
@@ -99,12 +100,19 @@ class Asked:
         with torch.no_grad():
             query, support, text = self._on_device
             logits = self.model.head.episode_logits(query, support, self._labels, text)
-            matched, prototypes, at = self._matched
-            distances = self.model.head.distances(matched, prototypes)[:, at]
+            if self.model.head.by_episode:
+                distances = -logits[:, self._labels]
+            else:
+                matched, prototypes, at = self._matched
+                distances = self.model.head.distances(matched, prototypes)[:, at]
         return EpisodeResult(self.question, distances.cpu().numpy(), logits.softmax(1).cpu().numpy())
 
     def features(self, query: int, support: int) -> tuple[Tensor, Tensor]:
-        """What is matched of a query and a support clip, or its class's prototype: (T, d) and (T, d) on the CPU."""
+        """What is matched of a query and a support clip, or its class's prototype: (T, d) and (T, d) on the CPU.
+
+        Raises:
+            SettingsError: no two clips are matched, as an episode is answered as a whole.
+        """
         matched, prototypes, at = self._matched
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
@@ -130,6 +138,7 @@ class Asked:
     @cached_property
     def _matched(self) -> tuple[Tensor, Tensor, Tensor]:
         """Modulated queries (q, T, d), prototypes (N or N * K, T, d), and which one a support clip is in, (N * K,)."""
+        _require_pairs(self.model)
         query, support, text = self._on_device
         with torch.no_grad():
             prototypes, labels = self.model.head.prototypes(support, self._labels, text)
@@ -151,13 +160,23 @@ def banked(bank: Bank, question: Question) -> Tokens:
     return Tokens(bank.query[query], bank.support[support], text)
 
 
+def _require_pairs(model: FewShotModel) -> None:
+    if model.head.by_episode:
+        got = f"{type(model.head).__name__}, which answers an episode as a whole"
+        raise SettingsError("a method that matches one clip with another", got, "Look at another method's.")
+
+
 @torch.no_grad()
 def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) -> tuple[Tensor, Tensor]:
     """What the model matches of two rows of the bank in a 1-shot episode: modulated frame features (T, d) of either.
 
     One is read as a query, the other as the only support clip of its class, with its name where the model reads names.
     On the CPU, wherever the model is.
+
+    Raises:
+        SettingsError: it matches no two clips.
     """
+    _require_pairs(model)
     device, words = model.device, None
     if model.reads_text and bank.text is not None:
         words = bank.text.of_videos(np.array([support])).to(device)

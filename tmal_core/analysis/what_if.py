@@ -24,7 +24,7 @@ from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank, encode_clips
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.heads import MatchingHead
+from tmal_core.models.heads import MatchingHead, aligns
 from tmal_core.runtime.seeding import generator
 
 Order = Literal["as it is", "reversed", "shuffled", "frozen"]
@@ -61,13 +61,13 @@ class WhatIf:
 
 def parts_of(model: FewShotModel) -> dict[str, bool]:
     """Which switches of `WhatIf` change anything for a method: text, flow, adapters, matching, smoothing and so on."""
-    matched = isinstance(model.head, MatchingHead)
+    head = model.head if isinstance(model.head, MatchingHead) else None
     return {
         "text": model.reads_text and model.head.compares_support,
         "flow": model.reads_motion,
         "adapters": len(model.encoder.adapters) > 0,
-        "matching": matched,
-        "smoothing": matched and model.head.matching == "otam",
+        "matching": head is not None,
+        "smoothing": head is not None and aligns(head.matching),
         "num_frames": True,
         "order": True,
     }
@@ -77,7 +77,7 @@ def changed(model: FewShotModel, what_if: WhatIf) -> FewShotModel:
     """The method without what is switched off, under the matcher that is asked for; parameters are shared.
 
     Raises:
-        SettingsError: the method has no such part, or no matcher.
+        SettingsError: the method has no such part, or no matcher, or looks at more frames.
     """
     _require_parts(model, what_if)
     encoder, head = model.encoder, copy(model.head)
@@ -177,12 +177,17 @@ def _numbers(order: Order, num_frames: int, row: int) -> np.ndarray:
 
 
 def _require_parts(model: FewShotModel, what_if: WhatIf) -> None:
+    least = model.head.least_frames
+    if what_if.num_frames is not None and what_if.num_frames < least:
+        remedy = "Ask for more, or leave the number as it is."
+        raise SettingsError(f"{least} frames or more, as the method looks at", str(what_if.num_frames), remedy)
     has = parts_of(model)
     off = [name for name in ("text", "flow", "adapters") if not getattr(what_if, name)]
     off += [name for name in ("matching", "smoothing") if getattr(what_if, name) is not None]
-    if what_if.matching not in (None, "otam"):
-        off = [name for name in off if name != "smoothing"]
-    elif what_if.matching == "otam":
-        has = {**has, "smoothing": has["matching"]}
+    if what_if.matching is not None:
+        if aligns(what_if.matching):
+            has = {**has, "smoothing": has["matching"]}
+        else:
+            off = [name for name in off if name != "smoothing"]
     if missing := [name for name in off if not has[name]]:
         raise SettingsError(f"a method with {' and '.join(missing)}", "one without", "Leave this switch as it is.")

@@ -1,19 +1,24 @@
 """One signature for all matchers: frame features in, distances between clips out.
 
-Most matchers make one number of a table of frame distances; `register_matcher` adds such a one.
+Most matchers make one number of a table of frame distances; `register_matcher` adds such a one. Those of the package
+that do add up T + U cosines each, from either side, so a sum of them ("otam+diagonal") is their plain mean: in the same
+unit as each, and none outweighs another. One of your own counts as it is.
 
 Letters: g groups, Q queries, S supports, T query frames, U support frames, D width.
 """
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tmal_core import config
 from tmal_core.errors import SettingsError
 from tmal_core.matching.cosine import at_least_float32, cosine_distance, group_cosine_distance, mean_distance
+from tmal_core.matching.diagonal_distance import diagonal
 from tmal_core.matching.hausdorff import bimhm
+from tmal_core.matching.nearest_tuples import tuples
 from tmal_core.matching.otam_distance import otam
 
 MATCHERS = tuple(config.MATCHERS)
@@ -22,6 +27,7 @@ MATCHERS = tuple(config.MATCHERS)
 FromFrames = Callable[[Tensor], Tensor]
 """Frame distances (Q, S, T, U) to distances of clips (Q, S), differentiable."""
 
+_without_smoothing: dict[str, FromFrames] = {"bimhm": bimhm, "diagonal": diagonal, "tuples": tuples}
 _of_ones_own: dict[str, FromFrames] = {}
 
 
@@ -29,13 +35,12 @@ def register_matcher(name: str, from_frames: FromFrames | None) -> None:
     """Make a matcher known: `model.matching` takes its name from then on, in this process; None takes it away again.
 
     Raises:
-        SettingsError: there is a matcher of that name.
+        SettingsError: there is a matcher of that name, or it would be read as a sum.
 
-    >>> import torch
-    >>> register_matcher("in_step", lambda distances: distances.diagonal(dim1=2, dim2=3).sum(-1))
-    >>> match(torch.eye(2)[None], torch.eye(2)[None], "in_step")
+    >>> register_matcher("ends", lambda distances: distances[:, :, 0, 0] + distances[:, :, -1, -1])
+    >>> match(torch.eye(2)[None], torch.eye(2)[None], "ends")
     tensor([[0.0198]])
-    >>> register_matcher("in_step", None)
+    >>> register_matcher("ends", None)
     """
     if from_frames is None:
         del _of_ones_own[name]
@@ -43,17 +48,20 @@ def register_matcher(name: str, from_frames: FromFrames | None) -> None:
         return
     if name in config.MATCHERS:
         raise SettingsError(f"a name that no matcher has ({', '.join(config.MATCHERS)})", repr(name), "Choose another.")
+    if "+" in name:
+        raise SettingsError("a name without +, which joins the matchers of a sum", repr(name), "Choose another.")
     _of_ones_own[name] = from_frames
     config.MATCHERS.append(name)
 
 
-def module_of_matcher(name: str) -> str:
-    """Where a matcher is defined: another process knows one of your own once it has imported that.
+def modules_of_matcher(name: str) -> dict[str, str]:
+    """Where a matcher, or each of a sum, is defined: another process knows one of your own once it has imported that.
 
-    >>> module_of_matcher("otam")
-    'tmal_core.matching.dispatch'
+    >>> modules_of_matcher("otam")
+    {'otam': 'tmal_core.matching.dispatch'}
     """
-    return getattr(_of_ones_own.get(name, match), "__module__", "__main__")
+    parts = config.matchers_in(name)
+    return {part: getattr(_of_ones_own.get(part, match), "__module__", "__main__") for part in parts}
 
 
 def match(
@@ -63,8 +71,9 @@ def match(
 
     Args:
         query, support: frame features.
-        name: "otam" (both directions), "bimhm" (bidirectional mean Hausdorff), "mean" (cosine of temporal means), or
-            a registered one.
+        name: "otam" (both directions), "bimhm" (bidirectional mean Hausdorff), "diagonal" (frame t with frame t),
+            "tuples" (nearest pairs and triples), "mean" (cosine of temporal means), a registered one, or a sum of those
+            without "mean", as "otam+diagonal".
         smoothing: of OTAM's softmin; the other matchers have none.
 
     Returns:
@@ -72,9 +81,8 @@ def match(
 
     Raises:
         SettingsError: if there is no matcher of that name.
-        ValueError: if the features are not two (clips, frames, D) tensors of one width D.
+        ValueError: if the features are not two (clips, frames, D) tensors of one width D; by "diagonal" if T is not U.
 
-    >>> import torch
     >>> clip = torch.eye(3)[None]
     >>> [round(match(clip, clip.flip(1), name).item(), 2) for name in ("otam", "bimhm", "mean")]
     [1.36, 0.06, 0.03]
@@ -99,12 +107,16 @@ def match_groups(
 
 def from_frames(distances: Float[Tensor, "q s t u"], name: str, smoothing: float = 0.5) -> Float[Tensor, "q s"]:
     """Distances between clips from those between their frames, by a matcher that needs no more: all but "mean"."""
+    parts = name.split("+")
+    if len(parts) > 1:
+        return torch.stack([from_frames(distances, part, smoothing) for part in parts]).mean(0)
     if name == "otam":
         return otam(distances, smoothing)
-    return bimhm(distances) if name == "bimhm" else _of_ones_own[name](distances)
+    return (_without_smoothing | _of_ones_own)[name](distances)
 
 
 def _check(name: str) -> None:
-    if name not in config.MATCHERS:
-        known = ", ".join(config.MATCHERS)
-        raise SettingsError(f"a matcher out of {known}", repr(name), "Set model.matching to one of them.")
+    try:
+        config.matchers_in(name)
+    except ValueError as error:
+        raise SettingsError(str(error), repr(name), "Set model.matching to one of them.") from error

@@ -1,8 +1,9 @@
 """What a distance between two clips is made of: how often each pair of frames is matched, and what it adds.
 
 For every matcher that makes one number of a table of frame distances, its derivative says how often a pair is matched;
-times the pair's distance this is what the pair adds. BiMHM's distance is the sum of these. OTAM's is less than that by
-its softmin's share (smoothing times the entropy over paths), which has no pair: the rest.
+times the pair's distance this is what the pair adds. The distances of BiMHM, of the diagonal and of tuples (a share of
+each pair of frames that two nearest tuples have in one place) are the sum of these. OTAM's is less than that by its
+softmin's share (smoothing times the entropy over paths), which has no pair: the rest. A sum has its share of that.
 
 Letters: T query frames, U support frames, d width, n pairs on a path.
 """
@@ -36,7 +37,7 @@ class Breakdown:
     """What of the distance no pair adds: the sum of `added` and this is the distance."""
     paths: tuple[np.ndarray, ...] = ()
     """(n, 2) int64 each, rows of (query frame, support frame): the hard matches behind it, one array for each
-    direction; none where every pair counts the same."""
+    direction, which are the same on the diagonal; none where there is no single path: of means, tuples and sums."""
 
 
 def breakdown(
@@ -86,4 +87,6 @@ def _paths(table: np.ndarray, name: str) -> tuple[np.ndarray, ...]:
     if name == "bimhm":
         queries, supports = np.arange(table.shape[0]), np.arange(table.shape[1])
         return np.stack([queries, table.argmin(1)], 1), np.stack([table.argmin(0), supports], 1)
+    if name == "diagonal":
+        return (np.stack([np.arange(len(table))] * 2, 1),) * 2
     return ()

@@ -49,6 +49,8 @@ class Head(nn.Module):
     by_episode = False
     """Whether an episode is answered as a whole, by `episode_logits`, and not from a distance of each query to each
     prototype, which `prototypes`, `modulate` and `distances` make."""
+    least_frames = 1
+    """How many frames a clip has to have."""
     compares_support = True
     """Whether answers depend on support clips, not on the classes' names alone."""
     in_std = False
@@ -172,7 +174,7 @@ class Head(nn.Module):
             self.log_scale.copy_(clip_log_scale - math.log(self.compared_pairs(num_frames)))
 
     def compared_pairs(self, num_frames: int) -> int:
-        """How many cosines of frames a distance adds up: OTAM and BiMHM go both ways."""
+        """How many cosines of frames a distance adds up: all matchers but averaged frames go both ways."""
         return 2 * num_frames
 
 
@@ -203,10 +205,10 @@ class ZeroShotHead(Head):
 
 
 class MatchingHead(Head):
-    """Distances by one of the package's matchers, of that name.
+    """Distances by one of the package's matchers, or a sum of several, of that name.
 
     Args:
-        smoothing: OTAM's.
+        smoothing: OTAM's, alone or in a sum.
         smoothing_unit: "std" for a smoothing in units of `frame_std`, which somebody has to set.
         centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; "both" compares
             them as they are and without their mean, each with half a say. Not where averaged frames are compared, of
@@ -223,8 +225,8 @@ class MatchingHead(Head):
         **scores: Any,
     ) -> None:
         super().__init__(**scores)
-        self.matching, self.options = matching, {"smoothing": smoothing} if matching == "otam" else {}
-        self.in_std = smoothing_unit == "std" and matching == "otam"
+        self.matching, self.options = matching, {"smoothing": smoothing} if aligns(matching) else {}
+        self.in_std = smoothing_unit == "std" and aligns(matching)
         self.frame_std = math.nan if self.in_std else 1.0
         self.centre = "none" if matching == "mean" else centre
 
@@ -233,7 +235,7 @@ class MatchingHead(Head):
         other = copy(self)
         if matching is not None:
             other.matching, other.centre = matching, "none" if matching == "mean" else self.centre
-        if other.matching == "otam":
+        if aligns(other.matching):
             start = self.options.get("smoothing", DEFAULT_SMOOTHING)
             other.options = {"smoothing": start if smoothing is None else smoothing}
         else:
@@ -287,6 +289,11 @@ class OTAMHead(MatchingHead):
 
     def __init__(self, smoothing: float = DEFAULT_SMOOTHING, **scores: Any) -> None:
         super().__init__("otam", smoothing, **scores)
+
+
+def aligns(matching: str) -> bool:
+    """Whether OTAM is the matcher, or part of the sum."""
+    return "otam" in matching.split("+")
 
 
 def given(text: Tensor | None) -> Tensor:

@@ -22,6 +22,7 @@ _PARTS = {
     "head.context2.": "prototype modulation",
     "head.log_scale": "scale of distances",
     "head.log_text_scale": "scale of text similarities",
+    "head.transformers.": "cross-transformers of tuples",
     "head.scale": "scale of text similarities",
 }
 """Start of a parameter's name -> its part; the first that fits."""

@@ -29,6 +29,7 @@ DASHES = {
     "protonet": "5 3",
     "zero_shot": "12 4",
     "clip_fsar": "3 5",
+    "trx": "6 2 1 2 1 2",
 }
 """A second mark beside colour; methods without one of their own take them in turn."""
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.experiment import Experiment
-from tmal_core.matching.dispatch import module_of_matcher
+from tmal_core.matching.dispatch import modules_of_matcher
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.runtime.held_work import Process, held, read_work, wait_for_end
 from tmal_core.runtime.program_folder import joined, say_state
@@ -87,7 +87,9 @@ def _modules(experiment: Experiment) -> list[str]:
     """What the process has to import, so that it knows methods and matchers of one's own."""
     places = {
         f"method {experiment.name}": getattr(experiment.method.build, "__module__", "__main__"),
-        f"matcher {experiment.settings.model.matching}": module_of_matcher(experiment.settings.model.matching),
+        **{
+            f"matcher {name}": module for name, module in modules_of_matcher(experiment.settings.model.matching).items()
+        },
     }
     for what, module in places.items():
         if module == "__main__":

@@ -41,6 +41,7 @@ METHOD_COLOURS = {
     "tmal": "#7541b8",
     **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
+    "trx": "#7281e5",
 }
 _FURTHER = ("#cc5029", "#eab12d", "#5a8951", "#aa2f76", "#293789")
 MARKS = ("s", "^", "o", "D", "v", "P", "*", "X", "<", ">", "p", "h")

@@ -26,7 +26,7 @@ OTHERS = {
     "fusion_width": (12,),
     "mlp_width": (64,),
     "tune_backbone": (True,),
-    "matching": ("bimhm", "otam"),
+    "matching": ("bimhm", "otam", "otam+diagonal"),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "text_scale": (1.0,),
@@ -34,6 +34,8 @@ OTHERS = {
     "smoothing_unit": ("std",),
     "centre": ("clip", "both"),
     "ts_fsar": (TSFSARSettings(side_width=128, temporal_blocks=[1, 3]),),
+    "tuples": ((3, 2), (2,)),
+    "tuple_width": (64,),
 }
 ABLATIONS = [
     {"adapters": "none"},
@@ -49,6 +51,8 @@ ABLATIONS = [
     {"flow_encoder": "none", "text": False},
     {"matching": "mean"},
     {"matching": "bimhm"},
+    {"matching": "bimhm+otam"},
+    {"matching": "diagonal+tuples"},
 ]
 CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
 

@@ -12,8 +12,10 @@ from tmal_core.analysis.inspection import evaluate_episode
 from tmal_core.analysis.what_if import WhatIf
 from tmal_core.errors import DataError, EpisodeError, SettingsError
 from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.experiment import Experiment
 from tmal_core.viz.widgets import inspector_state
 from tmal_core.viz.widgets.inspector_state import InspectorState
+from tmal_core.viz.widgets.inspector_view import view
 
 
 def outcome(state, method, count=300):
@@ -192,3 +194,25 @@ def test_a_file_that_is_none(state, tmp_path, name, content):
     with pytest.raises(DataError, match="expected a video"):
         state.answers.add(tmp_path / name)
     assert state.answers.catalog is state.answers._drawn_from
+
+
+def test_a_method_that_answers_an_episode_as_a_whole(few_settings, methods, tmp_path):
+    experiment = Experiment(few_settings.replace({"model.tuple_width": 16}), method_name="trx", run_dir=tmp_path)
+    experiment.__dict__["model"] = experiment.build().eval()
+    experiment.model.head.log_scale.data.fill_(1.0)  # none of its logits takes a scale a second time
+    state = InspectorState({"trx": experiment, "otam": methods["otam"]}, "val")
+    logits = state.answers.logits("trx", state.choice.drawn, np.arange(3))[0]
+    exact = np.log(state.before.result.probabilities)
+    np.testing.assert_allclose(logits - logits.max(1, keepdims=True), exact - exact.max(1, keepdims=True), atol=1e-3)
+    shown = view(state)["before"]
+    assert shown["parts"] is None and shown["matcher"] is None and np.isfinite(shown["distances"]).all()
+    assert view(state)["what_if"]["switches"] == {**state.switches, "matching": False, "smoothing": False}
+    state.suppose(order="reversed")
+    assert view(state)["after"]["parts"] is None
+    with pytest.raises(SettingsError, match="a method with matching, got one without"):
+        state.suppose(matching="diagonal")
+    state.choose(method="otam")
+    state.suppose(matching="bimhm+diagonal")
+    shown = view(state)
+    assert shown["after"]["matcher"] == "bimhm+diagonal" and "bimhm+diagonal" in shown["options"]["matching"]
+    assert {"diagonal", "tuples", "otam+diagonal"} <= set(shown["options"]["matching"])

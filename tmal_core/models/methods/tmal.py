@@ -1,6 +1,6 @@
 """TMAL: temporal adapters, flow and text that join CLIP's tokens and the prototypes, any matcher.
 
-It fixes nothing: its ablations are switches of the settings.
+It fixes nothing: its ablations are switches of the settings. It reads all but those of one other method's parts.
 """
 
 from typing import Any
@@ -24,5 +24,6 @@ def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
     return FewShotModel(encoder, head)
 
 
-_READS = set(ModelSettings.model_fields) - {"ts_fsar"}
+_OF_OTHERS = {"tuples", "tuple_width", "ts_fsar"}
+_READS = set(ModelSettings.model_fields) - _OF_OTHERS
 METHOD = Method("tmal", "TMAL", trained=True, build=_build, reads=_READS)

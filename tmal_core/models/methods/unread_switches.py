@@ -2,6 +2,7 @@
 
 from tmal_core.config import ModelSettings
 from tmal_core.models.fusion import fuses
+from tmal_core.models.heads import aligns
 from tmal_core.models.methods.registry import method, needs_names
 
 
@@ -30,9 +31,11 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "logit_scale": ("learned scale of distances", True),
         "text_scale": ("video-text loss", s.reads_text),
         "ts_fsar": ("side network", True),
-        "smoothing": ("OTAM", s.matching == "otam"),
-        "smoothing_unit": ("OTAM", s.matching == "otam"),
+        "smoothing": ("OTAM", aligns(s.matching)),
+        "smoothing_unit": ("OTAM", aligns(s.matching)),
         "centre": ("comparison of frame with frame", s.matching != "mean"),
+        "tuples": ("cross-transformers", True),
+        "tuple_width": ("cross-transformers", True),
     }
 
 

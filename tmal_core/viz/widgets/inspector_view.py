@@ -17,6 +17,8 @@ from tmal_core.viz.episode_plots import letter
 from tmal_core.viz.widgets.inspector_state import IN_TABLE, InspectorState
 
 ORDERS = ("as it is", "reversed", "shuffled", "frozen")
+SUMS = ("otam+diagonal", "otam+tuples")
+"""Of matchers, that the page offers beside each alone; from Python any."""
 DIGITS = 5
 
 
@@ -30,7 +32,7 @@ def view(state: InspectorState) -> dict[str, Any]:
         "options": {
             "method": [[title(name), name] for name in answers.methods],
             "episode_type": list(answers.episode_types),
-            "matching": list(MATCHERS),
+            "matching": list(dict.fromkeys([*MATCHERS, *SUMS, state.what_if.matching or MATCHERS[0]])),
             "order": list(ORDERS),
             "num_frames": _frame_counts(sampling.grid, sampling.num_frames),
         },

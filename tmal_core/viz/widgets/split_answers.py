@@ -86,7 +86,8 @@ class SplitAnswers:
         sampler, model = self.sampler(drawn), self.model(method)
         _, support, query = sampler.draw(numbers)
         found = evaluate(model, self.bank(method), Episodes(sampler.episode_type.name, support, query)).logits
-        return found if model.head.scores_text else found * float(model.head.log_scale.detach().exp())
+        scaled = model.head.scores_text or model.head.by_episode
+        return found if scaled else found * float(model.head.log_scale.detach().exp())
 
     def right(self, method: str, drawn: Drawn, numbers: np.ndarray) -> np.ndarray:
         """(E, q) bool."""

@@ -11,7 +11,7 @@ function closely(page) {
     if (!answer) continue;
     const title = kind === "after" ? "changed" : "as it is";
     if (!answer.parts) {
-      tables.append(node("p", { class: "note" }, `${title}: this method compares clips with class names, it matches no frames.`));
+      tables.append(node("p", { class: "note" }, `${title}: this method matches no frame with a frame: it compares clips with class names, or answers an episode as a whole.`));
       continue;
     }
     const caption = node("figcaption", {}, node("b", {}, title), ` ${breakdownLine(answer.parts, answer.matcher)}`);
