@@ -7,7 +7,7 @@ A method puts an encoder and a head together, and says which switches of `ModelS
 import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,9 @@ from tmal_core.models.few_shot import FewShotModel
 
 FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
 """What methods fix that read neither flow nor names."""
-SCORES = frozenset({"logit_scale", "prompt", "text_score"})
+NAMES = frozenset({"prompt", "prompts", "descriptions"})
+"""The switches that say what is read of a class's name (`tmal_core.models.text`)."""
+SCORES = NAMES | {"logit_scale", "text_score"}
 """The switches that `scores` reads."""
 ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
 """Those that `aligned` reads."""
@@ -79,10 +81,20 @@ def resolved(settings: ModelSettings) -> ModelSettings:
     return settings.model_copy(update=dict(method(settings.method).fixed))
 
 
+def text_at_test(settings: ModelSettings) -> Literal["none", "features", "score", "both"]:
+    """What the method that the settings name does with the text of an episode's classes at test.
+
+    `features` of support clips or prototypes read it, it has a `score` of its own in the answers, both, or none.
+    """
+    parts = resolved(settings)
+    if parts.text_score > 0:
+        return "both" if parts.reads_text else "score"
+    return "features" if parts.reads_text else "none"
+
+
 def needs_names(settings: ModelSettings) -> bool:
     """Whether the method that the settings name reads names of classes, in its features or for its answers."""
-    parts = resolved(settings)
-    return parts.reads_text or parts.text_score > 0
+    return text_at_test(settings) != "none"
 
 
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
