@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from tmal_core.config import LEFT_ALONE, load_settings, settings_hash
+from tmal_core.config import LEFT_ALONE, descriptions_sha256, load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
 TRX = {"model.tuples": [2], "model.tuple_width": 64}
@@ -109,3 +111,32 @@ def test_queries_that_look_otherwise_never_become_support():
         SettingsError, match=r"got sampling\.augment_queries with training\.rotate, by which .* clips\. Correct"
     ):
         load_settings("tiny", {"sampling.augment_queries": True})
+
+
+def test_descriptions_of_classes_are_named_by_what_they_say(tmp_path):
+    def of(place):
+        return settings_hash(load_settings("tiny", {"model.descriptions": str(place)}))
+
+    plain = load_settings("tiny", {"model.prompts": [], "model.descriptions": None})
+    assert settings_hash(plain) == settings_hash(load_settings("tiny"))
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.yaml").write_text("{}")
+    assert of(tmp_path / "a.json") == of(tmp_path / "b.yaml") != settings_hash(plain)
+    whole = of(tmp_path)
+    assert whole not in (of(tmp_path / "a.json"), of(tmp_path / "none.json"))
+    (tmp_path / "README.md").write_text("none")
+    assert of(tmp_path) == whole
+    before = of(tmp_path / "b.yaml")
+    (tmp_path / "b.yaml").write_text("a: b")
+    assert of(tmp_path / "b.yaml") != before and of(tmp_path) != whole
+    model = load_settings("tiny", {"model.descriptions": str(tmp_path / "b.yaml")}).model
+    assert descriptions_sha256(model) == hashlib.sha256(b"a: b").hexdigest()
+    assert descriptions_sha256(plain.model) is None
+
+
+def test_prompts_are_sentences_with_a_place_for_the_name():
+    found = load_settings("tiny", {"model.prompts": ["a {}", "the {}"]})
+    assert found.model.prompts == ("a {}", "the {}") and settings_hash(found) != settings_hash(load_settings("tiny"))
+    assert found.replace({}) == found
+    with pytest.raises(SettingsError, match=r"model\.prompts\.1: .*a sentence with \{\} for the class name"):
+        load_settings("tiny", {"model.prompts": ["a {}", "the"]})

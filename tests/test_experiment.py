@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -186,6 +187,30 @@ def test_train_and_suite_refuse_in_one_line_before_they_start(method, pair, fixe
         assert err.startswith("tmal: error: expected settings that the method does not fix otherwise, got ")
         assert f"{pair}, but " in err and f"{method} has {fixed}" in err and f"--set methods.tmal.{pair}" in err
         assert [name for name in METHODS if f" {name} has " in err] == names
+
+
+def test_a_sentence_around_names_is_refused_where_others_take_its_place(tmp_path):
+    both = {"model.text_score": 0.5, "model.prompt": "a {}", "model.prompts": ["the {}", "one {}"]}
+    words = r"got model\.prompt=a \{\}, but otam has no use for model\.prompt beside model\.prompts with these settings"
+    with pytest.raises(SettingsError, match=words):
+        Experiment.of("tiny", both).of_methods(["otam"])
+    described = {"model.text_score": 0.5, "model.prompts": ["a {}"], "model.descriptions": str(tmp_path / "x.json")}
+    with pytest.raises(SettingsError, match=r"no use for model\.prompts beside model\.descriptions"):
+        Experiment.of("tiny", described).of_methods(["otam"])
+    del described["model.prompts"]
+    assert Experiment.of("tiny", described).of_methods(["otam"])
+    with pytest.raises(
+        SettingsError, match=r"got model\.descriptions=.*x\.json, but otam has no class names with these"
+    ):
+        Experiment.of("tiny", {**described, "model.text_score": 0.0}).of_methods(["otam"])
+
+
+def test_weights_belong_to_what_was_said_of_the_classes(plain, tmp_path):
+    texts, origins = tmp_path / "texts.json", []
+    for word in ("one", "two"):
+        texts.write_text(json.dumps({"a": [word]}))
+        origins.append(Experiment(plain.replace({"model.descriptions": str(texts)}), method_name="tmal").origin.digest)
+    assert len({*origins, Experiment(plain, method_name="tmal").origin.digest}) == 3
 
 
 # what is made, and when

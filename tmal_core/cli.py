@@ -118,6 +118,7 @@ def _preset(default: str) -> Any:
 
 
 NONE: list[str] = []
+NO_POWERS: list[float] = []
 _LISTS = "a checkout of CLIP-FSAR, a folder with its lists, or a single list"
 _DEAL = "the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages"
 _TABLES = "run folder: its settings and trained methods are used, tables are written to it "
@@ -127,6 +128,7 @@ _READ = "a run folder, or a checkpoint in one: its method is used under --preset
 _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
+_WITHOUT_TEXT = "each method that scores class names (model.text_score) also without that score, in rows of its own"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -374,19 +376,22 @@ def evaluate(
     checkpoint: Annotated[Path | None, _opt(_READ, "PATH")] = None,
     method: Methods = NONE,
     final: Annotated[bool, _flag("--final", _FINAL)] = False,
+    without_text: Annotated[bool, _flag("--without-text", _WITHOUT_TEXT)] = False,
 ) -> None:
     """Accuracy of methods on val, or with --final on test, by episode type, with intervals."""
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
-    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
+    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table, with_and_without_text
 
     split = "test" if final else "val"
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
+        if without_text:
+            experiments = with_and_without_text(experiments)
         table = result_table(experiments, evaluate_methods(experiments, split), split)
         path = save_table(table, run.path, f"evaluate-{split}")
-    shown = table[["method", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
+    shown = table[["method", "text_at_test", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:
@@ -396,6 +401,31 @@ def evaluate(
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
     if final:
         print(looks_in_words(experiment.settings.data.folder))
+
+
+@app.command("text-score")
+def text_score(
+    preset: Annotated[str | None, _preset("the run's, or tiny")] = None,
+    sets: Sets = NONE,
+    out: Annotated[Path | None, _opt(_TABLES)] = None,
+    checkpoint: Annotated[Path | None, _opt(_READ, "PATH")] = None,
+    method: Method = None,
+    power: Annotated[list[float], _many("a share to try, 0..1", "P", "--power", show_default=False)] = NO_POWERS,
+) -> None:
+    """Which share of class names in the answers, model.text_score, is best on val; clips are encoded once."""
+    overrides = parse_overrides(sets)
+    if chosen := [key for key in overrides if key.endswith("model.text_score")]:
+        raise SettingsError("shares by --power", f"{chosen[0]} in --set", "Leave it out: it is what is asked for.")
+    experiment, run = _evaluated(preset, overrides, out, checkpoint, [method] if method else [])
+    from tmal_core.tasks.evaluate import save_table
+    from tmal_core.tasks.text_power import POWERS, text_score_table
+
+    with run if run.record["kind"] == "evaluate" else nullcontext():
+        table = text_score_table(experiment, power or POWERS)
+        path = save_table(table, run.path, f"text_score-{experiment.name}-val")
+    print(table.drop(columns=["method", "split", "settings"]).round(2).to_string(index=False))
+    best = table[table["best"]].iloc[0]
+    print(f"best on val: model.text_score={best['text_score']} (mean {best['mean_pct']:.2f} %)\nevery digit: {path}")
 
 
 def _evaluated(

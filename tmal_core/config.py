@@ -84,6 +84,8 @@ Precision = Literal["float32", "bfloat16"]
 Family = Literal["appearance", "order", "speed", "camera", "motion", "semantic"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 """The families of the diagnostic data set, where the settings name no others."""
+DESCRIPTION_FORMATS = (".json", ".yaml", ".yml")
+"""Endings of the files that `model.descriptions` takes."""
 Levels = Literal["none", "last", "all"] | tuple[int, ...]
 
 
@@ -225,6 +227,11 @@ class ModelSettings(Section):
     or `random` (only when meant). `tmal weights` tells where files belong."""
     prompt: Annotated[str, AfterValidator(_prompt)] = "a photo of {}"
     """Sentence around a class name, `{}`; CLIP-FSAR's by default."""
+    prompts: tuple[Annotated[str, AfterValidator(_prompt)], ...] = ()
+    """Several such sentences, in place of `prompt`: a class is the mean of what they say."""
+    descriptions: Annotated[Path, AfterValidator(_path)] | None = None
+    """Sentences about each class, in place of prompts: a YAML or JSON file of class name and sentences, or a folder of
+    such files. Relative to the project's root. It is named by its content: the hash of settings changes with it."""
     adapters: Literal["none", "ffn", "attention", "both"] = "ffn"
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
     attention, or before each (24 x 384)."""
@@ -506,27 +513,51 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
 LEFT_ALONE: dict[str, dict[str, Any]] = {
-    "model": {"tuples": [2, 3], "tuple_width": 1152, "ts_fsar": TSFSARSettings().model_dump(mode="json")},
+    "model": {
+        "prompts": [],
+        "descriptions": None,
+        "tuples": [2, 3],
+        "tuple_width": 1152,
+        "ts_fsar": TSFSARSettings().model_dump(mode="json"),
+    },
     "training": {"rate_factors": []},
 }
-"""Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
-the hash leaves them out: what was made before there were such settings keeps its name."""
+"""Section -> its settings that are younger than kept results, and the value, as JSON has it, under which they change
+nothing. With it the hash leaves them out: what was made before there were such settings keeps its name."""
 
 
 def settings_hash(settings: Settings, *sections: str) -> str:
     """12 hex digits that name the settings, or only the named sections of them; without what changes no number: how
-    much memory training takes, and where the data lie.
+    much memory training takes, and where the data and descriptions of classes lie. What these say is in it.
 
     >>> tiny, moved = load_settings("tiny"), load_settings("tiny", {"data.root": "elsewhere"})
     >>> settings_hash(tiny) == settings_hash(moved) != settings_hash(tiny.replace({"seed": 1}))
     True
     """
     tree = settings.model_dump(mode="json", include=set(sections) or None, exclude=CHANGES_NO_NUMBER)
+    if "model" in tree and (content := descriptions_sha256(settings.model)):
+        tree["model"]["descriptions"] = content
     for section, values in LEFT_ALONE.items():
         for name, value in values.items():
             if section in tree and tree[section][name] == value:
                 del tree[section][name]
     return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def description_files(place: Path) -> list[Path]:
+    """The files that `model.descriptions` means: that file, or the YAML and JSON files of that folder by name."""
+    paths = (
+        [path for path in place.iterdir() if path.suffix.lower() in DESCRIPTION_FORMATS] if place.is_dir() else [place]
+    )
+    return sorted(path for path in paths if path.is_file())
+
+
+def descriptions_sha256(settings: ModelSettings) -> str | None:
+    """Names what the descriptions of classes say: the file's sha256, of a folder that of its files' together. None
+    where there are none, or no such file."""
+    files = [] if settings.descriptions is None else description_files(in_project(settings.descriptions))
+    found = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest() if found else None
 
 
 def _validate(tree: dict[str, Any], source: str) -> Settings:

@@ -13,6 +13,7 @@ import torch
 from tmal_core.config import load_settings, settings_hash
 from tmal_core.errors import DataError, EpisodeError, RunError, SettingsError
 from tmal_core.runtime import run_folders as runs_module
+from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.held_work import Process, held
 from tmal_core.runtime.run_folders import PROCESSES, Run, runs
 
@@ -89,6 +90,24 @@ def test_create_refuses_other_settings_and_names_both_hashes(tmp_path):
     assert settings_hash(OTHER) in str(caught.value)
     with pytest.raises(RunError, match="a run of kind 'train'"):
         Run.create(tmp_path, SETTINGS, "evaluate")
+
+
+def test_descriptions_of_classes_that_have_changed_are_other_settings(tmp_path):
+    texts, moved = tmp_path / "texts.json", tmp_path / "moved.json"
+    for place in (texts, moved):
+        place.write_text('{"a": ["b"]}')
+    described, same = (SETTINGS.replace({"model.descriptions": str(place)}) for place in (texts, moved))
+    with Run.create(tmp_path / "run", described, "train") as run:
+        run.log_metrics(episode=1)
+    digest = file_sha256(texts)
+    assert run.record["descriptions_sha256"] == digest
+    assert "descriptions_sha256" not in Run.create(tmp_path / "other", SETTINGS, "train").record
+    assert Run.create(tmp_path / "run", same, "train").metrics()
+    texts.write_text('{"a": ["c"]}')
+    moved.write_text('{"a": ["c"]}')
+    words = rf"descriptions of classes {file_sha256(texts)[:12]}, got .*run with {digest[:12]}\. Choose another run_dir"
+    with pytest.raises(RunError, match=words):
+        Run.join(tmp_path / "run", same)
 
 
 def test_a_run_goes_on_with_fewer_workers_and_says_so(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -204,6 +206,24 @@ def test_one_new_clip_whose_name_is_no_text(small_settings, places, tmp_path):
     save_csv(alone, tmp_path / "a.csv")
     below = run(untrained(small_settings, "otam", tmp_path), places).table
     assert alone["note"].iat[0] in below["note"].tolist()
+
+
+def test_folders_are_described_by_a_file_or_named_in_several_sentences(small_settings, places, tmp_path):
+    texts, answers = tmp_path / "texts.json", []
+    colours = {name: [f"{name} moves", f"this is {name}, could you see it"] for name in COUNTS}
+    texts.write_text(json.dumps({"A Blue Cross": [*colours.pop("a blue cross"), "word " * 40], **colours}))
+    for setting in ({}, {"model.prompts": ["{} moves", "this is {}"]}, {"model.descriptions": str(texts)}):
+        found = run(untrained(small_settings.replace(setting), "zero_shot", tmp_path), places, unsure_below=0.0)
+        answers.append(found.table[[f"p({name})" for name in sorted(COUNTS)]].to_numpy(float))
+        np.testing.assert_allclose(answers[-1].sum(1), 1, atol=1e-6)
+    assert (
+        found.notes[0] == "1 of 7 descriptions are cut to what the text tower reads, the first of class 'a blue cross'"
+    )
+    assert found.notes[1].startswith("3 of 7 descriptions look like a language model") and len(found.notes) == 2
+    assert not any(np.allclose(one, other) for one, other in itertools.combinations(answers, 2))
+    (places[0] / "a_red_circle").rename(places[0] / "a_red_square")
+    with pytest.raises(DataError, match=r"got none of 1 of 3: 'a red square' \(there is 'a red circle'\)"):
+        run(untrained(small_settings.replace(setting), "zero_shot", tmp_path), places)
 
 
 def test_names_longer_than_the_text_tower_reads(small_settings, places, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import numpy as np
@@ -21,6 +22,7 @@ from tmal_core.tasks.evaluate import (
     result_table,
     save_table,
     way_shot_table,
+    with_and_without_text,
 )
 from tmal_core.tasks.train import train_method
 
@@ -54,6 +56,32 @@ def test_same_seed_same_table_to_the_last_digit(small_settings, experiments, out
         for name, asked, found in (("first", experiments, outcomes), ("second", anew, again))
     ]
     assert files[0] == files[1]
+
+
+def test_rows_say_what_class_text_does_at_test(experiments, outcomes):
+    table = result_table(experiments, outcomes, "val").drop_duplicates("method").set_index("method")
+    assert table["text_at_test"].to_dict() == {"zero_shot": "score", "protonet": "none", "otam": "none"}
+
+
+def test_with_and_without_the_score_of_names_in_rows_of_their_own(small_settings, small_data, experiments, outcomes):
+    run_dir = experiments["otam"].folder
+    asked = {"methods.otam.model.text_score": 0.6, "methods.otam.model.prompts": ["{}", "a {}"]}
+    named = Experiment(small_settings.replace(asked), asked, run_dir=run_dir).of_methods(METHODS[::2])
+    both = with_and_without_text(named)
+    assert list(both) == ["zero_shot", "otam", "otam without text score"]
+    banks = {path.name for path in (run_dir / "features").iterdir()}
+    found = evaluate_methods(both, "val", progress=False)
+    assert {path.name for path in (run_dir / "features").iterdir()} == banks, "nothing is encoded again"
+    table = result_table(both, found, "val")
+    rows = table.drop_duplicates(["method", "text_at_test"])[["method", "text_at_test"]].to_numpy().tolist()
+    assert rows == [["zero_shot", "score"], ["otam", "score"], ["otam", "none"]]
+    for episode_type, plain in outcomes["otam"].items():
+        assert np.array_equal(found["otam without text score"][episode_type].logits, plain.logits)
+        assert not np.array_equal(found["otam"][episode_type].logits, plain.logits)
+    with pytest.raises(
+        SettingsError, match=r"scores class names beside support clips, got zero_shot, otam\. Set model"
+    ):
+        with_and_without_text({name: experiments[name] for name in METHODS[::2]})
 
 
 def test_all_methods_answer_the_same_episodes(outcomes):
@@ -163,6 +191,17 @@ def test_the_command_answers_val_unless_final_is_said(ask, tmp_path):
     assert shown.endswith(f"looks at test so far: 2 ({tmp_path / 'data' / LEDGER})\n")
     assert set(tables) == {"evaluate-val.csv", "evaluate-test.csv", "looks.csv"}
     assert b",test," in tables["evaluate-test.csv"]
+
+
+def test_the_command_answers_without_text_as_well(ask):
+    shown, tables = ask("run", "--without-text", "--final", "--set", "methods.otam.model.text_score=0.5")
+    table = pd.read_csv(io.BytesIO(tables["evaluate-test.csv"]))
+    assert table.groupby(["method", "text_at_test"], sort=False).size().index.tolist() == [
+        ("protonet", "none"),
+        ("otam", "score"),
+        ("otam", "none"),
+    ]
+    assert "text_at_test" in shown and "looks at test so far: 3 " in shown
 
 
 def test_a_fresh_run_folder_does_not_empty_the_ledger_and_no_other_table_shows_it(ask, tmp_path):

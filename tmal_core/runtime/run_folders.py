@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tmal_core.config import CHANGES_NO_NUMBER, ComputeSettings, Settings, flatten, settings_hash
+from tmal_core.config import CHANGES_NO_NUMBER, ComputeSettings, Settings, descriptions_sha256, flatten, settings_hash
 from tmal_core.errors import EpisodeError, RunError, SettingsError
 from tmal_core.runtime.files import PARTIAL, atomic_path, full_disk_is_clear, is_occupied
 from tmal_core.runtime.held_work import Process, read_work
@@ -70,6 +70,8 @@ class Run:
         begun |= {"settings_hash": settings_hash(settings), **commit()}
         begun |= {"settings": settings.model_dump(mode="json"), "set_by_user": dict(set_by_user)}
         begun |= {"environment": environment(settings.compute)}
+        if content := descriptions_sha256(settings.model):
+            begun["descriptions_sha256"] = content
         there = (path / "run.json").exists()
         if there and not _left_nothing(path):
             run = cls(path)
@@ -212,6 +214,10 @@ class Run:
             key = next((key for key in differing if key != "preset"), "preset")
             got = f"{self.path} with {key} {had.get(key)} (settings {self.settings_hash})"
             raise RunError(f"a run with {key} {asked.get(key)} (settings {settings_hash(settings)})", got, remedy)
+        texts = self.record.get("descriptions_sha256"), descriptions_sha256(settings.model)
+        if texts[0] != texts[1]:  # the file of that name has changed
+            was, now = (str(text)[:12] for text in texts)
+            raise RunError(f"a run with descriptions of classes {now}", f"{self.path} with {was}", remedy)
 
     def _change(self, **values: Any) -> None:
         _write_record(self.path, {**self.record, **values, "updated": _now()})

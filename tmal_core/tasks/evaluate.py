@@ -12,10 +12,11 @@ import pandas as pd
 from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import GROUP_WAY, episode_types, evaluation_sampler
 from tmal_core.data.sets.catalog import Catalog
-from tmal_core.errors import DataError, EpisodeError
+from tmal_core.errors import DataError, EpisodeError, SettingsError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
 from tmal_core.experiment import Experiment, require_used
+from tmal_core.models.methods import resolved, text_at_test
 from tmal_core.runtime.tables import save_csv
 from tmal_core.tasks.prepare import lost_videos
 
@@ -43,6 +44,26 @@ def evaluate_methods(experiments: Experiments, split: str, progress: bool = True
         name: {episode_type: _evaluated(experiment, split, drawn, progress) for episode_type, drawn in episodes.items()}
         for name, experiment in experiments.items()
     }
+
+
+def with_and_without_text(experiments: Experiments) -> dict[str, Experiment]:
+    """The same, and each that scores class names beside its support clips once more without that score.
+
+    Names in support features stay: they belong to the weights. On `test` either is a look of its own.
+
+    Raises:
+        SettingsError: none of them scores names so.
+    """
+    found: dict[str, Experiment] = {}
+    for name, experiment in experiments.items():
+        found[name] = experiment
+        chosen, parts = experiment.method, resolved(experiment.settings.model)
+        if chosen.scores_names(parts) and "text_score" not in chosen.fixed:
+            found[f"{name} without text score"] = experiment.changed(chosen.without_names)
+    if len(found) == len(experiments):
+        remedy = "Set model.text_score to the share of names in the answers, or leave --without-text out."
+        raise SettingsError("a method that scores class names beside support clips", ", ".join(experiments), remedy)
+    return found
 
 
 def way_shot_table(
@@ -110,8 +131,8 @@ def _cells(
 
 
 def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd.DataFrame:
-    """One row per method and episode type: mean, intervals, episodes, seeds, settings hash, and what trained weights
-    were trained with. In percent."""
+    """One row per method and episode type: mean, intervals, episodes, seeds, settings hash, what it does with the text
+    of an episode's classes (`text_at_test`), and what trained weights were trained with. In percent."""
     rows = []
     for name, by_type in outcomes.items():
         experiment = experiments[name]
@@ -122,8 +143,8 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
         origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
         for episode_type, outcome in by_type.items():
             way, e = outcome.episodes.way, s.evaluation
-            row: dict[str, object] = {"method": name, "title": experiment.method.title}
-            row |= {"split": split, "episode_type": episode_type}
+            row: dict[str, object] = {"method": experiment.name, "title": experiment.method.title}
+            row |= {"text_at_test": text_at_test(s.model), "split": split, "episode_type": episode_type}
             row |= {"way": way, "shot": s.episodes.shot, "chance_pct": 100.0 / way, **_percent(outcome, catalog, e)}
             row |= {"episode_half_width": episode_interval(outcome, e.confidence).half_width}
             row |= {"episodes": len(outcome.correct), "lost_videos": catalog.lost(split), "seed": e.seed}

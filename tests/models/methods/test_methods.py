@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,19 @@ import torch
 from tmal_core.config import ModelSettings, TSFSARSettings, load_settings
 from tmal_core.errors import SettingsError
 from tmal_core.models.backbone import load_backbone, located
-from tmal_core.models.methods import METHODS, Method, build, inputs, method, register, resolved, unread
+from tmal_core.models.methods import (
+    METHODS,
+    Method,
+    build,
+    inputs,
+    method,
+    needs_names,
+    register,
+    resolved,
+    text_at_test,
+    unread,
+)
+from tmal_core.models.methods.registry import NAMES
 
 SIDE = {"model.ts_fsar.side_width": 64, "model.ts_fsar.temporal_blocks": [1, 3]}
 TINY = load_settings("tiny", {"model.method": "tmal", "model.bottleneck": 8, "model.fusion_width": 8, **SIDE}).model
@@ -92,8 +105,36 @@ def test_a_switch_is_fixed_or_read_or_named_as_unread(chosen):
             continue
         changes = any(_facts(parts.model_copy(update={switch: other})) != before for other in others)
         assert changes == (switch not in named), switch
-    assert set(OTHERS) | {"method", "backbone", "pretrained", "prompt"} == set(ModelSettings.model_fields)
-    assert ("prompt" in named) == ("class names" not in inputs(parts))
+    assert set(OTHERS) | NAMES | {"method", "backbone", "pretrained"} == set(ModelSettings.model_fields)
+    assert NAMES & set(named) == (set() if "class names" in inputs(parts) else NAMES)
+    assert text_at_test(parts) == "none" or "class names" in inputs(parts)
+
+
+def test_what_is_read_of_names_has_one_source():
+    several = {"prompts": ("a {}", "the {}")}
+    described = {"descriptions": Path("texts.json")}
+    both = {"prompt", "prompts"}
+    for update, idle in (({}, set()), (several, {"prompt"}), (described, both), (several | described, both)):
+        found = {key: why for key, why in unread(TINY.model_copy(update=update)).items() if key in NAMES}
+        assert set(found) == idle
+    assert found["prompts"] == "tmal has no use for model.prompts beside model.descriptions with these settings"
+    assert unread(TINY.model_copy(update=several))["prompt"] == (
+        "tmal has no use for model.prompt beside model.prompts with these settings"
+    )
+
+
+def test_where_class_text_is_read_at_test():
+    def of(**update):
+        return text_at_test(TINY.model_copy(update=update))
+
+    assert of(method="zero_shot") == of(method="otam", text_score=0.1) == "score"
+    assert of(method="otam") == of(method="st_adapter") == of(text=False) == of(fusion="none") == "none"
+    assert of() == of(method="clip_fsar") == "features"
+    assert of(text_score=0.5) == of(method="clip_fsar", text_score=0.9) == "both"
+    assert of(method="ts_fsar") == "score"
+    silent = TINY.ts_fsar.model_copy(update={"powers": (1.0, 0.0, 0.0)})
+    assert of(method="ts_fsar", ts_fsar=silent) == "none"
+    assert needs_names(TINY.model_copy(update={"method": "ts_fsar", "ts_fsar": silent})), "to learn by"
 
 
 def test_methods_fix_their_parts_and_tmal_none():

@@ -6,7 +6,7 @@ from tmal_core.config import ModelSettings
 from tmal_core.models.clip_fsar_head import CLIPFSARHead
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods.registry import Method
+from tmal_core.models.methods.registry import NAMES, Method
 
 
 def _build(clip: Any, parts: ModelSettings) -> FewShotModel:
@@ -21,7 +21,7 @@ METHOD = Method(
     "CLIP-FSAR, fine-tuned",
     trained=True,
     build=_build,
-    reads={"mlp_width", "prompt", "smoothing", "text_score"},
+    reads=NAMES | {"mlp_width", "smoothing", "text_score"},
     fixed={**_FIXED, **_REFERENCE, "tune_backbone": True},
     starts_as_clip=False,
 )

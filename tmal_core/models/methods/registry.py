@@ -7,7 +7,7 @@ A method puts an encoder and a head together, and says which switches of `ModelS
 import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,7 +17,9 @@ from tmal_core.models.few_shot import FewShotModel
 
 FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
 """What methods fix that read neither flow nor names."""
-SCORES = frozenset({"logit_scale", "prompt", "text_score"})
+NAMES = frozenset({"prompt", "prompts", "descriptions"})
+"""The switches that say what is read of a class's name (`tmal_core.models.text`)."""
+SCORES = NAMES | {"logit_scale", "text_score"}
 """The switches that `scores` reads."""
 ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
 """Those that `aligned` reads."""
@@ -39,6 +41,12 @@ class Method:
     """Switches of `ModelSettings` that the method is built by."""
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Switches that it fixes, and what to. The rest of them it has no use for."""
+    scores_names: Callable[[ModelSettings], bool] = lambda parts: parts.text_score > 0
+    """Whether class names have a score of their own in the answers at test, by the resolved settings."""
+    without_names: Mapping[str, Any] = field(default_factory=lambda: {"model.text_score": 0.0}, hash=False)
+    """Dotted settings under which they have none."""
+    names_in_features: bool = True
+    """Whether names are in features where the settings read them; else for the losses of training alone."""
     starts_as_clip: bool = True
     """Whether untrained it answers by plain CLIP's features, and not by parts that begin at random."""
 
@@ -79,10 +87,21 @@ def resolved(settings: ModelSettings) -> ModelSettings:
     return settings.model_copy(update=dict(method(settings.method).fixed))
 
 
+def text_at_test(settings: ModelSettings) -> Literal["none", "features", "score", "both"]:
+    """What the method that the settings name does with the text of an episode's classes at test.
+
+    `features` of support clips or prototypes read it, it has a `score` of its own in the answers, both, or none.
+    """
+    chosen, parts = method(settings.method), resolved(settings)
+    in_features = parts.reads_text and chosen.names_in_features
+    if chosen.scores_names(parts):
+        return "both" if in_features else "score"
+    return "features" if in_features else "none"
+
+
 def needs_names(settings: ModelSettings) -> bool:
     """Whether the method that the settings name reads names of classes, in its features or for its answers."""
-    parts = resolved(settings)
-    return parts.reads_text or parts.text_score > 0
+    return resolved(settings).reads_text or text_at_test(settings) != "none"
 
 
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:

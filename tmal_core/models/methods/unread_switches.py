@@ -12,10 +12,13 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
     at_tokens, at_prototypes = fuses(s, "token"), fuses(s, "prototype")
     flow_joins, text_joins = s.reads_motion and at_tokens, s.text and at_tokens
     nowhere = ("none", ())
+    named, described = needs_names(s), s.descriptions is not None
     joins = (flow_joins and s.fusion_levels not in nowhere) or (text_joins and s.text_levels not in nowhere)
     stem = s.reads_motion and s.flow_encoder != "clip"
     return {
-        "prompt": ("class names", needs_names(s)),
+        "prompt": _in_place_of("prompt", "prompts" if s.prompts else "descriptions" if described else "", named),
+        "prompts": _in_place_of("prompts", "descriptions" if described else "", named),
+        "descriptions": ("class names", named),
         "adapters": ("temporal adapters", True),
         "bottleneck": ("temporal adapters", s.adapters != "none"),
         "flow_encoder": ("fusion", fused),
@@ -37,6 +40,11 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "tuples": ("cross-transformers", True),
         "tuple_width": ("cross-transformers", True),
     }
+
+
+def _in_place_of(switch: str, other: str, named: bool) -> tuple[str, bool]:
+    """A switch of what is read of class names, and the one that takes its place."""
+    return (f"use for model.{switch} beside model.{other}" if named and other else "class names", named and not other)
 
 
 def unread(parts: ModelSettings) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from tmal_core.models.encoder import ClipEncoder
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import ZeroShotHead
-from tmal_core.models.methods.registry import FRAMES_ALONE, Method
+from tmal_core.models.methods.registry import FRAMES_ALONE, NAMES, Method
 
 METHOD = Method(
     "zero_shot",
     "frozen CLIP, class names, no support",
     trained=False,
     build=lambda clip, parts: FewShotModel(ClipEncoder(clip), ZeroShotHead(clip.logit_scale)),
-    reads={"prompt"},
+    reads=NAMES,
     fixed={"adapters": "none", **FRAMES_ALONE, "matching": "mean", "text_score": 1.0},
 )
