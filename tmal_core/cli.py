@@ -127,6 +127,7 @@ _READ = "a run folder, or a checkpoint in one: its method is used under --preset
 _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
+_AGAINST = "the method that all others are compared with"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -138,6 +139,7 @@ Method = Annotated[str | None, _opt(f"one of {METHODS}", "NAME", show_default=Fa
 Methods = Annotated[list[str], _opt(_AGAIN, "NAME", "--method", show_default=False)]
 Seconds = Annotated[int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
 Cluster = Literal["slurm", "local"]
+Split = Literal["test", "val"]
 
 
 @app.callback(invoke_without_command=True)
@@ -379,19 +381,21 @@ def evaluate(
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
-    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table
+    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_answers, save_table
 
     split = "test" if final else "val"
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
-        table = result_table(experiments, evaluate_methods(experiments, split), split)
+        outcomes = evaluate_methods(experiments, split)
+        table = result_table(experiments, outcomes, split)
         path = save_table(table, run.path, f"evaluate-{split}")
+        answers = save_answers(experiments, outcomes, split)
     shown = table[["method", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:
             print(f"{name}: {trained_in_words(one)}")
-    print(f"every digit: {path}")
+    print(f"every digit: {path}; every answer: {answers}")
     if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
     if final:
@@ -421,6 +425,25 @@ def _evaluated(
     if found:
         return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
+
+
+@app.command()
+def table(
+    runs: Annotated[list[Path], Argument(help="run folders that were evaluated, or folders of runs")],
+    split: Annotated[Split, _opt("whose answers are put together")] = "test",
+    against: Annotated[str | None, _opt(_AGAINST, "NAME", show_default="the best of each column")] = None,
+    published: Annotated[bool, _flag("--published", "published figures in a table of their own beside it")] = False,
+    out: Annotated[Path, _opt("folder for table.md, table.csv and table.tex")] = Path("tables"),
+) -> None:
+    """Make the table of a paper from what several runs answered: Markdown, CSV and LaTeX."""
+    from tmal_core.tasks.table import table_of_runs
+
+    made = table_of_runs(runs, split, against, published)
+    files = made.save(out)
+    print(files[0].read_text(encoding="utf-8"))
+    for line in made.left_out:
+        print(f"left out {line}")
+    print(f"written: {', '.join(map(str, files))}")
 
 
 @app.command()

@@ -6,10 +6,11 @@ from tmal_core.config import ModelSettings
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import clip_fsar, otam, protonet, st_adapter, tmal, zero_shot
-from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved
+from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved, text_at_test
 from tmal_core.models.methods.unread_switches import unread
 
-__all__ = ["METHODS", "Method", "build", "inputs", "method", "needs_names", "register", "resolved", "unread"]
+__all__ = ["METHODS", "Method", "build", "inputs", "method", "needs_names", "register", "resolved"]
+__all__ += ["text_at_test", "unread"]
 
 _FOUND = (zero_shot.METHOD, protonet.METHOD, otam.METHOD, clip_fsar.METHOD, *st_adapter.METHODS, tmal.METHOD)
 for _method in _FOUND:

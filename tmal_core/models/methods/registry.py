@@ -85,6 +85,20 @@ def needs_names(settings: ModelSettings) -> bool:
     return parts.reads_text or parts.text_score > 0
 
 
+def text_at_test(settings: ModelSettings) -> str:
+    """What names of classes do for the answers of the method that the settings name.
+
+    `none`; `features`: support clips or prototypes are made with them; `score`: they score for themselves; or `both`.
+
+    >>> text_at_test(ModelSettings(method="zero_shot")), text_at_test(ModelSettings(method="otam"))
+    ('score', 'none')
+    """
+    parts = resolved(settings)
+    if parts.reads_text:
+        return "both" if parts.text_score > 0 else "features"
+    return "score" if parts.text_score > 0 else "none"
+
+
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
