@@ -127,6 +127,7 @@ _READ = "a run folder, or a checkpoint in one: its method is used under --preset
 _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
+_EACH = f"{METHODS}; may be given again (default: all)"
 _AGAINST = "the method that all others are compared with"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
@@ -444,6 +445,28 @@ def table(
     for line in made.left_out:
         print(f"left out {line}")
     print(f"written: {', '.join(map(str, files))}")
+
+
+@app.command()
+def efficiency(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    method: Annotated[list[str], _opt(_EACH, "NAME", "--method", show_default=False)] = NONE,
+    rounds: Annotated[int, _opt("of which the median time is taken", "N", min=1)] = 5,
+    out: Out = Path("runs/efficiency"),
+) -> None:
+    """What methods cost: parameters, operations, memory and time on this machine; needs no data and no weights."""
+    experiment = _experiment(preset, sets, out, method[0] if len(method) == 1 else "tmal")
+    from tmal_core.runtime.run_folders import Run
+    from tmal_core.tasks.efficiency import efficiency_tables
+    from tmal_core.tasks.evaluate import save_table
+
+    experiments = experiment.of_methods(method or METHODS.split(", "))
+    with Run.create(out, experiment.settings, "efficiency", experiment.set_by_user) as run:
+        counts, times = efficiency_tables(experiments, rounds, lambda line: print(line, file=sys.stderr))
+        files = [save_table(counts, run.path, "efficiency"), save_table(times, run.path, "efficiency_time")]
+    shown = counts.merge(times, on=["method", "title"]).drop(columns=["title", "settings", "machine"])
+    print(f"{shown.round(3).to_string(index=False)}\non {times['machine'].iat[0]}\n{files[0]}\n{files[1]}")
 
 
 @app.command()
