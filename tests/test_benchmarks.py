@@ -16,10 +16,11 @@ import run
 import step_profile
 import torch
 from bench_training import Step, episode_of
-from measure import HeldBytes, peak_bytes, taking_turns
+from measure import peak_bytes, taking_turns
 from subjects import model_of, noise, settings_for
 
 from tmal_core.matching import cosine_distance, otam
+from tmal_core.runtime.held_bytes import HeldBytes
 
 
 @pytest.fixture(scope="module")

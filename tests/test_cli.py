@@ -23,7 +23,7 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
-    commands += ("adopt", "classify", "runs", "lab")
+    commands += ("adopt", "classify", "runs", "lab", "table", "efficiency")
     assert [name for name in commands if f"\n  {name} " not in done.stdout] == []
 
 
@@ -131,7 +131,7 @@ def test_help_names_what_a_preset_is_by_default(name, capsys):
     assert "a preset's name or a YAML file (default:" in " ".join(text.split()) and "None" not in text
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "classify"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "classify", "efficiency"])
 def test_help_of_method_lists_the_methods_that_there_are(name, capsys):
     assert cli.METHODS.split(", ") == list(METHODS)
     assert cli.main([name, "--help"]) == 0

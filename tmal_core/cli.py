@@ -129,6 +129,8 @@ _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings a
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
 _WITHOUT_TEXT = "each method that scores class names (model.text_score) also without that score, in rows of its own"
+_EACH = f"{METHODS}; may be given again (default: all)"
+_AGAINST = "the method that all others are compared with"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -140,6 +142,7 @@ Method = Annotated[str | None, _opt(f"one of {METHODS}", "NAME", show_default=Fa
 Methods = Annotated[list[str], _opt(_AGAIN, "NAME", "--method", show_default=False)]
 Seconds = Annotated[int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
 Cluster = Literal["slurm", "local"]
+Split = Literal["test", "val"]
 
 
 @app.callback(invoke_without_command=True)
@@ -382,21 +385,29 @@ def evaluate(
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
-    from tmal_core.tasks.evaluate import evaluate_methods, result_table, save_table, with_and_without_text
+    from tmal_core.tasks.evaluate import (
+        evaluate_methods,
+        result_table,
+        save_answers,
+        save_table,
+        with_and_without_text,
+    )
 
     split = "test" if final else "val"
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
         if without_text:
             experiments = with_and_without_text(experiments)
-        table = result_table(experiments, evaluate_methods(experiments, split), split)
+        outcomes = evaluate_methods(experiments, split)
+        table = result_table(experiments, outcomes, split)
         path = save_table(table, run.path, f"evaluate-{split}")
+        answers = save_answers(experiments, outcomes, split)
     shown = table[["method", "text_at_test", "episode_type", "accuracy_pct", "low_pct", "high_pct", "episodes"]]
     print(shown.round(2).to_string(index=False))
     for name, one in experiments.items():
         if one.trained_with:
             print(f"{name}: {trained_in_words(one)}")
-    print(f"every digit: {path}")
+    print(f"every digit: {path}; every answer: {answers}")
     if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
     if final:
@@ -451,6 +462,47 @@ def _evaluated(
     if found:
         return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
+
+
+@app.command()
+def table(
+    runs: Annotated[list[Path], Argument(help="run folders that were evaluated, or folders of runs")],
+    split: Annotated[Split, _opt("whose answers are put together")] = "test",
+    against: Annotated[str | None, _opt(_AGAINST, "NAME", show_default="the best of each column")] = None,
+    published: Annotated[bool, _flag("--published", "published figures in a table of their own beside it")] = False,
+    out: Annotated[Path, _opt("folder for table.md, table.csv and table.tex")] = Path("tables"),
+) -> None:
+    """Make the table of a paper from what several runs answered: Markdown, CSV and LaTeX."""
+    from tmal_core.tasks.table import table_of_runs
+
+    made = table_of_runs(runs, split, against, published)
+    files = made.save(out)
+    print(files[0].read_text(encoding="utf-8"))
+    for line in made.left_out:
+        print(f"left out {line}")
+    print(f"written: {', '.join(map(str, files))}")
+
+
+@app.command()
+def efficiency(
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    method: Annotated[list[str], _opt(_EACH, "NAME", "--method", show_default=False)] = NONE,
+    rounds: Annotated[int, _opt("of which the median time is taken", "N", min=1)] = 5,
+    out: Out = Path("runs/efficiency"),
+) -> None:
+    """What methods cost: parameters, operations, memory and time on this machine; needs no data and no weights."""
+    experiment = _experiment(preset, sets, out, method[0] if len(method) == 1 else "tmal")
+    from tmal_core.runtime.run_folders import Run
+    from tmal_core.tasks.efficiency import efficiency_tables
+    from tmal_core.tasks.evaluate import save_table
+
+    experiments = experiment.of_methods(method or METHODS.split(", "))
+    with Run.create(out, experiment.settings, "efficiency", experiment.set_by_user) as run:
+        counts, times = efficiency_tables(experiments, rounds, lambda line: print(line, file=sys.stderr))
+        files = [save_table(counts, run.path, "efficiency"), save_table(times, run.path, "efficiency_time")]
+    shown = counts.merge(times, on=["method", "title"]).drop(columns=["title", "settings", "machine"])
+    print(f"{shown.round(3).to_string(index=False)}\non {times['machine'].iat[0]}\n{files[0]}\n{files[1]}")
 
 
 @app.command()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from unittest.mock import patch
 
 import torch
-from measure import HeldBytes
 from subjects import model_of
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
@@ -18,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from tmal_core.config import Settings
 from tmal_core.models import blocks_fast
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.runtime.held_bytes import HeldBytes
 
 
 def step_bytes(settings: Settings, num_clips: int) -> int:

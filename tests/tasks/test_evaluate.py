@@ -185,11 +185,13 @@ def ask(few_settings, small_data, tmp_path, capsys):
 
 def test_the_command_answers_val_unless_final_is_said(ask, tmp_path):
     shown, tables = ask("run")
-    assert list(tables) == ["evaluate-val.csv"] and b",val," in tables["evaluate-val.csv"] and "looks" not in shown
+    assert set(tables) == {"evaluate-val.csv", "answers-val.parquet", "classes-val.csv"}
+    assert b",val," in tables["evaluate-val.csv"] and "looks" not in shown
     assert not (tmp_path / "data" / LEDGER).exists()
     shown, tables = ask("run", "--final")
     assert shown.endswith(f"looks at test so far: 2 ({tmp_path / 'data' / LEDGER})\n")
-    assert set(tables) == {"evaluate-val.csv", "evaluate-test.csv", "looks.csv"}
+    kinds = ("evaluate-{}.csv", "answers-{}.parquet", "classes-{}.csv")
+    assert set(tables) == {"looks.csv", *(kind.format(split) for kind in kinds for split in ("val", "test"))}
     assert b",test," in tables["evaluate-test.csv"]
 
 

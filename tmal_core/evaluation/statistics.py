@@ -145,8 +145,12 @@ def by_unit(values: np.ndarray, episodes: Episodes, catalog: Catalog) -> ByUnit:
     The unit is the query's class where classes are independent; of classes that come in groups, the group.
     """
     table = catalog.table
-    units = np.where(table["group"] != "", table["group"], table["class_name"])[episodes.query].reshape(-1)
-    names, codes = np.unique(units, return_inverse=True)
+    return summed(values, np.where(table["group"] != "", table["group"], table["class_name"])[episodes.query])
+
+
+def summed(values: np.ndarray, units: np.ndarray) -> ByUnit:
+    """The same of values (S, ...), where the unit of each is known: names or numbers (...)."""
+    names, codes = np.unique(units.reshape(-1), return_inverse=True)
     sums = [np.bincount(codes, one.reshape(-1), len(names)) for one in values.astype(np.float64)]
     return ByUnit(np.stack(sums), np.bincount(codes, minlength=len(names)))
 

@@ -1,4 +1,7 @@
-"""`tmal evaluate`: accuracy of methods on one split, by episode type, with intervals, on the same episodes."""
+"""`tmal evaluate`: accuracy of methods on one split, by episode type, with intervals, on the same episodes.
+
+Beside the table it leaves every answer (`answers-<split>.parquet`), which `tmal table` puts together over several runs.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,20 @@ from tmal_core.config import EvaluationSettings
 from tmal_core.data.episodes import GROUP_WAY, episode_types, evaluation_sampler
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, EpisodeError, SettingsError
+from tmal_core.evaluation.answers import Answerer, recipe_of, save_answers_file
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
-from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
+from tmal_core.evaluation.statistics import (
+    accuracy_interval,
+    difference_interval,
+    episode_interval,
+    interval,
+    summed,
+    with_correction,
+)
 from tmal_core.experiment import Experiment, require_used
-from tmal_core.models.methods import resolved, text_at_test
+from tmal_core.models.methods import inputs, resolved, text_at_test
+from tmal_core.runtime.files import file_sha256
+from tmal_core.runtime.seeding import generator
 from tmal_core.runtime.tables import save_csv
 from tmal_core.tasks.prepare import lost_videos
 
@@ -166,6 +179,57 @@ def difference_table(
             row = {"first": first, "second": second, "episode_type": episode_type, "points": found.mean}
             rows.append({**row, "low": found.low, "high": found.high, "p": found.p_value})
     return with_correction(pd.DataFrame(rows), e.confidence)
+
+
+def class_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd.DataFrame:
+    """Accuracy in percent per method, episode type and class of the query, with its interval over the class's clips
+    and how many queries and clips that is. Of a class with a single clip nothing is known about others: 0 to 100."""
+    rows = []
+    for name, by_type in outcomes.items():
+        experiment = experiments[name]
+        e, videos = experiment.settings.evaluation, experiment.split(split).table
+        for episode_type, outcome in by_type.items():
+            asked, right = outcome.episodes.query.reshape(-1), 100.0 * outcome.correct.reshape(-1)
+            of_class = videos["class_name"].to_numpy()[asked]
+            for class_name in np.unique(of_class):
+                mine = of_class == class_name
+                by_clip = summed(right[None, mine], asked[mine])
+                rng = generator(e.resampling_seed, "bootstrap", episode_type, class_name)
+                found = interval(by_clip, rng, e.bootstrap, e.confidence, accuracy=True)
+                row = {"method": name, "split": split, "episode_type": episode_type, "class_name": class_name}
+                row |= {"accuracy_pct": found.mean, "low_pct": found.low, "high_pct": found.high}
+                rows.append(row | {"queries": int(mine.sum()), "clips": len(by_clip.counts)})
+    return pd.DataFrame(rows)
+
+
+def save_answers(experiments: Experiments, outcomes: Outcomes, split: str) -> Path:
+    """Write every answer to the run's `tables/answers-<split>.parquet` (`tmal_core.evaluation.answers`), in place of
+    those of the last evaluation, and the accuracy of each class to `tables/classes-<split>.csv`."""
+    first = next(iter(experiments.values()))
+    e, path = first.settings.evaluation, first.folder / "tables" / f"answers-{split}.parquet"
+    facts: dict[str, object] = {"split": split, "data": first.settings.data.name}
+    facts |= {"way": first.settings.episodes.way, "shot": first.settings.episodes.shot}
+    facts["intervals"] = e.model_dump(include={"confidence", "bootstrap", "resampling_seed"})
+    methods = {name: _answerer(experiments[name], by_type) for name, by_type in outcomes.items()}
+    save_answers_file(path, outcomes, first.split(split), methods, facts)
+    save_table(class_table(experiments, outcomes, split), first.folder, f"classes-{split}")
+    return path
+
+
+def _answerer(experiment: Experiment, by_type: Mapping[str, Outcome]) -> Answerer:
+    s, trained = experiment.settings, experiment.method.trained
+    random = s.model.pretrained == "random"
+    return Answerer(
+        title=experiment.method.title,
+        trained=trained,
+        inputs=inputs(s.model),
+        text_at_test=text_at_test(s.model),
+        settings=experiment.hash,
+        recipe=recipe_of(s.to_flat(), experiment.trained_with, trained),
+        seed=experiment.trained_with.get("seed") if trained else s.seed if random else None,
+        positions=next(iter(by_type.values())).positions,
+        checkpoint=file_sha256(experiment.checkpoint)[:12] if experiment.checkpoint else "",
+    )
 
 
 def hardest_and_easiest(
