@@ -7,8 +7,9 @@ import torch
 
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import DataError
-from tmal_core.models.backbone import load_backbone, tokenizer
-from tmal_core.models.text import class_text
+from tmal_core.models.backbone import load_backbone
+from tmal_core.models.text import _fits, class_text
+from tmal_core.models.tokenizers import tokenizer
 
 SETTINGS = ModelSettings(backbone="data/tiny_clip", pretrained="folder", prompt="a photo of {}.")
 LONG = " ".join(["put"] + ["something small"] * 20)  # 41 words, of which the 32 tokens of the tiny CLIP hold some
@@ -50,3 +51,19 @@ def test_names_that_read_the_same(clip):
     )
     with pytest.raises(DataError, match=words):
         class_text(clip, SETTINGS, [f"{LONG} left", "kick", f"{LONG} right"], say=lambda _: None)
+
+
+def test_a_row_that_ends_with_a_token_for_the_class():
+    """CLIPA's: begin, words, end, padding, and always the class's token last."""
+
+    class Read:
+        tokenizer_mode = "clips"
+
+        def __call__(self, texts, context_length=8):
+            words = [len(word) + 10 for word in texts[0].split()][: context_length - 3]
+            row = [1, *words, 2]
+            return torch.tensor([row + [0] * (context_length - 1 - len(row)) + [3]])
+
+    assert Read()(["a b"]).tolist() == [[1, 11, 11, 2, 0, 0, 0, 3]]
+    fits = [_fits(" ".join("abcdefghi"[:count]), Read()) for count in (1, 4, 5, 6, 9)]
+    assert fits == [True, True, True, False, False]

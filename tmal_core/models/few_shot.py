@@ -6,8 +6,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from tmal_core.errors import WeightsError
 from tmal_core.models.encoder import ClipEncoder
+from tmal_core.models.frozen_encoder import Encoder
 from tmal_core.models.heads import Head, given
+from tmal_core.models.open_clip_access import kind_of
 
 
 class FewShotModel(nn.Module):
@@ -16,7 +19,7 @@ class FewShotModel(nn.Module):
     `reads_motion`, `reads_text`: whether clips come with flow or differences, and support clips with the class's text.
     """
 
-    def __init__(self, encoder: ClipEncoder, head: Head) -> None:
+    def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
         self.reads_motion, self.reads_text = encoder.reads_motion, encoder.separate_roles or head.reads_text
@@ -25,6 +28,14 @@ class FewShotModel(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.head.log_scale.device
+
+    @property
+    def clip_encoder(self) -> ClipEncoder:
+        """The encoder, for whoever looks at its blocks and patches; WeightsError where it has none of CLIP's."""
+        if not isinstance(self.encoder, ClipEncoder):
+            remedy = "Choose a CLIP ViT to see what its blocks and patches do."
+            raise WeightsError("an encoder of CLIP's own ViT blocks", kind_of(self.encoder.clip.visual), remedy)
+        return self.encoder
 
     def forward(
         self,

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tmal_core.config import ModelSettings
 from tmal_core.errors import DataError
-from tmal_core.models.backbone import located, tokenizer
+from tmal_core.models.backbone import located
+from tmal_core.models.tokenizers import tokenizer
 
 
 @torch.no_grad()
@@ -26,6 +27,7 @@ def class_text(
 
     Raises:
         DataError: two names read the same, as their beginnings may.
+        WeightsError: the model's tokenizer is not here (`tokenizer`).
     """
     tokenize = tokenizer(located(settings.backbone))
     tokens = tokenize([settings.prompt.format(_cut(name, settings.prompt, tokenize, say)) for name in names])
@@ -52,9 +54,11 @@ def _cut(name: str, prompt: str, tokenize: Any, say: Callable[[str], object]) ->
 
 def _fits(text: str, tokenize: Any) -> bool:
     """Whether a text has no more tokens than the context, whatever pads it."""
-    context, room = tokenize([text]).shape[1], 4 * len(text.encode()) + 16
-    row = tokenize([text], context_length=max(room, context + 1))[0]
-    return bool((row[context:] == row[-1]).all())
+    row, room = tokenize([text])[0], 4 * len(text.encode()) + 16
+    whole = tokenize([text], context_length=max(room, len(row) + 1))[0]
+    # What is cut ends where the whole goes on. One kind of tokenizer ends every row with a token for the class.
+    context = len(row) - (getattr(tokenize, "tokenizer_mode", None) == "clips")
+    return bool((row[:context] == whole[:context]).all())
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Method:
     """Switches that it fixes, and what to. The rest of them it has no use for."""
     starts_as_clip: bool = True
     """Whether untrained it answers by plain CLIP's features, and not by parts that begin at random."""
+    any_tower: bool = False
+    """Whether it takes image towers of every kind (`encoder.frozen`), not of CLIP's own ViT blocks alone."""
 
 
 METHODS: dict[str, Method] = {}
