@@ -34,7 +34,7 @@ EXAMPLES = """examples:
   tmal train --preset tiny --set training.learning_rate=0.002 --out runs/fast
   tmal runs runs
 """
-METHODS = "zero_shot, protonet, otam, clip_fsar, st_adapter_mean, st_adapter, trx, ts_fsar, tmal"
+METHODS = "zero_shot, protonet, otam, frozen, clip_fsar, st_adapter_mean, st_adapter, trx, ts_fsar, tmal"
 """For help, which is not to wait for torch; a test holds it against the methods that there are."""
 FIRST_OF_RUNS = ("run", "status", "created", "kind", "error", "preset", "seed", "seconds")
 """Columns of the list of runs that come first where there is no room for all."""

@@ -29,8 +29,10 @@ from tmal_core.evaluation.ledger import TEST, note_look
 from tmal_core.evaluation.scoring import Episodes
 from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
+from tmal_core.models.backbone import located, picture_statistics
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import METHODS, build, method, needs_names, unread
+from tmal_core.models.open_clip_access import image_size
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.devices import set_up
 from tmal_core.runtime.run_folders import Run
@@ -153,7 +155,8 @@ class Experiment:
     def reader(self, catalog: Catalog, cache: bool = False, with_flow: bool | None = None) -> ClipReader:
         """Reads clips of a catalogue as the settings say; with flow or differences where they are read, or as asked."""
         s, e = self.settings, self.settings.evaluation
-        how: dict[str, Any] = {"differences": s.model.reads_differences and with_flow is None}
+        mean, std = picture_statistics(located(s.model.backbone), s.model.pretrained)
+        how: dict[str, Any] = {"mean": mean, "std": std, "differences": s.model.reads_differences and with_flow is None}
         if s.model.reads_flow if with_flow is None else with_flow:
             how["flow"] = FlowReader(catalog, self.flow_store, s.flow.estimator)
         return ClipReader(catalog, s.sampling, s.data.decoder, cache=cache, views=e.views, seed=e.seed, **how)
@@ -178,9 +181,8 @@ class Experiment:
     def build(self) -> FewShotModel:
         """The method untrained; SettingsError if the backbone takes pictures of another size than the settings crop."""
         model = build(self.settings.model, self.device)
-        clip: Any = model.encoder.clip
-        height, crop = clip.visual.image_size[0], self.settings.sampling.crop
-        if tuple(clip.visual.image_size) != (crop, crop):
+        (height, _), crop = image_size(model.encoder.clip.visual), self.settings.sampling.crop
+        if height != crop:
             remedy = f"Set sampling.crop to {height} (and sampling.resize to at least that)."
             expected = f"crops of {height} pixels, as {self.settings.model.backbone} takes"
             raise SettingsError(expected, f"sampling.crop {crop}", remedy)

@@ -12,7 +12,7 @@ from tmal_core.models import open_clip_access
 from tmal_core.models.backbone import load_backbone, located
 
 PATTERNS = (r"(?:from|import) (open_clip\.[\w.]+)", r"\.(_embeds|_pool)\(")
-TAKEN = {"open_clip.model", "open_clip.pretrained", "open_clip.transformer"}
+TAKEN = {"open_clip.model", "open_clip.pretrained", "open_clip.tokenizer", "open_clip.transformer"}
 
 
 def test_every_needed_name_is_there():
@@ -21,6 +21,7 @@ def test_every_needed_name_is_there():
     places = {
         "VisionTransformer": open_clip_access.VisionTransformer,
         "a tower": visual,
+        "any tower": visual,
         "a block": block,
         "its attention": block.attn,
         "its feed-forward part": block.mlp,

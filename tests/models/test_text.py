@@ -14,8 +14,9 @@ from torch.nn.functional import normalize
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import DataError
 from tmal_core.models import text as text_module
-from tmal_core.models.backbone import load_backbone, tokenizer
-from tmal_core.models.text import averaged, class_text
+from tmal_core.models.backbone import load_backbone
+from tmal_core.models.text import _fits, averaged, class_text
+from tmal_core.models.tokenizers import tokenizer
 
 SETTINGS = ModelSettings(backbone="data/tiny_clip", pretrained="folder", prompt="a photo of {}.")
 LONG = " ".join(["put"] + ["something small"] * 20)  # 41 words, of which the 32 tokens of the tiny CLIP hold some
@@ -146,3 +147,19 @@ def test_classes_that_are_described_alike_are_refused(clip, described):
 def test_a_class_that_is_not_described(clip, described):
     with pytest.raises(DataError, match=r"descriptions of every class in .*texts\.json, got none of 1 of 2: 'kick'\."):
         class_text(clip, described({"hug": "two meet"}), ["hug", "kick"])
+
+
+def test_a_row_that_ends_with_a_token_for_the_class():
+    """CLIPA's: begin, words, end, padding, and always the class's token last."""
+
+    class Read:
+        tokenizer_mode = "clips"
+
+        def __call__(self, texts, context_length=8):
+            words = [len(word) + 10 for word in texts[0].split()][: context_length - 3]
+            row = [1, *words, 2]
+            return torch.tensor([row + [0] * (context_length - 1 - len(row)) + [3]])
+
+    assert Read()(["a b"]).tolist() == [[1, 11, 11, 2, 0, 0, 0, 3]]
+    fits = [_fits(" ".join("abcdefghi"[:count]), Read()) for count in (1, 4, 5, 6, 9)]
+    assert fits == [True, True, True, False, False]

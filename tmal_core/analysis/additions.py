@@ -40,7 +40,7 @@ def branch_additions(model: FewShotModel, clip: Clip, text: Tensor | None = None
         clip: (T, 3, C, C), and (T, 2, C, C) flow where it is read.
         text: (d,) of its class, to read it as support; without it the clip is a query, and no text is added.
     """
-    encoder = model.encoder
+    encoder = model.clip_encoder
     rows, columns = encoder.clip.visual.grid_size
     found: list[Addition] = []
 

@@ -46,7 +46,7 @@ def capture_attention(model: FewShotModel, frames: Tensor, flow_px: Tensor | Non
         (N, T, L, 1 + P, 1 + P) float32 on the CPU; token 0 is the class token, patches follow row by row.
     """
     maps: list[Tensor] = []
-    blocks = model.encoder.clip.visual.transformer.resblocks
+    blocks = model.clip_encoder.clip.visual.transformer.resblocks
     hooks = [
         # The output of ln_1 is what enters the attention. Hooks on parts of nn.MultiheadAttention never run.
         block.ln_1.register_forward_hook(
@@ -55,7 +55,7 @@ def capture_attention(model: FewShotModel, frames: Tensor, flow_px: Tensor | Non
         for block in blocks
     ]
     try:
-        model.encoder.tokens(frames, flow_px)
+        model.clip_encoder.tokens(frames, flow_px)
     finally:
         for hook in hooks:
             hook.remove()

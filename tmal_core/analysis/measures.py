@@ -68,7 +68,7 @@ def _first_tokens(target: Target, clip: Clip, _: Input) -> Tensor:
 
 
 def _last_tokens(target: Target, clip: Clip, _: Input) -> Tensor:
-    return token_relevance(target, clip, target.model.encoder.depth)[:, 1:].unflatten(1, target.grid)
+    return token_relevance(target, clip, target.model.clip_encoder.depth)[:, 1:].unflatten(1, target.grid)
 
 
 def _like_the_name(target: Target, clip: Clip, _: Input) -> Tensor | None:

@@ -25,9 +25,9 @@ def patch_text_similarity(model: FewShotModel, clip: Clip, text: Float[Tensor, "
         clip: (T, 3, C, C), and (T, 2, C, C) flow where it is read.
         text: of the names.
     """
-    visual = model.encoder.clip.visual
+    visual = model.clip_encoder.clip.visual
     rows, columns = visual.grid_size
-    tokens = model.encoder.tokens(*batch_of(model, clip))[-1]
+    tokens = model.clip_encoder.tokens(*batch_of(model, clip))[-1]
     patches = visual.ln_post(tokens[:, 1:])
     if visual.proj is not None:
         patches = patches @ visual.proj

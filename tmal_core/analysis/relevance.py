@@ -50,7 +50,7 @@ def token_relevance(target: Target, clip: Clip, block: int) -> Tensor:
     Raises:
         ValueError: there is no such block.
     """
-    blocks = target.model.encoder.clip.visual.transformer.resblocks
+    blocks = target.model.clip_encoder.clip.visual.transformer.resblocks
     if not 1 <= block <= len(blocks):
         raise ValueError(f"expected a block in 1..{len(blocks)}, got {block}")
     entered: list[Tensor] = []

@@ -61,7 +61,7 @@ class Target:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
-        rows, columns = self.model.encoder.clip.visual.grid_size
+        rows, columns = self.model.clip_encoder.clip.visual.grid_size
         return int(rows), int(columns)
 
     def logits(self, frames: Tensor, flow_px: Tensor | None = None) -> Tensor:

@@ -83,9 +83,11 @@ def changed(model: FewShotModel, what_if: WhatIf) -> FewShotModel:
     encoder, head = model.encoder, copy(model.head)
     if isinstance(head, MatchingHead):
         head = head.rematched(what_if.matching, what_if.smoothing)
-    flow = what_if.flow and encoder.reads_motion
     if not what_if.text:
         head.reads_text, head.text_score = False, 0.0
+    if not isinstance(encoder, ClipEncoder):  # nothing joins in it
+        return FewShotModel(encoder, head).eval()
+    flow = what_if.flow and encoder.reads_motion
     head.motion_token = flow and encoder.motion_token
     parts: dict[str, nn.Module | None] = {
         "adapters": encoder.adapters if what_if.adapters else None,

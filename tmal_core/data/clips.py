@@ -23,7 +23,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.data.video import read_frames
 from tmal_core.data.video.reference_frames import reference_segments, reference_stride
 from tmal_core.data.video.sampling import grid_positions, test_positions, train_positions
-from tmal_core.data.video.transforms import ClipTransform, grey_difference
+from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD, ClipTransform, grey_difference
 from tmal_core.errors import DataError, SettingsError, TmalError
 from tmal_core.runtime.devices import Loader
 from tmal_core.runtime.files import file_sha256
@@ -63,6 +63,7 @@ class ClipReader:
         differences: whether clips come with grey differences in place of flow.
         views: samples of a video in evaluation; of `segments` 1 is the middle of each, more are random.
         seed: of random views.
+        mean, std: by which the model's pictures are normalised, as of `ClipTransform`.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class ClipReader:
         differences: bool = False,
         views: int = 1,
         seed: int = 0,
+        mean: tuple[float, ...] = CLIP_MEAN,
+        std: tuple[float, ...] = CLIP_STD,
     ) -> None:
         self.catalog, self.sampling, self.decoder = catalog, sampling, decoder
         self.views, self.seed = views, seed
@@ -83,7 +86,7 @@ class ClipReader:
         self._grids: dict[int, _Decoded] = {}
         self._views: dict[tuple[int, int], _Decoded] = {}  # by row and view
         self._unchanged: dict[int, tuple[int, int]] = {}
-        self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip, sampling.fit)
+        self.transform = ClipTransform(sampling.resize, sampling.crop, sampling.flip, sampling.fit, mean, std)
 
     @property
     def with_flow(self) -> bool:
@@ -213,7 +216,8 @@ class ClipReader:
         frames = self.transform.apply_frames(decoded.frames, plan)
         if decoded.second is not None:
             first = frames if decoded.first is None else self.transform.apply_frames(decoded.first, plan)
-            return Clip(frames, grey_difference(first, self.transform.apply_frames(decoded.second, plan)))
+            second = self.transform.apply_frames(decoded.second, plan)
+            return Clip(frames, grey_difference(first, second, self.transform.std))
         if decoded.flow_px is None:
             return Clip(frames)
         return Clip(frames, self.transform.apply_flow(decoded.flow_px, plan, decoded.frame_size))

@@ -27,6 +27,7 @@ from tmal_core.config import ComputeSettings, EvaluationSettings
 from tmal_core.data.clips import Clip, ClipReader, evaluation_loader
 from tmal_core.errors import RunError
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.open_clip_access import CLIP_STATISTICS, tokens_of_picture
 from tmal_core.models.text import SplitText
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.progress_bar import tqdm
@@ -126,7 +127,7 @@ def encode_clips(
     Words (n, d) are of each clip's class, where text joins inside the tower; without them all clips are queries.
     """
     device, num_clips = model.device, len(clips.frames)
-    tokens_of_clip = clips.frames.shape[1] * model.encoder.clip.visual.positional_embedding.shape[0]
+    tokens_of_clip = clips.frames.shape[1] * tokens_of_picture(model.encoder.clip.visual)
     size = max(1, _TOKENS_AT_ONCE_CPU // tokens_of_clip) if device.type == "cpu" else num_clips
     for first in range(0, num_clips, size):
         chosen = slice(first, first + size)
@@ -158,7 +159,9 @@ def code_version() -> str:
 def bank_key(model: FewShotModel, reader: ClipReader, text: SplitText | None = None, precision: str = "float32") -> str:
     """Names all that clip tokens depend on; what comes after encoding (matching, modulation, scales) is left out."""
     drawn = (reader.seed, reader.views) if reader.draws_views else ()
+    normalised = reader.transform.mean, reader.transform.std
     facts = [code_version(), precision, reader.sampling.model_dump(), reader.decoder, reader.flow_origin, *drawn]
+    facts += [normalised] if normalised != CLIP_STATISTICS else []
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(json.dumps(reader.catalog.table[["video", "sha256"]].to_numpy().tolist()).encode())
     if text is not None and model.encoder.separate_roles:

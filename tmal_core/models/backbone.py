@@ -1,12 +1,12 @@
-"""The CLIP that everything stands on: any open_clip ViT, frozen, in eval mode.
+"""The CLIP that everything stands on: any model of open_clip's with a text tower of its own, frozen, in eval mode.
 
-Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021; open_clip 3.3.
-Weights are never guessed: a missing file is an error, and random weights come only when the settings say `random`.
+Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021; open_clip 3.3, and timm for
+image towers of other kinds. Weights are never guessed: a missing file is an error, and random weights come only when
+the settings say `random`. Nothing is fetched here.
 """
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from torch import Tensor
 from tmal_core.config import in_project
 from tmal_core.errors import WeightsError
 from tmal_core.models.open_clip_access import (
-    QuickGELU,
-    ResidualAttentionBlock,
-    VisionTransformer,
+    CLIP_STATISTICS,
+    Statistics,
     convert_to_custom_text_state_dict,
     get_pretrained_cfg,
+    image_size,
+    kind_of,
+    list_pretrained_tags_by_model,
+    set_statistics,
+    uses_quickgelu,
 )
 from tmal_core.models.state_dicts import load_strictly, own_names
 from tmal_core.runtime.files import atomic_path
@@ -45,53 +49,94 @@ def located(name: str) -> str:
 
 
 def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu") -> Any:
-    """A frozen CLIP of open_clip in eval mode, float32.
+    """A frozen CLIP of open_clip in eval mode, float32; its image tower knows the mean and std of its pictures.
 
     Args:
         name: an open_clip model name, or a folder with `open_clip_config.json` and its weights.
         pretrained: `folder` (the folder's own weights), `openai` or another of open_clip's names for the weights of
             this model, the path of a weights file, or `random`.
+        device: where it lives; `meta` with random weights is the architecture alone, of any size.
 
     Raises:
-        WeightsError: unknown model, one whose image tower is no ViT of CLIP's own blocks, missing folder or file, an
-            unpublished checksum, weights of another architecture, or weights that want QuickGELU for a model without.
+        WeightsError: unknown model, one whose text tower is not open_clip's own or whose pictures are not squares of
+            one size, missing folder or file, an unpublished checksum, weights of another architecture, or weights that
+            want QuickGELU for a model without.
     """
     folder = Path(name)
     for file in (FOLDER_CONFIG, FOLDER_WEIGHTS) if pretrained == "folder" else ():
         if not (folder / file).is_file():
             remedy = f"Run in a checkout of the project, or make the tiny CLIP: `tmal pretrain-tiny --out {folder}`."
             raise WeightsError(f"{file} in the folder {folder}", "none", remedy)
-    if not folder.is_dir() and name not in open_clip.list_models():
-        remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."
-        raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
-    model = _create(f"local-dir:{folder}" if folder.is_dir() else name)
+    model = _create(name, torch.device(device))
     if pretrained == "folder":
         _load_file(model, name, folder / FOLDER_WEIGHTS)
     elif pretrained != "random":
         _load_file(model, name, _find_file(model, name, pretrained))
+    set_statistics(model.visual, picture_statistics(name, pretrained))
     return model.to(device).float().eval().requires_grad_(False)
 
 
-def tokenizer(name: str) -> Callable[[list[str]], Tensor]:
-    """open_clip's tokenizer of the model: list of strings -> (n, context) int64."""
-    return open_clip.get_tokenizer(f"local-dir:{name}" if Path(name).is_dir() else name)
+def picture_statistics(name: str, pretrained: str) -> Statistics:
+    """Mean and std by which the pictures of a model with these weights are normalised; no weights are needed.
+
+    A folder's are in its config. open_clip's go by the names of weights; where `pretrained` is none of these (a file,
+    `random`), the model's first one stands for it, and where it has none, CLIP's are taken, as open_clip does.
+
+    Raises:
+        WeightsError: the folder's config cannot be read.
+    """
+    if Path(name).is_dir():
+        found = _folder_config(Path(name)).get("preprocess_cfg", {})
+    else:
+        tags = list_pretrained_tags_by_model(name)
+        found = get_pretrained_cfg(name, pretrained if pretrained in tags else tags[0]) if tags else {}
+    mean, std = (tuple(found.get(key) or own) for key, own in zip(("mean", "std"), CLIP_STATISTICS, strict=True))
+    return mean, std
 
 
-def _create(name: str) -> Any:
+def model_config(name: str) -> dict[str, Any]:
+    """The architecture by its open_clip name or in its folder: `vision_cfg`, `text_cfg` and what they share.
+
+    Raises:
+        WeightsError: no such model, or a folder without a config that can be read.
+    """
+    if Path(name).is_dir():
+        return _folder_config(Path(name))["model_cfg"]
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
+        remedy = "See open_clip.list_models(), or name a folder with open_clip_config.json."
+        raise WeightsError("an open_clip model name or a model folder", repr(name), remedy)
+    return config
+
+
+def _folder_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / FOLDER_CONFIG).read_text(encoding="utf-8"))
+        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        remedy = "Write it as open_clip does: model_cfg with vision_cfg and text_cfg, and preprocess_cfg."
+        raise WeightsError(f"a readable {FOLDER_CONFIG} in {folder}", what, remedy) from error
+    return config
+
+
+def _create(name: str, device: torch.device) -> Any:
     """The architecture alone. open_clip logs that its weights are random, which here they never stay unless meant."""
-    before = logging.root.manager.disable
+    if text := model_config(name)["text_cfg"].get("hf_model_name"):
+        remedy = "Its making asks the network: choose another model.backbone (open_clip.list_models())."
+        raise WeightsError("a CLIP whose text tower is open_clip's own", f"{name} with {text} of transformers", remedy)
+    before, made_on = logging.root.manager.disable, "meta" if device.type == "meta" else "cpu"
     logging.disable(logging.WARNING)
     try:
-        model = open_clip.create_model(name, load_weights=False)
+        with torch.device(made_on):  # timm makes its towers there
+            full_name = f"local-dir:{name}" if Path(name).is_dir() else name
+            model = open_clip.create_model(full_name, load_weights=False, pretrained_image=False, device=made_on)
     finally:
         logging.disable(before)
-    if not isinstance(model.visual, VisionTransformer):
-        got = f"{name} with {type(model.visual).__name__}"
-        raise WeightsError("a CLIP whose image tower is a ViT", got, "Adapters need its tokens: choose a ViT.")
-    # `blocks` computes the usual block; others normalise in more places, which it would leave out without a word.
-    others = {type(block).__name__ for block in model.visual.transformer.resblocks} - {ResidualAttentionBlock.__name__}
-    if others:
-        raise WeightsError("a ViT of CLIP's own blocks", f"{name} with {others.pop()}", "Choose another ViT.")
+    height, width = image_size(model.visual)
+    if height != width or "NaFlex" in kind_of(model.visual):
+        got = f"{name} with {kind_of(model.visual)} of {height} x {width}"
+        raise WeightsError("an image tower of square pictures of one size", got, "Choose another model.backbone.")
     return model
 
 
@@ -125,7 +170,7 @@ def _find_file(model: Any, name: str, pretrained: str) -> Path:
 
 
 def _require_quickgelu(model: Any, name: str, what: str) -> None:
-    if not isinstance(model.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
+    if not uses_quickgelu(model):
         got = f"{name}, which computes something else with them"
         raise WeightsError(f"a -{_OPENAI_NEEDS} model for {what} weights", got, f"Use {name}-{_OPENAI_NEEDS}.")
 
@@ -152,8 +197,9 @@ def _renamed(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = convert_to_custom_text_state_dict(state)
     if _POSITIONS not in model.state_dict():  # numbers 0, 1, 2, ... that transformers no longer keeps
         state.pop(_POSITIONS, None)
-    if "logit_scale" in state and state["logit_scale"].numel() == 1:
-        state["logit_scale"] = state["logit_scale"].reshape(model.logit_scale.shape)
+    for name in ("logit_scale", "logit_bias"):  # a number, or a vector of one
+        if name in state and state[name].numel() == 1 and getattr(model, name, None) is not None:
+            state[name] = state[name].reshape(getattr(model, name).shape)
     return state
 
 

@@ -25,26 +25,22 @@ from tmal_core.config import ModelSettings
 from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
-from tmal_core.models.frozen_encoder import Encoder
+from tmal_core.models.frozen_encoder import Clips, ClipTokens, Encoder, Flow, FrozenEncoder, Text
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fuses, fusion_blocks
 from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, StemEncoder
-from tmal_core.models.open_clip_access import embedded, joint_width, pooled
+from tmal_core.models.open_clip_access import embedded, has_clip_blocks, joint_width, pooled
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
 _PLACES = {"none": (), "ffn": (BEFORE_FFN,), "attention": (BEFORE_ATTENTION,), "both": (BEFORE_ATTENTION, BEFORE_FFN)}
 _CLIPS_IN_LOW_MEMORY = 8  # whose block is computed anew at a time
-
-Clips = Float[Tensor, "n t 3 h w"]  # frames, normalised
-Flow = Float[Tensor, "n t c h w"]  # to the next native frame: c 2, in pixels of the crop; or grey differences, c 1
-Text = Float[Tensor, "n d"]  # of each clip's class
-ClipTokens = Float[Tensor, "n l d"]  # T frame features and M motion tokens
 
 
 class ClipEncoder(Encoder):
     """Clips to clip tokens: T frame features and, with `motion_token`, one motion token behind them.
 
     Args:
-        clip: an open_clip model (`load_backbone`); frozen, but for its image tower with `tune_backbone`.
+        clip: an open_clip model (`load_backbone`) whose image tower is made of CLIP's own ViT blocks; frozen, but for
+            that tower with `tune_backbone`.
         adapters: place in a block -> one adapter per block.
         motion: makes motion tokens of flow or differences; None for an encoder that reads none.
         flow_fusion: number of a block -> fusion of motion tokens before it.
@@ -52,11 +48,8 @@ class ClipEncoder(Encoder):
         motion_token: whether the motion encoder's token per clip is given out.
         tune_backbone: fine-tune the whole image tower.
 
-    `depth` is the tower's number of blocks, `joint_width` d; `reads_motion` says whether clips come with flow or
-    differences, and `separate_roles` whether a clip has other tokens as support, with its class's text, than as query.
+    `depth` is the tower's number of blocks.
     """
-
-    clip: Any
 
     def __init__(
         self,
@@ -76,14 +69,6 @@ class ClipEncoder(Encoder):
         self.motion_token, self.tune_backbone = motion_token, tune_backbone
         self.depth, self.joint_width = len(self.clip.visual.transformer.resblocks), joint_width(self.clip.visual)
         self.reads_motion, self.separate_roles = motion is not None, bool(text_fusion)
-        self.low_memory = False
-        """Whether training gives time for memory: blocks are computed anew in the backward pass."""
-
-    def train(self, mode: bool = True) -> "ClipEncoder":
-        """Switch what is learned; CLIP has nothing to switch and stays in eval mode."""
-        super().train(mode)
-        self.clip.eval()
-        return self
 
     def forward(self, frames: Clips, flow_px: Flow | None = None, text: Text | None = None) -> ClipTokens:
         """Clip tokens in one role: text makes clips support, without it they are queries.
@@ -185,6 +170,11 @@ class ClipEncoder(Encoder):
         if motion.clip is None or not self.motion_token:
             return frames
         return torch.cat([frames, motion.clip[:, None]], dim=1)
+
+
+def frozen(clip: nn.Module) -> Encoder:
+    """The encoder of methods that learn nothing inside: of any image tower, block by block where it has CLIP's own."""
+    return ClipEncoder(clip) if has_clip_blocks(clip.visual) else FrozenEncoder(clip)
 
 
 def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:

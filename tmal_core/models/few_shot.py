@@ -1,14 +1,16 @@
 """A few-shot model: an encoder and a head. What is trained, evaluated and checkpointed."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tmal_core.models.frozen_encoder import Encoder
+from tmal_core.errors import WeightsError
+from tmal_core.models.encoder import ClipEncoder
+from tmal_core.models.frozen_encoder import Encoder, FrozenEncoder
 from tmal_core.models.heads import Head, given
+from tmal_core.models.open_clip_access import kind_of
 
 
 class FewShotModel(nn.Module):
@@ -19,14 +21,24 @@ class FewShotModel(nn.Module):
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
-        self.encoder: Any = encoder  # who looks into one knows its kind
-        self.head = head
+        self.encoder, self.head = encoder, head
         self.reads_motion, self.reads_text = encoder.reads_motion, encoder.separate_roles or head.reads_text
 
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
         return self.head.log_scale.device
+
+    @property
+    def clip_encoder(self) -> ClipEncoder:
+        """The encoder, for whoever looks at its blocks and patches; WeightsError where its answers are not made of
+        CLIP's own."""
+        if not isinstance(self.encoder, ClipEncoder):
+            frozen = isinstance(self.encoder, FrozenEncoder)
+            got = kind_of(self.encoder.clip.visual) if frozen else f"{type(self.encoder).__name__}, which has others"
+            remedy = "Choose a CLIP ViT, and a method that stands in its blocks, to see what blocks and patches do."
+            raise WeightsError("an encoder of CLIP's own ViT blocks", got, remedy)
+        return self.encoder
 
     def forward(
         self,

@@ -1,4 +1,7 @@
-"""What a model asks of its encoder.
+"""What a model asks of its encoder, and the frozen one: any image tower as it is, picture by picture.
+
+Clips in, clip tokens out. A tower of CLIP's own ViT blocks is run block by block (`models.encoder`), because something
+may join there; every other tower of open_clip's, timm's among them, gives its pictures' features and nothing else.
 
 Letters: n clips, T frames, d width of the features, that texts share.
 """
@@ -9,6 +12,8 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from tmal_core.models.open_clip_access import text_width
 
 Clips = Float[Tensor, "n t 3 h w"]  # frames, normalised by the tower's mean and std
 Flow = Float[Tensor, "n t c h w"]  # to the next native frame: c 2, in pixels of the crop; or grey differences, c 1
@@ -48,3 +53,21 @@ class Encoder(nn.Module):
         """Clip tokens as query and as support: the same tensor twice where roles do not differ."""
         tokens = self(frames, flow_px)
         return tokens, tokens
+
+
+class FrozenEncoder(Encoder):
+    """The features that an image tower gives of each frame; nothing of it is learned, and nothing joins.
+
+    Args:
+        clip: an open_clip model (`load_backbone`) with any image tower; frozen, in eval mode.
+    """
+
+    def __init__(self, clip: nn.Module) -> None:
+        super().__init__()
+        self.clip = clip.requires_grad_(False).eval()
+        self.adapters, self.joint_width = nn.ModuleDict(), text_width(clip)
+
+    def forward(self, frames: Clips, flow_px: Flow | None = None, text: Text | None = None) -> ClipTokens:
+        """Frame features (n, T, d); flow and text are not read."""
+        features = self.clip.encode_image(frames.flatten(0, 1), normalize=False)  # CoCa's default would normalise
+        return features.unflatten(0, frames.shape[:2])

@@ -139,7 +139,11 @@ class Head(nn.Module):
         """Told before trained tensors, by name, are loaded; a head that learns of each class makes room for them."""
 
     def text_similarity(self, clip_tokens: ClipTokens, text: Names) -> Similarities:
-        """Scaled cosine similarities of clips with names."""
+        """Scaled cosine similarities of clips with names.
+
+        SigLIP's `logit_bias` is left out: it is the same for every name, and answers, probabilities and losses are
+        softmaxes over names, in which it cancels.
+        """
         frames, text = at_least_float32(self.frame_features(clip_tokens), text)
         pooled = frames.mean(1)
         with torch.autocast(pooled.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
@@ -171,7 +175,7 @@ class Head(nn.Module):
     def use_clip_scale(self, clip_log_scale: Tensor, num_frames: int) -> None:
         """Take CLIP's own scale, per pair of compared frames, in place of a learned one."""
         with torch.no_grad():
-            self.log_scale.copy_(clip_log_scale - math.log(self.compared_pairs(num_frames)))
+            self.log_scale.copy_(clip_log_scale.reshape(()) - math.log(self.compared_pairs(num_frames)))
 
     def compared_pairs(self, num_frames: int) -> int:
         """How many cosines of frames a distance adds up: all matchers but averaged frames go both ways."""

@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from tmal_core.models import fast_paths
 from tmal_core.models.blocks import plain_tokens
 from tmal_core.models.motion_fast import stem_tokens
-from tmal_core.models.open_clip_access import pooled
+from tmal_core.models.open_clip_access import pooled, statistics
 
 FLOW_UNIT = 0.02
 """Flow enters the networks in units of this share of the crop's side per native frame: 4.5 px of 224, 1.3 px of 64."""
@@ -106,7 +105,7 @@ class PictureEncoder(nn.Module):
         super().__init__()
         self._visual = (visual,)  # in a tuple it is no submodule: its weights are the encoder's
         self.blocks = blocks
-        for name, value in (("mean", OPENAI_DATASET_MEAN), ("std", OPENAI_DATASET_STD)):
+        for name, value in zip(("mean", "std"), statistics(visual), strict=True):
             self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
 
     @torch.no_grad()

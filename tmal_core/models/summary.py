@@ -5,6 +5,8 @@ import hashlib
 import pandas as pd
 from torch import nn
 
+from tmal_core.models.open_clip_access import CLIP_STATISTICS, statistics
+
 _PARTS = {
     "encoder.clip.visual.": "CLIP, image tower",
     "encoder.clip.": "CLIP, text tower",
@@ -48,10 +50,14 @@ def _part(name: str) -> str:
 
 
 def frozen_hash(model: nn.Module) -> str:
-    """12 hex digits of all parameters without gradient and all buffers: equal only if no bit has changed."""
+    """12 hex digits of all parameters without gradient and all buffers, and of the mean and std of the pictures where
+    they are not CLIP's: equal only if no bit has changed."""
     digest = hashlib.sha256()
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     for name, tensor in sorted({**frozen, **dict(model.named_buffers())}.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for part in model.modules():
+        if (found := statistics(part)) != CLIP_STATISTICS:
+            digest.update(repr(found).encode())
     return digest.hexdigest()[:12]

@@ -13,8 +13,9 @@ from torch.nn.functional import normalize
 
 from tmal_core.config import ModelSettings, in_project
 from tmal_core.errors import DataError
-from tmal_core.models.backbone import located, tokenizer
+from tmal_core.models.backbone import located
 from tmal_core.models.descriptions import odd_ones, read_descriptions, sentences_of
+from tmal_core.models.tokenizers import tokenizer
 
 Say = Callable[[str], object]
 _TEXTS_AT_ONCE = 256
@@ -34,6 +35,7 @@ def class_text(clip: Any, settings: ModelSettings, names: list[str], say: Say = 
     Raises:
         DataError: two classes read the same, as their beginnings may; or a file of descriptions that is faulty or lacks
             a class.
+        WeightsError: the model's tokenizer is not here (`tokenizer`).
     """
     tokenize = tokenizer(located(settings.backbone))
     sentences = _sentences(settings, names, tokenize, say)
@@ -101,9 +103,11 @@ def _cut(name: str, prompt: str, tokenize: Any, say: Say) -> str:
 
 def _fits(text: str, tokenize: Any) -> bool:
     """Whether a text has no more tokens than the context, whatever pads it."""
-    context, room = tokenize([text]).shape[1], 4 * len(text.encode()) + 16
-    row = tokenize([text], context_length=max(room, context + 1))[0]
-    return bool((row[context:] == row[-1]).all())
+    row, room = tokenize([text])[0], 4 * len(text.encode()) + 16
+    whole = tokenize([text], context_length=max(room, len(row) + 1))[0]
+    # What is cut ends where the whole goes on. One kind of tokenizer ends every row with a token for the class.
+    context = len(row) - (getattr(tokenize, "tokenizer_mode", None) == "clips")
+    return bool((row[:context] == whole[:context]).all())
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.experiment import Experiment
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.open_clip_access import QuickGELU
+from tmal_core.models.open_clip_access import CLIP_STATISTICS, QuickGELU, statistics
 from tmal_core.models.references import load_clip_fsar, load_st_adapter, load_ts_fsar
 from tmal_core.models.state_dicts import load_strictly, read_checkpoint
 from tmal_core.runtime.files import file_sha256
@@ -86,6 +86,9 @@ def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel
     if not isinstance(model.encoder.clip.visual.transformer.resblocks[0].mlp.gelu, QuickGELU):
         got = f"{backbone}, which computes something else with them"
         raise WeightsError("a model with QuickGELU for CLIP-FSAR's weights", got, "Use a -quickgelu model.")
+    if statistics(model.encoder.clip.visual) != CLIP_STATISTICS:
+        got = f"{backbone}, whose pictures are normalised otherwise"
+        raise WeightsError("a model with CLIP's mean and std for CLIP-FSAR's weights", got, "Use ViT-B-16-quickgelu.")
     where = f"{source}, for {backbone}"
     load_strictly(model.encoder.clip.visual, found.backbone.state_dict(), where)
     load_strictly(head.context2, found.head.context2.state_dict(), where)
@@ -96,7 +99,9 @@ def _clip_fsar(experiment: Experiment, source: str | Path) -> tuple[FewShotModel
 
 def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotModel, Experiment]:
     clip, _ = _built(experiment, "otam", {})
-    found: Any = load_st_adapter(source, clip.encoder.clip.visual)  # a module whose parts have the names of the file
+    found: Any = load_st_adapter(
+        source, clip.clip_encoder.clip.visual
+    )  # a module whose parts have the names of the file
     _require_same_clip(found.state_dict(), clip, experiment.settings.model, source)
     blocks = [
         {place: getattr(block, name) for place, name in _NAMES.items() if getattr(block, name) is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import needs_names
+from tmal_core.models.open_clip_access import image_size, statistics
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.seeding import seed_everything
 
@@ -171,7 +173,7 @@ def _model(experiment: Experiment, force: bool) -> FewShotModel:
     experiment.device  # noqa: B018 - threads are set before anything is made
     seed_everything(experiment.settings.seed)
     model = experiment.build().eval() if untrained else experiment.model
-    side = model.encoder.clip.visual.image_size[0]
+    side, _ = image_size(model.encoder.clip.visual)
     if not force and (side < _PHOTOGRAPH or pretrained == "random"):
         what = "random weights" if pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
@@ -208,7 +210,9 @@ def _encoded(
     """One view of each clip, with flow or differences where they are read; without text as queries alone."""
     flow = None if store is None else FlowReader(clips, store, settings.flow.estimator)
     differences = settings.model.reads_differences
-    reader = ClipReader(clips, settings.sampling, settings.data.decoder, flow=flow, differences=differences)
+    mean, std = statistics(model.encoder.clip.visual)
+    how: dict[str, Any] = {"flow": flow, "differences": differences, "mean": mean, "std": std}
+    reader = ClipReader(clips, settings.sampling, settings.data.decoder, **how)
     return encode(model, reader, text, settings.evaluation, few_workers(settings.compute, len(clips)), progress)
 
 

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from tmal_core.data.diagnostic.stills import FACTS, HELD_OUT, Stills, batch
 from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
-from tmal_core.models.backbone import save_folder, tokenizer
+from tmal_core.models.backbone import save_folder
+from tmal_core.models.tokenizers import tokenizer
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.seeding import generator, seed_everything

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from tmal_core.data.video.transforms import CLIP_MEAN, CLIP_STD
+from tmal_core.data.video.transforms import ClipTransform
 from tmal_core.errors import DataError
 from tmal_core.viz.flow_colours import color_wheel, flow_to_rgb
 from tmal_core.viz.style import ACCENT, FAINT, INK, LINE, SOFT, WARN, colour_bar, picture_axes, styled, title_of
@@ -20,10 +20,10 @@ from tmal_core.viz.style import ACCENT, FAINT, INK, LINE, SOFT, WARN, colour_bar
 _CELL = 1.15  # inches of one frame of a strip
 
 
-def as_pictures(frames: Tensor) -> np.ndarray:
-    """Normalised frames (..., 3, H, W), as models read them, back to (..., H, W, 3) uint8."""
+def as_pictures(frames: Tensor, transform: ClipTransform = ClipTransform()) -> np.ndarray:
+    """Frames (..., 3, H, W), as `transform` normalised them for a model, back to (..., H, W, 3) uint8."""
     normalised = frames.detach().cpu().movedim(-3, -1).numpy()
-    return np.clip(np.rint((normalised * CLIP_STD + CLIP_MEAN) * 255), 0, 255).astype(np.uint8)
+    return np.clip(np.rint((normalised * transform.std + transform.mean) * 255), 0, 255).astype(np.uint8)
 
 
 @styled

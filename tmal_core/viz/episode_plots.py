@@ -25,7 +25,7 @@ _FRAME = 0.5  # inches
 
 def model_pictures(reader: ClipReader, rows: Iterable[int]) -> np.ndarray:
     """What models read of the clips in the given rows: (n, T, C, C, 3) uint8, cropped as in evaluation."""
-    return np.stack([as_pictures(reader.evaluate(int(row)).frames) for row in rows])
+    return np.stack([as_pictures(reader.evaluate(int(row)).frames, reader.transform) for row in rows])
 
 
 @styled

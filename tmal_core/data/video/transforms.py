@@ -49,6 +49,7 @@ class ClipTransform:
         crop: side of the square window, pixels; at most `resize`.
         flip: whether training mirrors half of the clips. Never for classes with a direction in their name.
         fit: `crop` keeps the aspect ratio, `squash` does not.
+        mean, std: of red, green and blue in 0..1, by which pictures are normalised: those of the model that reads them.
 
     >>> transform = ClipTransform(resize=32, crop=24)
     >>> plan = transform.plan(48, 64)
@@ -62,6 +63,8 @@ class ClipTransform:
     crop: int = 224
     flip: bool = False
     fit: Fit = "crop"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resize:
@@ -118,7 +121,7 @@ class ClipTransform:
         images = images[..., plan.top : plan.top + self.crop, plan.left : plan.left + self.crop]
         if plan.flip:
             images = images.flip(-1)
-        mean, std = (torch.tensor(value).view(3, 1, 1) * 255 for value in (CLIP_MEAN, CLIP_STD))
+        mean, std = (torch.tensor(value).view(3, 1, 1) * 255 for value in (self.mean, self.std))
         images = images.to(torch.float32, memory_format=torch.contiguous_format)
         if plan.jitter is not None:
             images = jittered(images / 255, plan.jitter) * 255
@@ -145,10 +148,10 @@ class ClipTransform:
         return flow * torch.tensor([scale_x, scale_y]).view(2, 1, 1)
 
 
-def grey_difference(first: Tensor, second: Tensor) -> Tensor:
+def grey_difference(first: Tensor, second: Tensor, std: tuple[float, ...] = CLIP_STD) -> Tensor:
     """How much brighter the second frames are, (T, 1, C, C) in -1..1 as a share of the range from black to white; both
-    are (T, 3, C, C) as `apply_frames` gives them."""
-    weights = torch.tensor(LUMA) * torch.tensor(CLIP_STD)
+    are (T, 3, C, C) as `apply_frames` gives them, normalised by that std."""
+    weights = torch.tensor(LUMA) * torch.tensor(std)
     return ((second - first) * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
 

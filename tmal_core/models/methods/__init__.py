@@ -3,11 +3,13 @@
 import torch
 
 from tmal_core.config import ModelSettings
+from tmal_core.errors import WeightsError
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import clip_fsar, otam, protonet, st_adapter, tmal, trx, ts_fsar, zero_shot
+from tmal_core.models.methods import clip_fsar, frozen, otam, protonet, st_adapter, tmal, trx, ts_fsar, zero_shot
 from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved, text_at_test
 from tmal_core.models.methods.unread_switches import unread
+from tmal_core.models.open_clip_access import has_clip_blocks, kind_of
 
 __all__ = [
     "METHODS",
@@ -22,7 +24,7 @@ __all__ = [
     "unread",
 ]
 
-_FROZEN = (zero_shot.METHOD, protonet.METHOD, otam.METHOD)
+_FROZEN = (zero_shot.METHOD, protonet.METHOD, otam.METHOD, frozen.METHOD)
 _FOUND = (*_FROZEN, clip_fsar.METHOD, *st_adapter.METHODS, trx.METHOD, ts_fsar.METHOD, tmal.METHOD)
 for _method in _FOUND:
     register(_method)
@@ -36,6 +38,15 @@ def inputs(settings: ModelSettings) -> tuple[str, ...]:
 
 
 def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewShotModel:
-    """The model that the settings name, on its backbone, untrained."""
-    clip = load_backbone(located(settings.backbone), settings.pretrained, device)
-    return method(settings.method).build(clip, resolved(settings)).to(device)
+    """The model that the settings name, on its backbone, untrained.
+
+    Raises:
+        WeightsError: the backbone cannot be loaded, or the method needs CLIP's own ViT blocks and it has others.
+    """
+    clip, chosen = load_backbone(located(settings.backbone), settings.pretrained, device), method(settings.method)
+    if not chosen.any_tower and not has_clip_blocks(clip.visual):
+        free = ", ".join(name for name, other in METHODS.items() if other.any_tower)
+        got = f"{settings.backbone} with {kind_of(clip.visual)}"
+        remedy = f"Choose another model.backbone, or a method that takes any image tower: {free}."
+        raise WeightsError(f"an image tower of CLIP's own ViT blocks for {chosen.name}", got, remedy)
+    return chosen.build(clip, resolved(settings)).to(device)

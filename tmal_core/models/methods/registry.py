@@ -49,6 +49,8 @@ class Method:
     """Whether names are in features where the settings read them; else for the losses of training alone."""
     starts_as_clip: bool = True
     """Whether untrained it answers by plain CLIP's features, and not by parts that begin at random."""
+    any_tower: bool = False
+    """Whether it takes image towers of every kind (`encoder.frozen`), not of CLIP's own ViT blocks alone."""
 
 
 METHODS: dict[str, Method] = {}

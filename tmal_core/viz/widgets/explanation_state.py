@@ -99,7 +99,8 @@ class ExplanationState:
         """The clip and its maps; measures that are known to fail last."""
         clip, positions = self._clip, self._positions
         flow_px = clip.flow_px if self.choice.what == "flow" else None
-        pictures = as_pictures(clip.frames) if flow_px is None else flow_to_rgb(flow_px.numpy())
+        transform = self.answers.reader(self.choice.method).transform
+        pictures = as_pictures(clip.frames, transform) if flow_px is None else flow_to_rgb(flow_px.numpy())
         return explanation_strip(pictures, self._ordered, positions, self.title)
 
     def in_words(self) -> str:
