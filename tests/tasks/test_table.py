@@ -108,12 +108,12 @@ def test_against_a_method_that_is_named(put):
 
 
 def test_seeds_are_paired_where_both_sides_have_them(put):
-    """Both gain 10 points with seed 1: of the difference nothing of that is left, and seeds that one side lacks are
+    """Both gain 10 points with seed 2: of the difference nothing of that is left, and seeds that one side lacks are
     left out."""
     runs = [
-        put("0", {"tmal": (every(5), {"seed": 0}), "st_adapter": (every(5, 1), {"seed": 0})}),
-        put("1", {"tmal": (every(10), {"seed": 1}), "st_adapter": (every(10, 1), {"seed": 1})}),
-        put("2", {"tmal": (every(60), {"seed": 2})}),
+        put("0", {"tmal": (every(60), {"seed": 0})}),
+        put("1", {"tmal": (every(5), {"seed": 1}), "st_adapter": (every(5, 1), {"seed": 1})}),
+        put("2", {"tmal": (every(10), {"seed": 2}), "st_adapter": (every(10, 1), {"seed": 2})}),
     ]
     table = table_of_runs(runs).figures.set_index("method")
     assert table["seeds"].to_dict() == {"st_adapter": 2, "tmal": 3}
