@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tmal_core.config import LEFT_ALONE, load_settings, settings_hash
+from tmal_core.config import LEFT_ALONE, Settings, load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
 
@@ -92,3 +92,12 @@ def test_queries_that_look_otherwise_never_become_support():
         SettingsError, match=r"got sampling\.augment_queries with training\.rotate, by which .* clips\. Correct"
     ):
         load_settings("tiny", {"sampling.augment_queries": True})
+
+
+def test_what_is_left_alone_are_defaults():
+    """Else the hash of settings that nobody changed would name other results than it did before."""
+    defaults = Settings(preset="").model_dump(mode="json")
+    for section, values in LEFT_ALONE.items():
+        assert {name: defaults[section][name] for name in values} == values
+    settings = load_settings("tiny")
+    assert settings_hash(settings.replace({"evaluation.leave_out": ["run"]})) != settings_hash(settings)

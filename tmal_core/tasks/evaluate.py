@@ -15,7 +15,7 @@ from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, EpisodeError
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, episode_interval, with_correction
-from tmal_core.experiment import Experiment, require_used
+from tmal_core.experiment import Experiment, left_out, require_used
 from tmal_core.runtime.tables import save_csv
 from tmal_core.tasks.prepare import lost_videos
 
@@ -102,7 +102,7 @@ def _cells(
             for shot in shots:
                 asked = s.episodes.model_copy(update={"way": way, "shot": shot})
                 try:
-                    sampler = evaluation_sampler(catalog, episode_type, asked, s.evaluation.seed)
+                    sampler = evaluation_sampler(catalog, episode_type, asked, s.evaluation.seed, left_out(experiment))
                     cells[episode_type.name, way, shot] = Episodes.draw(sampler, count)
                 except EpisodeError as error:
                     cells[episode_type.name, way, shot] = error
