@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tmal_core.config import LEFT_ALONE, descriptions_sha256, load_settings, settings_hash
+from tmal_core.config import LEFT_ALONE, Settings, descriptions_sha256, load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
 TRX = {"model.tuples": [2], "model.tuple_width": 64}
@@ -140,3 +140,12 @@ def test_prompts_are_sentences_with_a_place_for_the_name():
     assert found.replace({}) == found
     with pytest.raises(SettingsError, match=r"model\.prompts\.1: .*a sentence with \{\} for the class name"):
         load_settings("tiny", {"model.prompts": ["a {}", "the"]})
+
+
+def test_what_is_left_alone_are_defaults():
+    """Else the hash of settings that nobody changed would name other results than it did before."""
+    defaults = Settings(preset="").model_dump(mode="json")
+    for section, values in LEFT_ALONE.items():
+        assert {name: defaults[section][name] for name in values} == values
+    settings = load_settings("tiny")
+    assert settings_hash(settings.replace({"evaluation.leave_out": ["run"]})) != settings_hash(settings)

@@ -131,6 +131,8 @@ _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside 
 _WITHOUT_TEXT = "each method that scores class names (model.text_score) also without that score, in rows of its own"
 _EACH = f"{METHODS}; may be given again (default: all)"
 _AGAINST = "the method that all others are compared with"
+_LEAVE_OUT = "leave out the tested classes that the weights of --checkpoint were trained on in another data set"
+_OVERLAP = "which these are: those of the same name, or similar ones too (default: similar)"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -143,6 +145,7 @@ Methods = Annotated[list[str], _opt(_AGAIN, "NAME", "--method", show_default=Fal
 Seconds = Annotated[int | None, _opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
 Cluster = Literal["slurm", "local"]
 Split = Literal["test", "val"]
+Overlap = Literal["same", "similar"]
 
 
 @app.callback(invoke_without_command=True)
@@ -380,9 +383,13 @@ def evaluate(
     method: Methods = NONE,
     final: Annotated[bool, _flag("--final", _FINAL)] = False,
     without_text: Annotated[bool, _flag("--without-text", _WITHOUT_TEXT)] = False,
+    leave_out_overlap: Annotated[bool, _flag("--leave-out-overlap", _LEAVE_OUT)] = False,
+    overlap: Annotated[Overlap | None, _opt(_OVERLAP, show_default=False)] = None,
 ) -> None:
     """Accuracy of methods on val, or with --final on test, by episode type, with intervals."""
-    experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method)
+    split = "test" if final else "val"
+    left_out = _left_out(leave_out_overlap, overlap)
+    experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method, split, left_out)
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
     from tmal_core.tasks.evaluate import (
@@ -392,8 +399,8 @@ def evaluate(
         save_table,
         with_and_without_text,
     )
+    from tmal_core.tasks.trained_classes import save_overlap
 
-    split = "test" if final else "val"
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
         if without_text:
@@ -407,11 +414,20 @@ def evaluate(
     for name, one in experiments.items():
         if one.trained_with:
             print(f"{name}: {trained_in_words(one)}")
+            if told := save_overlap(one, split, run.path, left_out):
+                print(told)
     print(f"every digit: {path}; every answer: {answers}")
     if lost := int(table["lost_videos"].iloc[0]):
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
     if final:
         print(looks_in_words(experiment.settings.data.folder))
+
+
+def _left_out(asked: bool, kind: Overlap | None) -> Overlap | None:
+    """Which overlapping classes are left out; None for none."""
+    if kind and not asked:
+        raise SettingsError("--leave-out-overlap with --overlap", "none", "Add it, or leave out --overlap.")
+    return (kind or "similar") if asked else None
 
 
 @app.command("text-score")
@@ -427,7 +443,7 @@ def text_score(
     overrides = parse_overrides(sets)
     if chosen := [key for key in overrides if key.endswith("model.text_score")]:
         raise SettingsError("shares by --power", f"{chosen[0]} in --set", "Leave it out: it is what is asked for.")
-    experiment, run = _evaluated(preset, overrides, out, checkpoint, [method] if method else [])
+    experiment, run = _evaluated(preset, overrides, out, checkpoint, [method] if method else [], "val", None)
     from tmal_core.tasks.evaluate import save_table
     from tmal_core.tasks.text_power import POWERS, text_score_table
 
@@ -440,12 +456,22 @@ def text_score(
 
 
 def _evaluated(
-    preset: str | None, overrides: dict[str, Any], out: Path | None, read: Path | None, methods: list[str]
+    preset: str | None,
+    overrides: dict[str, Any],
+    out: Path | None,
+    read: Path | None,
+    methods: list[str],
+    split: str,
+    left_out: Overlap | None,
 ) -> tuple[Experiment, Run]:
     """What is evaluated, and the run that takes its tables: never the one that a checkpoint is read from."""
     from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.runtime.run_folders import Run
+    from tmal_core.tasks.trained_classes import without_overlap
 
+    if left_out and not read:
+        remedy = "Name the run of the trained method, and the other data set by --preset."
+        raise SettingsError("--checkpoint with --leave-out-overlap", "none", remedy)
     own = not read and Path("runs/train/run.json").exists()
     out = (out or Path("runs/train" if own else "runs/evaluate")).resolve()
     found = not read and (out / "run.json").exists()
@@ -457,6 +483,7 @@ def _evaluated(
         return Experiment.of_run(out, overrides, first), Run.open(out)
     if read:
         experiment = of_checkpoint(read, preset, overrides, first, out)
+        experiment = without_overlap(experiment, split, left_out) if left_out else experiment
     else:
         experiment = Experiment.of(preset or "tiny", overrides, first, out)
     if found:

@@ -378,6 +378,9 @@ class EvaluationSettings(Section):
     """1 reads the middle of each segment. k encodes k random samples of each video; which of them an episode uses
     follows from the seed, the episode and the clip's place in it. With `reference_segments` 1 is random too;
     `reference_stride` has no more than 1."""
+    leave_out: tuple[str, ...] = ()
+    """Names of classes that no evaluation episode draws from, as those that the weights were trained on in another data
+    set (`tmal evaluate --leave-out-overlap`)."""
 
 
 class FlowSettings(Section):
@@ -521,6 +524,7 @@ LEFT_ALONE: dict[str, dict[str, Any]] = {
         "ts_fsar": TSFSARSettings().model_dump(mode="json"),
     },
     "training": {"rate_factors": []},
+    "evaluation": {"leave_out": []},
 }
 """Section -> its settings that are younger than kept results, and the value, as JSON has it, under which they change
 nothing. With it the hash leaves them out: what was made before there were such settings keeps its name."""

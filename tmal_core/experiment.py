@@ -8,7 +8,7 @@ so. An experiment is what notebooks show, what is hashed, and what a run's recor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from tmal_core.config import AT_SHOT, Settings, flatten, in_project, load_settin
 from tmal_core.data.clips import ClipReader, TrainingEpisodes
 from tmal_core.data.diagnostic.generation import planned
 from tmal_core.data.episodes import EpisodeSampler, episode_types, evaluation_sampler, training_samplers
-from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_names
+from tmal_core.data.sets.catalog import FILE_NAME, Catalog, load_catalog, require_classes, require_names
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import Bank, encode
 from tmal_core.evaluation.frame_distances import MOST_CLIPS, measure_unit
@@ -170,8 +170,8 @@ class Experiment:
     def samplers(self, split: str, seed: int | None = None) -> dict[str, EpisodeSampler]:
         """Samplers of evaluation episodes of a split, by episode type."""
         catalog, s = self.split(split), self.settings
-        seed = s.evaluation.seed if seed is None else seed
-        return {found.name: evaluation_sampler(catalog, found, s.episodes, seed) for found in episode_types(catalog)}
+        how = s.episodes, s.evaluation.seed if seed is None else seed, left_out(self)
+        return {found.name: evaluation_sampler(catalog, found, *how) for found in episode_types(catalog)}
 
     def episodes(self, split: str, count: int | None = None, seed: int | None = None) -> dict[str, Episodes]:
         """Evaluation episodes of a split by episode type; the same for every method."""
@@ -248,6 +248,11 @@ class Experiment:
         return self._banks[split]
 
 
+def left_out(experiment: Experiment) -> Sequence[str]:
+    """Names of the classes that evaluation episodes do not draw from; DataError if the data set has no such class."""
+    return require_classes(experiment.catalog, experiment.settings.evaluation.leave_out)
+
+
 def measured(experiment: Experiment, model: FewShotModel) -> None:
     """Where smoothing counts in standard deviations, give the untrained model the training split's (`measure_unit`)."""
     if model.head.in_std:
@@ -309,6 +314,7 @@ def require_episodes(experiment: Experiment) -> None:
 
     Raises:
         EpisodeError: too few classes, or too few clips in a class.
+        DataError: classes are to be left out that there are not.
     """
     s = experiment.settings
     data = s.data
@@ -319,10 +325,11 @@ def require_episodes(experiment: Experiment) -> None:
     else:
         return
     training_samplers(catalog.select("train"), s.episodes_in_training, s.seed)
+    leave_out = require_classes(catalog, s.evaluation.leave_out)
     for split in ("val", "test"):
         part = catalog.select(split)
         for found in episode_types(part):
-            evaluation_sampler(part, found, s.episodes, s.evaluation.seed)
+            evaluation_sampler(part, found, s.episodes, s.evaluation.seed, leave_out)
 
 
 def require_used(experiments: Iterable[Experiment]) -> None:

@@ -115,3 +115,40 @@ def test_twins_need_clips_of_their_own(small_data):
 def test_family_that_is_not_there(small_data):
     with pytest.raises(EpisodeError, match="got none in this split"):
         EpisodeSampler(small_data.select("val"), EpisodeType("none", ("none",), grouped=False), 5, 1, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["appearance", "order", MIXED])
+def test_classes_that_are_left_out_are_in_no_episode(split, name):
+    """Rows keep their numbers: what was encoded serves both."""
+    whole = _sampler(split, name, way=2)
+    gone = set(whole.classes[:2])
+    episode_type = next(p for p in episode_types(split) if p.name == name)
+    less = EpisodeSampler(split, episode_type, 2, 1, 1, 0, leave_out=gone)
+    assert less.num_left_out == 2 and set(less.classes) <= set(whole.classes) - gone
+    classes = split.table["class_name"].to_numpy(str)
+    _, support, query = less.draw(np.arange(60))
+    assert set(classes[support].ravel()) | set(classes[query].ravel()) <= set(less.classes)
+    assert (classes[support][:, :, 0] == classes[query][:, :, 0]).all()
+
+
+def test_nothing_left_out_changes_no_episode(split):
+    episode_type = next(p for p in episode_types(split) if p.name == "appearance")
+    one, other = (EpisodeSampler(split, episode_type, 3, 1, 1, 7, leave_out=o) for o in ((), {"a class of another"}))
+    assert all((a == b).all() for a, b in zip(one.draw(np.arange(9)), other.draw(np.arange(9)), strict=True))
+
+
+def test_too_few_classes_are_left(split):
+    found = {p.name: p for p in episode_types(split)}
+    names = _sampler(split, "appearance", way=2).classes
+    words = (
+        rf"expected a way of at most 2, got 3-way episodes of 'appearance' \({len(names) - 2} classes are left out\)"
+    )
+    with pytest.raises(EpisodeError, match=words):
+        EpisodeSampler(split, found["appearance"], 3, 1, 1, 0, names[2:])
+    words = rf"classes of appearance, got none in this split \({len(names)} classes are left out\)"
+    with pytest.raises(EpisodeError, match=words):
+        EpisodeSampler(split, found["appearance"], 2, 1, 1, 0, names)
+    table = split.table[split.table["family"] == "order"]
+    one_of_each = table.groupby("group")["class_name"].unique().str[0].tolist()
+    with pytest.raises(EpisodeError, match=r"a group of two classes and more, got none of 'order' \(\d+ classes are"):
+        EpisodeSampler(split, found["order"], 2, 1, 1, 0, one_of_each)

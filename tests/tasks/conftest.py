@@ -8,6 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import yaml
+
+from tmal_core.data.sets.catalog import Catalog, save_catalog
+from tmal_core.experiment import Experiment
+from tmal_core.runtime.run_folders import Run
+from tmal_core.tasks.train import origin_with_classes
+from tmal_core.training.checkpoint import save_checkpoint
+from tmal_core.training.loop import BEST
 
 CODECS = {".mp4": "libx264", ".mkv": "libx264", ".avi": "mpeg4", ".webm": "libvpx"}
 
@@ -68,3 +76,31 @@ def shrunk() -> dict[str, object]:
         "compute.num_workers": 0,
         "compute.num_threads": 1,
     }
+
+
+def renamed(catalog: Catalog, names: dict[str, list[str]], root: Path) -> None:
+    """The appearance clips of a data set, their classes called otherwise."""
+    table = catalog.table[catalog.table["family"] == "appearance"].copy()
+    for split, new in names.items():
+        old = sorted(table.loc[table["split"] == split, "class_name"].unique())
+        table = table[(table["split"] != split) | table["class_name"].isin(old[: len(new)])]
+        table["class_name"] = table["class_name"].replace(dict(zip(old, new, strict=False)))
+    save_catalog(root, table, catalog.root)
+
+
+@pytest.fixture(scope="session")
+def two_data_sets(small_settings, small_data, tmp_path_factory) -> tuple[Path, Path]:
+    """The run of a method that was trained on one data set (its weights are as drawn), and the preset of another."""
+    root = tmp_path_factory.mktemp("two")
+    trained = {"train": ["Archery", "Biking", "Punch", "Typing"], "val": ["Kiss", "wave", "yawn"], "test": ["a", "b"]}
+    tested = {"train": ["sing", "sew"], "val": ["chew", "clap", "kiss", "punch", "ride_bike", "shoot_bow"]}
+    tested["test"] = ["hop", "nod", "skip", "spin", "unnamed test 0", "unnamed test 1"]
+    renamed(small_data, trained, root / "trained")
+    renamed(small_data, tested, root / "tested")
+    settings = small_settings.replace({"data.root": str(root / "trained"), "model.method": "st_adapter"})
+    experiment = Experiment(settings, run_dir=root / "run")
+    with Run.create(experiment.folder, experiment.settings, "train"):
+        save_checkpoint(experiment.checkpoints / BEST, experiment.build(), origin_with_classes(experiment))
+    other = small_settings.replace({"data.root": str(root / "tested"), "data.name": "other"})
+    (root / "other.yaml").write_text(yaml.safe_dump(other.model_dump(mode="json", exclude={"preset"})))
+    return experiment.folder, root / "other.yaml"

@@ -12,6 +12,7 @@ version of a query.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,6 +74,7 @@ class EpisodeSampler:
         episode_type: families, and whether classes come in groups.
         way, shot, queries: N, K, Q; N is `GROUP_WAY` at most in grouped episode types.
         seed: of the stream of episodes.
+        leave_out: names of classes that no episode draws from; their rows keep their numbers.
 
     Raises:
         EpisodeError: a way, shot or seed below the least; the split has too few classes, or a class too few clips;
@@ -87,12 +89,21 @@ class EpisodeSampler:
     """
 
     def __init__(
-        self, catalog: Catalog, episode_type: EpisodeType, way: int, shot: int, queries: int, seed: int
+        self,
+        catalog: Catalog,
+        episode_type: EpisodeType,
+        way: int,
+        shot: int,
+        queries: int,
+        seed: int,
+        leave_out: Collection[str] = (),
     ) -> None:
         self.episode_type, self.shot, self.queries, self.seed = episode_type, shot, queries, seed
         self.way = min(way, GROUP_WAY) if episode_type.grouped else way
-        self._rows = _rows_by_base(catalog, episode_type.families)
-        self._groups = _groups(catalog, episode_type, self._rows)
+        whole = _rows_by_base(catalog, episode_type.families)
+        self._rows = {name: bases for name, bases in whole.items() if name not in leave_out}
+        self.num_left_out = len(whole) - len(self._rows)
+        self._groups = _groups(catalog, episode_type, self._rows, self.num_left_out)
         self._check()
         self._table = _Table.of(self._rows, self._groups)
 
@@ -101,6 +112,11 @@ class EpisodeSampler:
             raise EpisodeError(f"an episode from 0 to {EPISODES - 1}", str(index), "Choose another number.")
         classes, support, query = self.draw(np.array([index]))
         return Episode(tuple(self._table.names[c] for c in classes[0]), support[0], query[0])
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes that episodes draw from."""
+        return sorted({name for group in self._groups for name in group})
 
     def draw(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Episodes of numbers (E,) at once: classes (E, N), rows of support (E, N, K) and of queries (E, N, Q)."""
@@ -142,7 +158,7 @@ class EpisodeSampler:
         largest = max(len(group) for group in self._groups)
         if self.way > largest:
             got, remedy = f"{self.way}-way episodes of '{name}'", "Lower episodes.way or use a split with more classes."
-            raise EpisodeError(f"a way of at most {largest}", got, remedy)
+            raise EpisodeError(f"a way of at most {largest}", f"{got}{_without(self.num_left_out)}", remedy)
         # In the worst case all classes that share a base are in the episode; within a group their queries are
         # the versions of the same bases.
         sharers = min(self.way, max(Counter(base for rows in self._rows.values() for base in rows).values()))
@@ -168,10 +184,10 @@ def training_samplers(catalog: Catalog, episodes: EpisodeSettings, seed: int) ->
 
 
 def evaluation_sampler(
-    catalog: Catalog, episode_type: EpisodeType, episodes: EpisodeSettings, seed: int
+    catalog: Catalog, episode_type: EpisodeType, episodes: EpisodeSettings, seed: int, leave_out: Collection[str] = ()
 ) -> EpisodeSampler:
     """Episodes as evaluation draws them from a split."""
-    return EpisodeSampler(catalog, episode_type, episodes.way, episodes.shot, episodes.queries_eval, seed)
+    return EpisodeSampler(catalog, episode_type, episodes.way, episodes.shot, episodes.queries_eval, seed, leave_out)
 
 
 @dataclass(frozen=True)
@@ -252,15 +268,26 @@ def _rows_by_base(catalog: Catalog, families: tuple[str, ...]) -> dict[str, dict
     }
 
 
-def _groups(catalog: Catalog, episode_type: EpisodeType, rows: dict[str, dict[str, _Rows]]) -> list[list[str]]:
+def _groups(
+    catalog: Catalog, episode_type: EpisodeType, rows: dict[str, dict[str, _Rows]], num_left_out: int
+) -> list[list[str]]:
     """Lists of class names among which an episode may choose."""
     if not rows:
-        expected = f"classes of {', '.join(episode_type.families)}"
-        raise EpisodeError(expected, "none in this split", "Prepare the data, or choose another split.")
+        expected, got = f"classes of {', '.join(episode_type.families)}", f"none in this split{_without(num_left_out)}"
+        raise EpisodeError(expected, got, "Prepare the data, or choose another split.")
     if not episode_type.grouped:
         return [sorted(rows)]
     groups: dict[str, set[str]] = {}
     for name, group in zip(catalog.table["class_name"], catalog.table["group"], strict=True):
         if name in rows:
             groups.setdefault(group, set()).add(name)
-    return [sorted(names) for _, names in sorted(groups.items()) if len(names) >= 2] or [sorted(rows)]
+    found = [sorted(names) for _, names in sorted(groups.items()) if len(names) >= 2]
+    if not found and num_left_out:  # what is left of groups is no group
+        got = f"none of '{episode_type.name}'{_without(num_left_out)}"
+        raise EpisodeError("a group of two classes and more", got, "Leave fewer classes out.")
+    return found or [sorted(rows)]
+
+
+def _without(num_left_out: int) -> str:
+    """In words, where classes are left out."""
+    return f" ({num_left_out} classes are left out)" if num_left_out else ""

@@ -26,12 +26,13 @@ from tmal_core.evaluation.statistics import (
     summed,
     with_correction,
 )
-from tmal_core.experiment import Experiment, require_used
+from tmal_core.experiment import Experiment, left_out, require_used
 from tmal_core.models.methods import inputs, resolved, text_at_test
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.seeding import generator
 from tmal_core.runtime.tables import save_csv
 from tmal_core.tasks.prepare import lost_videos
+from tmal_core.tasks.trained_classes import counts_of
 
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""
@@ -136,7 +137,7 @@ def _cells(
             for shot in shots:
                 asked = s.episodes.model_copy(update={"way": way, "shot": shot})
                 try:
-                    sampler = evaluation_sampler(catalog, episode_type, asked, s.evaluation.seed)
+                    sampler = evaluation_sampler(catalog, episode_type, asked, s.evaluation.seed, left_out(experiment))
                     cells[episode_type.name, way, shot] = Episodes.draw(sampler, count)
                 except EpisodeError as error:
                     cells[episode_type.name, way, shot] = error
@@ -145,15 +146,21 @@ def _cells(
 
 def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd.DataFrame:
     """One row per method and episode type: mean, intervals, episodes, seeds, settings hash, what it does with the text
-    of an episode's classes (`text_at_test`), and what trained weights were trained with. In percent."""
-    rows = []
+    of an episode's classes (`text_at_test`), and what trained weights were trained with. In percent.
+
+    `classes` counts those that episodes draw from, `left_out` those that `evaluation.leave_out` keeps out of them, and
+    `overlap` the tested classes that weights of another data set were trained on (`trained_classes.Overlap`).
+    """
+    rows: list[dict[str, object]] = []
+    samplers = next(iter(experiments.values())).samplers(split)
     for name, by_type in outcomes.items():
         experiment = experiments[name]
         s, catalog = experiment.settings, experiment.split(split)
         trained = experiment.trained_with
         shot = trained.get("training.shot") or trained.get("episodes.shot", "")
         origin = {"trained_on": trained.get("data.name", ""), "trained_shot": shot}
-        origin |= {"trained_seed": trained.get("seed", ""), "settings": experiment.hash}
+        origin |= {"trained_seed": trained.get("seed", ""), "overlap": counts_of(experiment, split)}
+        origin |= {"settings": experiment.hash}
         for episode_type, outcome in by_type.items():
             way, e = outcome.episodes.way, s.evaluation
             row: dict[str, object] = {"method": experiment.name, "title": experiment.method.title}
@@ -161,6 +168,8 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
             row |= {"way": way, "shot": s.episodes.shot, "chance_pct": 100.0 / way, **_percent(outcome, catalog, e)}
             row |= {"episode_half_width": episode_interval(outcome, e.confidence).half_width}
             row |= {"episodes": len(outcome.correct), "lost_videos": catalog.lost(split), "seed": e.seed}
+            drawn = samplers[episode_type]
+            row |= {"classes": len(drawn.classes), "left_out": drawn.num_left_out}
             rows.append(row | origin)
     return pd.DataFrame(rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tmal_core.models.text import class_text
 from tmal_core.runtime.held_work import held, read_work
 from tmal_core.runtime.run_folders import PROCESSES, Run
 from tmal_core.runtime.seeding import seed_everything
+from tmal_core.training.checkpoint import Origin
 from tmal_core.training.loop import Progress, Validate, Validated, train_model
 
 
@@ -64,6 +66,14 @@ def work_file(run_dir: Path, method_name: str) -> Path:
     return run_dir / PROCESSES / f"train-{method_name}.json"
 
 
+def origin_with_classes(experiment: Experiment) -> Origin:
+    """What the weights come from, with the names of the classes that they learn from (train) and are chosen on (val):
+    whoever tests them on another data set wants to know which of its classes are not new."""
+    table = experiment.catalog.table
+    classes = {s: sorted(table.loc[table["split"] == s, "class_name"].unique().tolist()) for s in ("train", "val")}
+    return replace(experiment.origin, classes=classes)
+
+
 def _train(
     experiment: Experiment,
     run: Run,
@@ -85,7 +95,7 @@ def _train(
         on_validation()
 
     what = model, episodes, _validation(experiment, model), s.training, s.seed
-    where = experiment.checkpoints, experiment.origin
+    where = experiment.checkpoints, origin_with_classes(experiment)
     state = train_model(*what, *where, class_text=text, compute=s.compute, log=log, tell=tell, progress=progress)
     if model.head.in_std:
         run.update_summary(**{f"{name}.frame_std": model.head.frame_std})

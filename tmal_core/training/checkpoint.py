@@ -27,6 +27,7 @@ class Origin:
 
     digest: str  # names everything that they depend on; training goes on under the same alone
     settings: dict[str, Any] = field(default_factory=dict, hash=False)  # dotted keys, to be shown beside results
+    classes: dict[str, list[str]] = field(default_factory=dict, hash=False)  # split -> names, where they are known
 
 
 def save_checkpoint(path: Path, model: FewShotModel, origin: Origin, **state: Any) -> None:
@@ -37,6 +38,7 @@ def save_checkpoint(path: Path, model: FewShotModel, origin: Origin, **state: An
         "backbone": frozen_hash(model.encoder.clip),
         "settings_hash": origin.digest,
         "trained_with": origin.settings,
+        "trained_classes": origin.classes,  # older checkpoints have none
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

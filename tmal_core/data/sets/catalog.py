@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -95,13 +95,36 @@ def unnamed(split: str, class_id: int) -> str:
     return f"unnamed {split} {class_id}"
 
 
+def with_names(names: Iterable[str]) -> list[str]:
+    """Those of the classes that have a name, each once.
+
+    >>> with_names(["fencing", unnamed("val", 3), "fencing"])
+    ['fencing']
+    """
+    return [name for name in dict.fromkeys(names) if not _UNNAMED.fullmatch(name)]
+
+
+def require_classes(catalog: Catalog, names: Sequence[str]) -> Sequence[str]:
+    """Names of classes that somebody asks for.
+
+    Raises:
+        DataError: a class that the catalogue does not have.
+    """
+    known = set(catalog.table["class_name"]) if names else set()
+    if unknown := [name for name in names if name not in known]:
+        remedy = "Write names as the column class_name of the catalogue has them."
+        raise DataError(f"classes of {catalog.root}", ", ".join(map(repr, unknown)), remedy)
+    return names
+
+
 def require_names(catalog: Catalog) -> None:
     """For methods that read class names.
 
     Raises:
         DataError: a class of the catalogue has none; the missing file is named.
     """
-    nameless = [name for name in catalog.table["class_name"].unique() if _UNNAMED.fullmatch(name)]
+    classes = catalog.table["class_name"].unique()
+    nameless = sorted({*classes} - {*with_names(classes)})
     if nameless:
         remedy = "They are in something-something-v2-train.json and something-something-v2-validation.json of the "
         remedy += "download: run `tmal splits import` with --labels and their folder, and `tmal prepare` again, "
