@@ -399,7 +399,7 @@ def evaluate(
         save_table,
         with_and_without_text,
     )
-    from tmal_core.tasks.trained_classes import save_overlap
+    from tmal_core.tasks.classes_trained_on import save_overlap
 
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}
@@ -467,7 +467,7 @@ def _evaluated(
     """What is evaluated, and the run that takes its tables: never the one that a checkpoint is read from."""
     from tmal_core.experiment import Experiment, of_checkpoint
     from tmal_core.runtime.run_folders import Run
-    from tmal_core.tasks.trained_classes import without_overlap
+    from tmal_core.tasks.classes_trained_on import without_overlap
 
     if left_out and not read:
         remedy = "Name the run of the trained method, and the other data set by --preset."

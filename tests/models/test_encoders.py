@@ -150,7 +150,7 @@ def test_what_joins_inside_needs_clip_s_blocks(folder, name):
 def test_blocks_of_other_towers_are_not_looked_into(folder):
     model = build(settings_of(folder))
     with pytest.raises(
-        WeightsError, match=r"an encoder of CLIP's own ViT blocks, got .*Choose a CLIP ViT, and a method"
+        WeightsError, match=r"an encoder of CLIP's own ViT blocks, got .*Choose a CLIP ViT"
     ):
         _ = model.clip_encoder
     own = build(ModelSettings(method="frozen", backbone=str(in_project("data/tiny_clip")), pretrained="folder"))

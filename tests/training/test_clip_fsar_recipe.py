@@ -88,6 +88,7 @@ def test_two_steps_of_training_give_the_reference_s_parameters(assets, tmp_path,
     monkeypatch.setattr(Experiment, "build", lambda _: model)
     monkeypatch.setattr(Experiment, "training_episodes", lambda _: GoldenEpisodes(golden, dtype))
     monkeypatch.setattr(task, "class_text", lambda *_: TEXT["train"].to(dtype))
+    monkeypatch.setattr(task, "origin_with_classes", lambda of: of.origin)
     monkeypatch.setattr(task, "_validation", lambda *_: validate)
     first = {their_name(name): p.detach().clone() for name, p in model.tunable().items()}
     _, state = task.train_method(experiment, Run.create(tmp_path / "run", experiment.settings, "train"), progress=False)

@@ -32,7 +32,7 @@ from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.seeding import generator
 from tmal_core.runtime.tables import save_csv
 from tmal_core.tasks.prepare import lost_videos
-from tmal_core.tasks.trained_classes import counts_of
+from tmal_core.tasks.classes_trained_on import counts_of
 
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""
@@ -149,7 +149,7 @@ def result_table(experiments: Experiments, outcomes: Outcomes, split: str) -> pd
     of an episode's classes (`text_at_test`), and what trained weights were trained with. In percent.
 
     `classes` counts those that episodes draw from, `left_out` those that `evaluation.leave_out` keeps out of them, and
-    `overlap` the tested classes that weights of another data set were trained on (`trained_classes.Overlap`).
+    `overlap` the tested classes that weights of another data set were trained on (`classes_trained_on.Overlap`).
     """
     rows: list[dict[str, object]] = []
     samplers = next(iter(experiments.values())).samplers(split)
