@@ -199,10 +199,14 @@ class ModelSettings(Section):
     smoothing_unit: Literal["absolute", "std"] = "absolute"
     """What `smoothing` counts in: distances themselves, or standard deviations of the distances between frames of
     different training clips, measured once on the untrained model and kept with the run and its checkpoints."""
-    centre: Literal["none", "clip", "both"] = "none"
+    centre: Literal["none", "clip", "both", "gate"] = "none"
     """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
     prototypes alike. What the frames have in common counts no more, only how they differ in time. both: frame features
-    are compared as they are and centred, each with half a say."""
+    are compared as they are and centred, each with half a say. gate: how much of a say each has is decided in every
+    episode, by how far its support clips lie apart, and the frames of a clip."""
+    gate_sharpness: Positive = 4.0
+    """Factor on the log of that ratio over the training split's, before the sigmoid that is the gate: learned, in
+    methods that learn, and this is its start. Near 0 it is `both`."""
 
     @property
     def reads_motion(self) -> bool:
@@ -420,7 +424,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
-LEFT_ALONE: dict[str, dict[str, Any]] = {}
+LEFT_ALONE: dict[str, dict[str, Any]] = {"model": {"gate_sharpness": 4.0}}
 """Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
 the hash leaves them out: what was made before there were such settings keeps its name."""
 

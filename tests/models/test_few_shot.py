@@ -51,6 +51,8 @@ SWITCHES = {
     "centred": {"centre": "clip", "smoothing": 0.1},
     "centred, nothing fused": {"centre": "clip", "fusion": "none"},
     "both": {"centre": "both", "smoothing": 0.1},
+    "gate": {"centre": "gate", "smoothing": 0.1},
+    "gate, nothing fused": {"centre": "gate", "fusion": "none", "gate_sharpness": 1.0},
     "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
     "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
@@ -168,7 +170,8 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
         features = [plain.encoder(episode.query), plain.encoder(episode.support)]
-        features = [MatchingHead(parts.matching, centre=parts.centre).centred(frames) for frames in features]
+        compared = MatchingHead(parts.matching, centre=parts.centre, gate_sharpness=parts.gate_sharpness)
+        features = compared.in_episode(*(compared.centred(frames) for frames in features))
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
         logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing * head.frame_std)
@@ -250,8 +253,8 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
             distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
-            distances = torch.stack([head.distances(head.modulate(query), head.modulate(shots)) for shots in by_class])
-            distances = distances.mean(0)
+            distances = head.distances(head.modulate(query), head.modulate(support))
+            distances = distances.unflatten(1, (2, WAY)).mean(1)
         text = head.text_similarity(query, episode.text) if head.scores_text else None
         torch.testing.assert_close(logits, head.score(-distances, text), **NETWORK)
 

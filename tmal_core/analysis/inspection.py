@@ -106,6 +106,8 @@ class Asked:
     def features(self, query: int, support: int) -> tuple[Tensor, Tensor]:
         """What is matched of a query and a support clip, or its class's prototype: (T, d) and (T, d) on the CPU."""
         matched, prototypes, at = self._matched
+        with torch.no_grad():
+            matched, prototypes = self.model.head.in_episode(matched, prototypes)
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
     def parts(self, query: int, support: int) -> Breakdown | None:
@@ -162,7 +164,8 @@ def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) 
     if model.reads_text and bank.text is not None:
         words = bank.text.of_videos(np.array([support])).to(device)
     as_query = model.head.modulate(bank.query[[query]].to(device))
-    return as_query[0].cpu(), model.head.modulate(bank.support[[support]].to(device), words)[0].cpu()
+    matched = model.head.in_episode(as_query, model.head.modulate(bank.support[[support]].to(device), words))
+    return matched[0][0].cpu(), matched[1][0].cpu()
 
 
 def episode_table(

@@ -15,6 +15,7 @@ _PARTS = {
     "encoder.text_fusion.": "visual-text fusion of tokens",
     "head.modulation.": "prototype modulation",
     "head.context2.": "prototype modulation",
+    "head.gate.": "gate of frames as they are and centred",
     "head.log_scale": "scale of distances",
     "head.log_text_scale": "scale of text similarities",
     "head.scale": "scale of text similarities",

@@ -31,7 +31,8 @@ OTHERS = {
     "text_scale": (1.0,),
     "smoothing": (0.1,),
     "smoothing_unit": ("std",),
-    "centre": ("clip", "both"),
+    "centre": ("clip", "both", "gate"),
+    "gate_sharpness": (2.0,),
 }
 ABLATIONS = [
     {"adapters": "none"},
@@ -47,8 +48,14 @@ ABLATIONS = [
     {"flow_encoder": "none", "text": False},
     {"matching": "mean"},
     {"matching": "bimhm"},
+    {"centre": "gate"},
+    {"centre": "gate", "matching": "mean"},
 ]
-CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
+CHOICES = (
+    [{"method": name} for name in METHODS]
+    + [{"method": "otam", "centre": "gate"}]
+    + [{"method": "tmal", **parts} for parts in ABLATIONS]
+)
 
 
 @functools.cache

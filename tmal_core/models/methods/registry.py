@@ -19,7 +19,7 @@ FRAMES_ALONE = {"flow_encoder": "none", "text": False, "fusion": "none"}
 """What methods fix that read neither flow nor names."""
 SCORES = frozenset({"logit_scale", "prompt", "text_score"})
 """The switches that `scores` reads."""
-ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
+ALIGNED = SCORES | {"centre", "gate_sharpness", "smoothing", "smoothing_unit"}
 """Those that `aligned` reads."""
 
 
@@ -95,5 +95,5 @@ def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
 
 def aligned(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """The same, and what they say of how frames are compared."""
-    unit = parts.smoothing_unit
-    return {"smoothing": parts.smoothing, "smoothing_unit": unit, "centre": parts.centre, **scores(clip, parts)}
+    names = ("smoothing", "smoothing_unit", "centre", "gate_sharpness")
+    return {**{name: getattr(parts, name) for name in names}, **scores(clip, parts)}

@@ -32,6 +32,7 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "smoothing": ("OTAM", s.matching == "otam"),
         "smoothing_unit": ("OTAM", s.matching == "otam"),
         "centre": ("comparison of frame with frame", s.matching != "mean"),
+        "gate_sharpness": ("gate between frames and centred ones", s.matching != "mean" and s.centre == "gate"),
     }
 
 
