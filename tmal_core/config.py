@@ -255,6 +255,9 @@ class TrainingSettings(Section):
     """Learning rate that the warm-up starts from (steps)."""
     rate_drops: tuple[tuple[Count, Fraction], ...] = ()
     """From which episode on which factor (steps), in ascending order: [[1400, 0.1], [2100, 0.01]]."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per optimiser step of an exponential moving average of the weights, which is validated, kept as best and
+    used in their place; 0 averages nothing."""
     accumulation: Count = 1
     """Episodes per optimiser step."""
     shot: Count | None = None
@@ -424,7 +427,7 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
-LEFT_ALONE: dict[str, dict[str, Any]] = {"model": {"gate_sharpness": 4.0}}
+LEFT_ALONE: dict[str, dict[str, Any]] = {"model": {"gate_sharpness": 4.0}, "training": {"ema": 0.0}}
 """Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
 the hash leaves them out: what was made before there were such settings keeps its name."""
 
