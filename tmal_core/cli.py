@@ -392,6 +392,7 @@ def evaluate(
     experiment, run = _evaluated(preset, parse_overrides(sets), out, checkpoint, method, split, left_out)
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.experiment import trained_in_words
+    from tmal_core.tasks.classes_trained_on import save_overlap
     from tmal_core.tasks.evaluate import (
         evaluate_methods,
         result_table,
@@ -399,7 +400,6 @@ def evaluate(
         save_table,
         with_and_without_text,
     )
-    from tmal_core.tasks.classes_trained_on import save_overlap
 
     with run if run.record["kind"] == "evaluate" else nullcontext():  # a run of training keeps its status
         experiments = experiment.of_methods(method) if method and not checkpoint else {experiment.name: experiment}

@@ -236,7 +236,9 @@ class ModelSettings(Section):
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
     attention, or before each (24 x 384)."""
     bottleneck: Count = 384
-    """Width inside a temporal adapter."""
+    """Width inside a temporal adapter, and inside temporal attention."""
+    temporal_attention: Natural = 0
+    """Number of the tower's last blocks before which the class tokens of a clip's frames attend to each other."""
     flow_encoder: Literal["none", "stem", "clip", "difference"] = "stem"
     """What makes motion tokens: a learned stem of flow, the frozen CLIP of colour-coded flow, or the same stem of grey
     differences: of the two native frames between which flow is the motion. No flow is read then."""
@@ -257,6 +259,8 @@ class ModelSettings(Section):
     matching: Annotated[str, AfterValidator(_matcher)] = "otam"
     """Distance between clips: otam, bimhm, mean, diagonal, tuples, or one of your own
     (`tmal_core.matching.register_matcher`). Names joined by + (otam+diagonal) are the mean of their distances."""
+    task_conditioned: bool = False
+    """Whether the episode says which moments of two clips are to agree, beside the matcher (after TS-FSAR)."""
     text_score: Fraction = 0.0
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Positive = 1.0
@@ -269,15 +273,18 @@ class ModelSettings(Section):
     smoothing_unit: Literal["absolute", "std"] = "absolute"
     """What `smoothing` counts in: distances themselves, or standard deviations of the distances between frames of
     different training clips, measured once on the untrained model and kept with the run and its checkpoints."""
-    centre: Literal["none", "clip", "both"] = "none"
+    centre: Literal["none", "clip", "both", "gate"] = "none"
     """clip: the mean over a clip's frames is taken off its frame features before they are compared, of queries and
     prototypes alike. What the frames have in common counts no more, only how they differ in time. both: frame features
-    are compared as they are and centred, each with half a say."""
+    are compared as they are and centred, each with half a say. gate: how much of a say each has is decided in every
+    episode, by how far its support clips lie apart, and the frames of a clip."""
+    gate_sharpness: Positive = 4.0
+    """Factor on the log of that ratio over the training split's, before the sigmoid that is the gate: learned, in
+    methods that learn, and this is its start. Near 0 it is `both`."""
     tuples: Annotated[tuple[Annotated[int, Field(ge=2)], ...], AfterValidator(_cardinalities)] = (2, 3)
     """How many frames TRX's tuples have, a cross-transformer for each number; none of them more than a clip has."""
     tuple_width: Count = 1152
     """Width of the keys and values of TRX's tuples."""
-
     ts_fsar: TSFSARSettings = TSFSARSettings()
     """What TS-FSAR alone is made of."""
 
@@ -331,6 +338,9 @@ class TrainingSettings(Section):
     """Learning rate that the warm-up starts from (steps)."""
     rate_drops: tuple[tuple[Count, Fraction], ...] = ()
     """From which episode on which factor (steps), in ascending order: [[1400, 0.1], [2100, 0.01]]."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per optimiser step of an exponential moving average of the weights, which is validated, kept as best and
+    used in their place; 0 averages nothing."""
     accumulation: Count = 1
     """Episodes per optimiser step."""
     shot: Count | None = None
@@ -519,11 +529,14 @@ LEFT_ALONE: dict[str, dict[str, Any]] = {
     "model": {
         "prompts": [],
         "descriptions": None,
+        "temporal_attention": 0,
+        "task_conditioned": False,
+        "gate_sharpness": 4.0,
         "tuples": [2, 3],
         "tuple_width": 1152,
         "ts_fsar": TSFSARSettings().model_dump(mode="json"),
     },
-    "training": {"rate_factors": []},
+    "training": {"rate_factors": [], "ema": 0.0},
     "evaluation": {"leave_out": []},
 }
 """Section -> its settings that are younger than kept results, and the value, as JSON has it, under which they change

@@ -254,8 +254,8 @@ def left_out(experiment: Experiment) -> Sequence[str]:
 
 
 def measured(experiment: Experiment, model: FewShotModel) -> None:
-    """Where smoothing counts in standard deviations, give the untrained model the training split's (`measure_unit`)."""
-    if model.head.in_std:
+    """Give the untrained model what its head counts in, where it does: the training split's (`measure_unit`)."""
+    if model.head.is_measured:
         s, train = experiment.settings, experiment.split("train").spread(MOST_CLIPS)
         kept = experiment.folder / f"frame_distances-{experiment.name}.json"
         measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept)

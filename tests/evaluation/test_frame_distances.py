@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import SettingsError, WeightsError
@@ -16,6 +17,7 @@ from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.experiment import Experiment, of_checkpoint
 from tmal_core.matching import cosine_distance
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.support_gate import spread_ratio
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.train import train_method
 
@@ -31,7 +33,7 @@ def test_frames_of_one_clip_are_not_compared_with_each_other(monkeypatch):
     assert frame_distance_std(frames) == pytest.approx(expected, rel=1e-6)  # float32, summed in another order
 
 
-@pytest.mark.parametrize("centre", ["none", "clip", "both"])
+@pytest.mark.parametrize("centre", ["none", "clip", "both", "gate"])
 def test_frozen_rows_measure_the_training_split_once_and_keep_it(few_settings, tmp_path, monkeypatch, centre):
     settings = few_settings.replace({**IN_STD, "model.centre": centre})
     one = Experiment(settings, method_name="otam", run_dir=tmp_path)
@@ -50,6 +52,22 @@ def test_frozen_rows_measure_the_training_split_once_and_keep_it(few_settings, t
     assert anew not in (0.125, record["std"]), "of other features it is another number"
     with pytest.raises(SettingsError, match="with a run folder"):
         _ = Experiment(settings, method_name="otam").model
+
+
+def test_a_gate_takes_the_training_split_s_ratio_for_usual_and_trained_weights_keep_theirs(few_settings, tmp_path):
+    settings = few_settings.replace({"model.centre": "gate", "training.episodes": 4, "training.validate_every": 4})
+    one = Experiment(settings, method_name="otam", run_dir=tmp_path / "frozen")
+    head, record = one.model.head, json.loads((tmp_path / "frozen" / "frame_distances-otam.json").read_text())
+    tokens = one.bank("train", progress=False).query
+    wanted = spread_ratio(normalize(tokens, dim=-1)).item()
+    assert record["usual"] == pytest.approx(wanted, abs=1e-2) and head.frame_std == 1.0
+    assert head.gate.usual.item() == pytest.approx(record["usual"], rel=1e-6)
+    experiment = Experiment(settings, method_name="st_adapter", run_dir=tmp_path / "run")
+    with Run.create(experiment.run_dir, experiment.settings, "train") as run:
+        trained = train_method(experiment, run, progress=False)[0].head.gate
+    assert 0 < abs(trained.usual.item() - record["usual"]) < 0.1, "learned from there on"
+    used = of_checkpoint(tmp_path / "run", run_dir=tmp_path / "b").model.head.gate
+    assert torch.equal(used.usual, trained.usual) and torch.equal(used.log_sharpness, trained.log_sharpness)
 
 
 def test_of_many_clips_some_are_measured(few_settings, tmp_path, monkeypatch):

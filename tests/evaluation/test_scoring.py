@@ -58,10 +58,14 @@ def _learned(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("name", METHODS)
+_CASES = [*((name, {}) for name in METHODS), *((name, {"model.centre": "gate"}) for name in ("otam", "tmal"))]
+_CASES += [("tmal", {"model.task_conditioned": True})]
+
+
+@pytest.mark.parametrize(("name", "parts"), _CASES)
 @pytest.mark.parametrize("text_score", [0.0, 0.4])
-def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, text_score, monkeypatch):
-    experiment = Experiment(small_settings.replace({"model.text_score": text_score}), method_name=name)
+def test_same_as_one_episode_at_a_time(small_settings, small_flow, val, name, parts, text_score, monkeypatch):
+    experiment = Experiment(small_settings.replace({"model.text_score": text_score, **parts}), method_name=name)
     model = _learned(experiment.build())
     asked = val.select(family="appearance")
     reader = experiment.reader(asked)

@@ -47,12 +47,18 @@ SWITCHES = {
     "sets": {"matching": "bimhm"},
     "mean": {"matching": "mean"},
     "two matchers": {"matching": "otam+tuples"},
+    "temporal attention": {"temporal_attention": 2},
+    "temporal attention in every block, no adapters": {"temporal_attention": 4, "adapters": "none"},
+    "knows its task": {"task_conditioned": True, "smoothing": 0.1},
+    "knows its task, gate": {"task_conditioned": True, "centre": "gate", "smoothing": 0.1},
     "text score": {"text_score": 0.5},
     "another scale and smoothing": {"logit_scale": 8.0, "smoothing": 0.1},
     "smoothing in deviations": {"smoothing_unit": "std", "smoothing": 2.0},
     "centred": {"centre": "clip", "smoothing": 0.1},
     "centred, nothing fused": {"centre": "clip", "fusion": "none"},
     "both": {"centre": "both", "smoothing": 0.1},
+    "gate": {"centre": "gate", "smoothing": 0.1},
+    "gate, nothing fused": {"centre": "gate", "fusion": "none", "gate_sharpness": 1.0},
     "centred sets": {"centre": "clip", "matching": "bimhm", "fusion": "token"},
     "averaged frames are not centred": {"centre": "clip", "matching": "mean"},
 }
@@ -171,7 +177,8 @@ def test_untrained_it_answers_as_its_matcher_on_plain_features(untrained, parts)
     plain, head = _built(parts.model_copy(update={"method": "otam"})), untrained.eval().head
     with torch.no_grad():
         features = [plain.encoder(episode.query), plain.encoder(episode.support)]
-        features = [MatchingHead(parts.matching, centre=parts.centre).centred(frames) for frames in features]
+        compared = MatchingHead(parts.matching, centre=parts.centre, gate_sharpness=parts.gate_sharpness)
+        features = compared.in_episode(*(compared.centred(frames) for frames in features))
         query, support = episode.encoded()
         scale = torch.tensor(parts.logit_scale)
         logits = scale * -match(*features, parts.matching, smoothing=parts.smoothing * head.frame_std)
@@ -255,8 +262,8 @@ def test_shots_become_one_prototype_with_one_text_or_their_distances_are_average
             assert lengths[:2] == [FRAMES + with_motion + int(trained.reads_text), FRAMES + with_motion]
             distances = head.distances(head.modulate(query), head.modulate(by_class.mean(0), episode.text))
         else:
-            distances = torch.stack([head.distances(head.modulate(query), head.modulate(shots)) for shots in by_class])
-            distances = distances.mean(0)
+            distances = head.distances(head.modulate(query), head.modulate(support))
+            distances = distances.unflatten(1, (2, WAY)).mean(1)
         text = head.text_similarity(query, episode.text) if head.scores_text else None
         torch.testing.assert_close(logits, head.score(-distances, text), **NETWORK)
 

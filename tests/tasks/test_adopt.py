@@ -260,6 +260,11 @@ def test_what_does_not_fit_is_named(small_settings, tiny, their_clip_fsar, tmp_p
     with pytest.raises(SettingsError, match=r"of a checkpoint of CLIP-FSAR, got 0\.45, 0\.225 for st_adapter"):
         theirs = saved(tmp_path, {"model": classifier(tiny).state_dict()})
         adopt_checkpoint(Experiment(small_settings, run_dir=tmp_path / "run"), theirs, (0.45, 0.225))
+    gated = small_settings.replace({"model.centre": "gate"})
+    with pytest.raises(
+        SettingsError, match=r"without a gate, which the file has not, got model\.centre gate\. Set it to"
+    ):
+        adopt_checkpoint(Experiment(gated, run_dir=tmp_path / "run"), theirs)
     refused([1, 2], r"a checkpoint of ST-Adapter with `model`, a dict of tensors")
     state = classifier(tiny).state_dict()
     state["positional_embedding"] = state["positional_embedding"] + 1

@@ -75,12 +75,12 @@ def test_untrained(small_settings, places, tmp_path, method):
         assert found.check.asked == 5, "one class has a single example"
 
 
-def test_untrained_there_is_no_split_whose_deviation_smoothing_could_count_in(small_settings, places, tmp_path):
-    asked = small_settings.replace({"model.smoothing_unit": "std"})
-    with pytest.raises(
-        SettingsError, match=r"checkpoint for otam with model\.smoothing_unit std, got none\. Set it to"
-    ):
-        run(untrained(asked, "otam", tmp_path), places)
+def test_untrained_there_is_no_split_that_a_head_could_count_in(small_settings, places, tmp_path):
+    for (switch, value), other in {("smoothing_unit", "std"): "absolute", ("centre", "gate"): "none"}.items():
+        asked = small_settings.replace({f"model.{switch}": value})
+        words = rf"checkpoint for otam with model\.{switch} {value}, got none\. Set it to {other}: what it counts in"
+        with pytest.raises(SettingsError, match=words):
+            run(untrained(asked, "otam", tmp_path), places)
 
 
 def test_differences_need_no_flow(small_settings, places, tmp_path):

@@ -14,8 +14,8 @@ from tmal_core.data.sets.catalog import FILE_NAME
 from tmal_core.errors import DataError, EpisodeError, SettingsError
 from tmal_core.experiment import of_checkpoint
 from tmal_core.tasks import trained_classes
-from tmal_core.tasks.evaluate import evaluate_methods, result_table
 from tmal_core.tasks.classes_trained_on import counts_of, overlap_of, without_overlap
+from tmal_core.tasks.evaluate import evaluate_methods, result_table
 
 
 @pytest.fixture

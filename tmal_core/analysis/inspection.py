@@ -114,12 +114,14 @@ class Asked:
             SettingsError: no two clips are matched, as an episode is answered as a whole.
         """
         matched, prototypes, at = self._matched
+        with torch.no_grad():
+            matched, prototypes = self.model.head.in_episode(matched, prototypes)
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
     def parts(self, query: int, support: int) -> Breakdown | None:
-        """The distance of the two taken apart; None where the method matches no frames."""
+        """The distance of the two taken apart; None where the method matches no frames, or more than frames."""
         head = self.model.head
-        if not isinstance(head, MatchingHead):
+        if not isinstance(head, MatchingHead) or not head.of_frames_alone:
             return None
         return breakdown(*self.features(query, support), head.matching, head.smoothing)
 
@@ -181,7 +183,8 @@ def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) 
     if model.reads_text and bank.text is not None:
         words = bank.text.of_videos(np.array([support])).to(device)
     as_query = model.head.modulate(bank.query[[query]].to(device))
-    return as_query[0].cpu(), model.head.modulate(bank.support[[support]].to(device), words)[0].cpu()
+    matched = model.head.in_episode(as_query, model.head.modulate(bank.support[[support]].to(device), words))
+    return matched[0][0].cpu(), matched[1][0].cpu()
 
 
 def episode_table(

@@ -170,10 +170,11 @@ def _distances(head: Head, query: Tensor, prototypes: Tensor, query_at: Tensor, 
     """Distances (E, q, u) of the episodes' queries (E, q) to their prototypes (E, u), some at a time.
 
     Few pairs of many are found episode by episode, and a clip is copied out once for all of its episode's pairs; where
-    the episodes ask for most pairs there are, a table of all comes first.
+    the episodes ask for most pairs there are, a table of all comes first, unless a distance depends on the episode.
     """
     in_episode = query_at.shape[1] * prototype_at.shape[1]
-    if len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * in_episode * len(query_at):
+    most_are_asked = len(query) * len(prototypes) <= _TABLE_OVER_PAIRS * in_episode * len(query_at)
+    if most_are_asked and not head.by_support:
         rows = max(1, _PAIRS_AT_ONCE // len(prototypes))
         table = torch.cat([head.distances(part, prototypes) for part in query.split(rows)])
         return table[query_at[:, :, None], prototype_at[:, None, :]]

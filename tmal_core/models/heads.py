@@ -21,6 +21,7 @@ from torch.nn.functional import normalize
 from tmal_core.matching import match, match_groups
 from tmal_core.matching.cosine import EPS, at_least_float32
 from tmal_core.models.prototypes import class_means
+from tmal_core.models.support_gate import SupportGate
 
 ClipTokens = Float[Tensor, "n l d"]
 Frames = Float[Tensor, "n t d"]
@@ -70,6 +71,16 @@ class Head(nn.Module):
         """Whether answers combine distances with the class names' own score (never in training)."""
         return self.text_score > 0 and not self.training
 
+    @property
+    def by_support(self) -> bool:
+        """Whether a distance depends on the episode's other prototypes: `distances` is then given those of one."""
+        return False
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything is measured on the training split: `frame_std`, or what a gate calls usual."""
+        return self.in_std
+
     def frame_features(self, clip_tokens: ClipTokens) -> Frames:
         """Clip tokens without the motion token."""
         return clip_tokens[:, :-1] if self.motion_token else clip_tokens
@@ -90,6 +101,10 @@ class Head(nn.Module):
             return self.modulate(support), labels
         means = class_means(support, labels)
         return self.modulate(means, text), torch.arange(len(means), device=labels.device)
+
+    def in_episode(self, query: Compared, prototypes: Compared) -> tuple[Compared, Compared]:
+        """Modulated frame features and prototypes of an episode as they are matched in it."""
+        return query, prototypes
 
     def distances(self, query: Float[Tensor, "q t d"], prototypes: Float[Tensor, "s u d"]) -> Float[Tensor, "q s"]:
         """Modulated frame features and prototypes to distances."""
@@ -215,8 +230,9 @@ class MatchingHead(Head):
         smoothing: OTAM's, alone or in a sum.
         smoothing_unit: "std" for a smoothing in units of `frame_std`, which somebody has to set.
         centre: "clip" takes the mean over a clip's frames off its frame features, before the cosine; "both" compares
-            them as they are and without their mean, each with half a say. Not where averaged frames are compared, of
-            which nothing would be left.
+            them as they are and without their mean, each with half a say; "gate" likewise, but a `SupportGate` says
+            in every episode how much of a say. Not where averaged frames are compared, of which nothing would be left.
+        gate_sharpness: the gate's.
         scores: as of `Head`.
     """
 
@@ -226,6 +242,7 @@ class MatchingHead(Head):
         smoothing: float = DEFAULT_SMOOTHING,
         smoothing_unit: str = "absolute",
         centre: str = "none",
+        gate_sharpness: float = 1.0,
         **scores: Any,
     ) -> None:
         super().__init__(**scores)
@@ -233,6 +250,20 @@ class MatchingHead(Head):
         self.in_std = smoothing_unit == "std" and aligns(matching)
         self.frame_std = math.nan if self.in_std else 1.0
         self.centre = "none" if matching == "mean" else centre
+        self.gate = SupportGate(gate_sharpness) if self.centre == "gate" else None
+
+    @property
+    def by_support(self) -> bool:
+        return self.centre == "gate"
+
+    @property
+    def is_measured(self) -> bool:
+        return self.in_std or self.centre == "gate"
+
+    @property
+    def of_frames_alone(self) -> bool:
+        """Whether a distance is the matcher's, of frames alone."""
+        return True
 
     def rematched(self, matching: str | None = None, smoothing: float | None = None) -> MatchingHead:
         """The same head, of the same parameters, under another matcher or smoothing (in the head's own unit)."""
@@ -260,10 +291,21 @@ class MatchingHead(Head):
         # Of length one, or the longer ones would decide; of a still picture nothing is left, not even its rounding.
         return torch.cat([part * (part.square().sum(2, True) + EPS).rsqrt() for part in (frames, centred)], 2)
 
+    def in_episode(self, query: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+        """With a gate the two halves of either, times its factors for this support set, or for each of g."""
+        if self.centre != "gate":
+            return query, prototypes
+        assert self.gate is not None
+        width = prototypes.shape[-1] // 2
+        factors = self.gate(prototypes[..., :width]).repeat_interleave(width, -1)[..., None, None, :]
+        return query * factors, prototypes * factors
+
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        query, prototypes = self.in_episode(query, prototypes)
         return match(query, prototypes, self.matching, **self._options)
 
     def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
+        query, prototypes = self.in_episode(query, prototypes)
         return match_groups(query, prototypes, self.matching, **self._options)
 
     @property

@@ -114,6 +114,9 @@ def _st_adapter(experiment: Experiment, source: str | Path) -> tuple[FewShotMode
     place, adapter = next(iter(blocks[0].items()))
     told = {"model.adapters": place if len(blocks[0]) == 1 else "both", "model.bottleneck": adapter.fc1.out_features}
     model, adopted = _built(experiment, ST_ADAPTER, told)
+    if adopted.settings.model.centre == "gate":
+        remedy = "Set it to none, clip or both."
+        raise SettingsError("frames compared without a gate, which the file has not", "model.centre gate", remedy)
     modules: Any
     for place, modules in model.encoder.adapters.items():
         for mine, block in zip(modules, blocks, strict=True):

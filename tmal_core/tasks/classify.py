@@ -178,9 +178,10 @@ def _model(experiment: Experiment, force: bool) -> FewShotModel:
         what = "random weights" if pretrained == "random" else f"{side}-pixel pictures"
         remedy = "Set model.backbone, model.pretrained and sampling to a real CLIP's, or pass --force to see it guess."
         raise SettingsError("a backbone that has seen photographs", f"{parts.backbone} with {what}", remedy)
-    if untrained and model.head.in_std:
-        remedy = "Set it to absolute: the deviation is measured on a training split, and here is none."
-        raise SettingsError(f"a checkpoint for {name} with model.smoothing_unit std", "none", remedy)
+    if untrained and model.head.is_measured:
+        switch, other = ("smoothing_unit std", "absolute") if model.head.in_std else ("centre gate", "none")
+        remedy = f"Set it to {other}: what it counts in is measured on a training split, and here is none."
+        raise SettingsError(f"a checkpoint for {name} with model.{switch}", "none", remedy)
     if untrained:
         use_untrained(model, experiment.settings.sampling.num_frames)
     return model

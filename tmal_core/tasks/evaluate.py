@@ -31,8 +31,8 @@ from tmal_core.models.methods import inputs, resolved, text_at_test
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.seeding import generator
 from tmal_core.runtime.tables import save_csv
-from tmal_core.tasks.prepare import lost_videos
 from tmal_core.tasks.classes_trained_on import counts_of
+from tmal_core.tasks.prepare import lost_videos
 
 Experiments = Mapping[str, Experiment]
 """One per method, alike in all but the method (`Experiment.of_methods`)."""

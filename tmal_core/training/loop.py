@@ -29,6 +29,7 @@ from tmal_core.training.checkpoint import Origin, load_checkpoint, save_checkpoi
 from tmal_core.training.losses import episode_loss, gradient_norms
 from tmal_core.training.optimiser import RATE_FACTOR, base_rate, build_optimiser, learning_rate
 from tmal_core.training.pace import Pace
+from tmal_core.training.weight_average import WeightAverage
 
 
 class Validated(NamedTuple):
@@ -84,7 +85,8 @@ def train_model(
 ) -> Progress:
     """Train until the episodes are used up or validation has not improved for `patience` times.
 
-    Leaves `best.pt` and `last.pt` in the folder and the best weights in the model. With a `last.pt` of the same
+    Leaves `best.pt` and `last.pt` in the folder and the best weights in the model: with `recipe.ema` the best of their
+    averages, which are then what is validated. With a `last.pt` of the same
     settings in the folder it goes on from there.
 
     Args:
@@ -102,7 +104,8 @@ def train_model(
     model.encoder.low_memory = recipe.memory == "low"
     rate = base_rate(recipe, model.encoder.tune_backbone)
     optimiser = build_optimiser(model.tunable(), recipe, rate)
-    state, recent = _resumed(folder / LAST, model, optimiser, origin)
+    average = WeightAverage(model.tunable(), recipe.ema)
+    state, recent = _resumed(folder / LAST, model, optimiser, average, origin)
     name = origin.settings.get("model.method", "")
     title = f"training {name}".strip()
     bar = tqdm(total=recipe.episodes, initial=state.episode, desc=title, unit="ep", disable=not progress)
@@ -112,7 +115,7 @@ def train_model(
 
     def save() -> None:
         state.seconds = time.perf_counter() - began
-        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, state, recent))
+        save_checkpoint(folder / LAST, model, origin, **_snapshot(model, optimiser, average, state, recent))
 
     with interrupts_noted() as interrupts:
         while True:
@@ -120,7 +123,7 @@ def train_model(
                 model.eval()
                 pace.validates(state.episode)
                 try:
-                    with interrupts.at_once():
+                    with interrupts.at_once(), average.in_place():
                         found = validate(model)
                 except KeyboardInterrupt:
                     save()
@@ -129,7 +132,8 @@ def train_model(
                 recent = []
                 log(**state.history[-1])
                 if state.stale == 0:
-                    save_checkpoint(folder / BEST, model, origin, episode=state.episode)
+                    with average.in_place():
+                        save_checkpoint(folder / BEST, model, origin, episode=state.episode)
                 save()
                 pace.validated(state.episode, found.score_pct, found.low_pct, found.high_pct)
                 bar.set_postfix(loss=f"{state.history[-1]['loss']:.3f}", val=f"{state.history[-1]['val_pct']:.1f}")
@@ -140,6 +144,8 @@ def train_model(
                 raise KeyboardInterrupt
             recent.append(_step(model, next(loader), class_text, optimiser, rate, recipe, seed, state.episode))
             state.episode += 1
+            if not math.isnan(recent[-1].grad_norm):
+                average.follow(math.ceil(state.episode / recipe.accumulation))
             pace.stepped(state.episode, recent[-1].loss)
             bar.update()
     bar.close()
@@ -193,17 +199,22 @@ def _is_measured(index: int, recipe: TrainingSettings) -> bool:
 
 
 def _snapshot(
-    model: FewShotModel, optimiser: torch.optim.Optimizer, state: Progress, recent: list[Step]
+    model: FewShotModel,
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage,
+    state: Progress,
+    recent: list[Step],
 ) -> dict[str, Any]:
     """What training needs to go on from here, beside the weights: it may be stopped between two optimiser steps, and
     between two validations."""
     gradients = {name: p.grad.cpu() for name, p in model.tunable().items() if p.grad is not None}
     since = [tuple(step) for step in recent]
-    return {"optimiser": optimiser.state_dict(), "progress": vars(state), "gradients": gradients, "recent": since}
+    content = {"optimiser": optimiser.state_dict(), "progress": vars(state), "gradients": gradients, "recent": since}
+    return content | ({"average": average.tensors} if average.tensors else {})
 
 
 def _resumed(
-    path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, origin: Origin
+    path: Path, model: FewShotModel, optimiser: torch.optim.Optimizer, average: WeightAverage, origin: Origin
 ) -> tuple[Progress, list[Step]]:
     """Bring everything to where the file was written, with the steps since the last validation; where there is none
     it is the start."""
@@ -216,6 +227,7 @@ def _resumed(
         got = f"{path}, with which training cannot go on" if has_best else f"{path} without {BEST}"
         raise WeightsError(f"{LAST} of a training that was stopped, and {BEST}", got, f"Remove {LAST} to begin anew.")
     optimiser.load_state_dict(saved["optimiser"])
+    average.go_on_from(saved.get("average", {}))
     tunable = model.tunable()
     for name, gradient in saved["gradients"].items():
         tunable[name].grad = gradient.to(tunable[name].device)

@@ -40,12 +40,15 @@ OTHERS = {
     "mlp_width": (64,),
     "tune_backbone": (True,),
     "matching": ("bimhm", "otam", "otam+diagonal"),
+    "temporal_attention": (2,),
+    "task_conditioned": (True,),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "text_scale": (1.0,),
     "smoothing": (0.1,),
     "smoothing_unit": ("std",),
-    "centre": ("clip", "both"),
+    "centre": ("clip", "both", "gate"),
+    "gate_sharpness": (2.0,),
     "ts_fsar": (TSFSARSettings(side_width=128, temporal_blocks=[1, 3]),),
     "tuples": ((3, 2), (2,)),
     "tuple_width": (64,),
@@ -66,8 +69,16 @@ ABLATIONS = [
     {"matching": "bimhm"},
     {"matching": "bimhm+otam"},
     {"matching": "diagonal+tuples"},
+    {"centre": "gate"},
+    {"centre": "clip"},
+    {"temporal_attention": 1, "adapters": "none"},
+    {"centre": "gate", "matching": "mean"},
 ]
-CHOICES = [{"method": name} for name in METHODS] + [{"method": "tmal", **parts} for parts in ABLATIONS]
+CHOICES = (
+    [{"method": name} for name in METHODS]
+    + [{"method": "otam", "centre": "gate"}, {"method": "trx", "text_score": 0.5}]
+    + [{"method": "tmal", **parts} for parts in ABLATIONS]
+)
 
 
 @functools.cache

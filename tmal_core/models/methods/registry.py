@@ -21,7 +21,7 @@ NAMES = frozenset({"prompt", "prompts", "descriptions"})
 """The switches that say what is read of a class's name (`tmal_core.models.text`)."""
 SCORES = NAMES | {"logit_scale", "text_score"}
 """The switches that `scores` reads."""
-ALIGNED = SCORES | {"centre", "smoothing", "smoothing_unit"}
+ALIGNED = SCORES | {"centre", "gate_sharpness", "smoothing", "smoothing_unit"}
 """Those that `aligned` reads."""
 
 
@@ -106,6 +106,11 @@ def needs_names(settings: ModelSettings) -> bool:
     return resolved(settings).reads_text or text_at_test(settings) != "none"
 
 
+def compares_whole_frames(parts: ModelSettings) -> bool:
+    """Whether frames are compared with what their clip's have in common, one by one: a task can be read from them."""
+    return parts.matching != "mean" and parts.centre != "clip"
+
+
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
@@ -116,5 +121,5 @@ def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
 
 def aligned(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """The same, and what they say of how frames are compared."""
-    unit = parts.smoothing_unit
-    return {"smoothing": parts.smoothing, "smoothing_unit": unit, "centre": parts.centre, **scores(clip, parts)}
+    names = ("smoothing", "smoothing_unit", "centre", "gate_sharpness")
+    return {**{name: getattr(parts, name) for name in names}, **scores(clip, parts)}

@@ -9,7 +9,7 @@ from typing import Any
 from tmal_core.config import ModelSettings
 from tmal_core.models.encoder import build_encoder
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods.registry import FRAMES_ALONE, Method, scores
+from tmal_core.models.methods.registry import FRAMES_ALONE, NAMES, Method, scores
 from tmal_core.models.trx_head import TRXHead
 
 
@@ -24,7 +24,7 @@ METHOD = Method(
     "temporal adapters, TRX",
     trained=True,
     build=_build,
-    reads={"adapters", "bottleneck", "prompt", "text_score", "tune_backbone", "tuple_width", "tuples"},
+    reads=NAMES | {"adapters", "bottleneck", "text_score", "tune_backbone", "tuple_width", "tuples"},
     fixed=FRAMES_ALONE,
     starts_as_clip=False,
 )
