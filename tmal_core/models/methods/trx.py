@@ -24,7 +24,8 @@ METHOD = Method(
     "temporal adapters, TRX",
     trained=True,
     build=_build,
-    reads=NAMES | {"adapters", "bottleneck", "text_score", "tune_backbone", "tuple_width", "tuples"},
+    reads=NAMES
+    | {"adapters", "bottleneck", "temporal_attention", "text_score", "tune_backbone", "tuple_width", "tuples"},
     fixed=FRAMES_ALONE,
     starts_as_clip=False,
 )
