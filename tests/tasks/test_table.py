@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tmal_core import cli
-from tmal_core.config import load_settings
+from tmal_core.config import LEFT_ALONE, load_settings
 from tmal_core.data.sets.catalog import LEDGER, Catalog, save_catalog
 from tmal_core.errors import RunError, SettingsError
 from tmal_core.evaluation.answers import Answerer, load_answers, recipe_of, save_answers_file
@@ -281,6 +281,13 @@ def test_a_recipe_is_what_decides_and_no_more():
         "trained.model.text_score": 0.0,
         "trained.adopted_from": "file",
     }
+
+
+def test_settings_that_are_younger_than_an_answer_make_no_other_row(monkeypatch):
+    monkeypatch.setitem(LEFT_ALONE, "model", {"part": {"width": 3}, "words": None})
+    young = {"model.part.width": 3, "model.words": None, "model.text": True}
+    assert recipe_of(young, {}, trained=False) == {"model.text": True}
+    assert recipe_of({**young, "model.part.width": 4}, {}, trained=False) == {"model.part.width": 4, "model.text": True}
 
 
 def test_a_table_of_one_run_says_what_evaluation_says(few_settings, small_data, tmp_path, capsys):

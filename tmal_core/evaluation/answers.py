@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tmal_core.config import CHANGES_NO_NUMBER, LEFT_ALONE
+from tmal_core.config import CHANGES_NO_NUMBER, LEFT_ALONE, flatten
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import RunError
 from tmal_core.evaluation.scoring import Episodes, Outcome
@@ -118,7 +118,8 @@ def recipe_of(settings: Mapping[str, Any], trained_with: Mapping[str, Any], trai
 
 def _decides(key: str, value: Any) -> bool:
     section, _, name = key.partition(".")
-    neutral = name in LEFT_ALONE.get(section, {}) and LEFT_ALONE[section][name] == value
+    young = flatten(LEFT_ALONE)  # some are sections of their own
+    neutral = key in young and young[key] == value
     idle = section in ("seed", "compute", "prepare") or name in CHANGES_NO_NUMBER.get(section, ())
     return not (neutral or idle or (section == "evaluation" and name not in ("precision", "views")))
 
