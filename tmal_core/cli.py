@@ -127,6 +127,7 @@ _READ = "a run folder, or a checkpoint in one: its method is used under --preset
 _TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
 _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
+_ENCODERS = "open_clip's models or folders, each as NAME, NAME:WEIGHTS or NAME:random"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -421,6 +422,34 @@ def _evaluated(
     if found:
         return experiment, Run.open(out)
     return experiment, Run.create(out, experiment.settings, "evaluate", experiment.set_by_user)
+
+
+@app.command()
+def baselines(
+    encoders: Annotated[str, _opt(_ENCODERS, "A,B,...")],
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Out = Path("runs/baselines"),
+    final: Annotated[bool, _flag("--final", _FINAL)] = False,
+) -> None:
+    """Compare frozen encoders, each under every matcher, on val, or with --final on test; goes on where it stopped."""
+    experiment = _experiment(preset, sets, out, "otam")
+    from tmal_core.evaluation.ledger import looks_in_words
+    from tmal_core.runtime.run_folders import Run
+    from tmal_core.tasks.baselines import require_all, run_baselines
+
+    split = "test" if final else "val"
+    with Run.create(out, experiment.settings, "baselines", experiment.set_by_user) as run:
+        table = run_baselines(experiment, encoders.split(","), split)
+        answered = table[table["left_out"] == ""]
+        if len(answered):
+            rows = ["encoder", "weights", "title"]
+            wide = answered.pivot_table("accuracy_pct", rows, "episode_type", sort=False)
+            print(wide.round(1).to_string())
+        print(f"every digit: {run.path / 'tables' / f'baselines-{split}.csv'}")
+        if final:
+            print(looks_in_words(experiment.settings.data.folder))
+        require_all(table)
 
 
 @app.command()

@@ -246,12 +246,12 @@ class Experiment:
         return self._banks[split]
 
 
-def measured(experiment: Experiment, model: FewShotModel) -> None:
+def measured(experiment: Experiment, model: FewShotModel, features: Path | None = None) -> None:
     """Where smoothing counts in standard deviations, give the untrained model the training split's (`measure_unit`)."""
     if model.head.in_std:
         s, train = experiment.settings, experiment.split("train").spread(MOST_CLIPS)
         kept = experiment.folder / f"frame_distances-{experiment.name}.json"
-        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept)
+        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept, features)
 
 
 def trained_in_words(experiment: Experiment) -> str:
