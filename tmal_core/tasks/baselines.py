@@ -224,7 +224,7 @@ def _on(row: Experiment, clip: Any) -> FewShotModel:
 def _ask(row: Experiment, model: FewShotModel, split: str, file: Path, progress: bool) -> None:
     """Ask one row, and keep the labels that it answered: (E, N, Q) by episode type."""
     asked = row.changed({})  # what it makes goes when it is done
-    measured(asked, model, asked.folder / "features")
+    measured(asked, model)
     asked.model = model
     bank, drawn = asked.bank(split, progress), asked.episodes(split)
     labels: dict[str, Any] = {name: evaluate(model, bank, part).predicted for name, part in drawn.items()}
