@@ -133,6 +133,7 @@ _EACH = f"{METHODS}; may be given again (default: all)"
 _AGAINST = "the method that all others are compared with"
 _LEAVE_OUT = "leave out the tested classes that the weights of --checkpoint were trained on in another data set"
 _OVERLAP = "which these are: those of the same name, or similar ones too (default: similar)"
+_ENCODERS = "open_clip's models or folders, each as NAME, NAME:WEIGHTS or NAME:random"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -530,6 +531,34 @@ def efficiency(
         files = [save_table(counts, run.path, "efficiency"), save_table(times, run.path, "efficiency_time")]
     shown = counts.merge(times, on=["method", "title"]).drop(columns=["title", "settings", "machine"])
     print(f"{shown.round(3).to_string(index=False)}\non {times['machine'].iat[0]}\n{files[0]}\n{files[1]}")
+
+
+@app.command()
+def baselines(
+    encoders: Annotated[str, _opt(_ENCODERS, "A,B,...")],
+    preset: Preset = "tiny",
+    sets: Sets = NONE,
+    out: Out = Path("runs/baselines"),
+    final: Annotated[bool, _flag("--final", _FINAL)] = False,
+) -> None:
+    """Compare frozen encoders, each under every matcher, on val, or with --final on test; goes on where it stopped."""
+    experiment = _experiment(preset, sets, out, "otam")
+    from tmal_core.evaluation.ledger import looks_in_words
+    from tmal_core.runtime.run_folders import Run
+    from tmal_core.tasks.baselines import require_all, run_baselines
+
+    split = "test" if final else "val"
+    with Run.create(out, experiment.settings, "baselines", experiment.set_by_user) as run:
+        table = run_baselines(experiment, encoders.split(","), split)
+        answered = table[table["left_out"] == ""]
+        if len(answered):
+            rows = ["encoder", "weights", "title"]
+            wide = answered.pivot_table("accuracy_pct", rows, "episode_type", sort=False)
+            print(wide.round(1).to_string())
+        print(f"every digit: {run.path / 'tables' / f'baselines-{split}.csv'}")
+        if final:
+            print(looks_in_words(experiment.settings.data.folder))
+        require_all(table)
 
 
 @app.command()

@@ -253,12 +253,12 @@ def left_out(experiment: Experiment) -> Sequence[str]:
     return require_classes(experiment.catalog, experiment.settings.evaluation.leave_out)
 
 
-def measured(experiment: Experiment, model: FewShotModel) -> None:
+def measured(experiment: Experiment, model: FewShotModel, features: Path | None = None) -> None:
     """Give the untrained model what its head counts in, where it does: the training split's (`measure_unit`)."""
     if model.head.is_measured:
         s, train = experiment.settings, experiment.split("train").spread(MOST_CLIPS)
         kept = experiment.folder / f"frame_distances-{experiment.name}.json"
-        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept)
+        measure_unit(model, experiment.reader(train), s.evaluation, s.compute, kept, features)
 
 
 def trained_in_words(experiment: Experiment) -> str:

@@ -15,7 +15,7 @@ from matplotlib import colors
 from matplotlib.text import Text
 
 from tmal_core.analysis.inspection import EpisodeResult, Question
-from tmal_core.viz import clip_plots, data_plots, plots, style
+from tmal_core.viz import baseline_plots, clip_plots, data_plots, plots, style
 from tmal_core.viz.attention_plots import AlignedPair, alignments, attention_shifts
 from tmal_core.viz.episode_plots import episode_result
 
@@ -57,6 +57,7 @@ def test_vision_and_contrast_are_the_published_ones():
 
 TOGETHER = {
     "methods, and what else has a line of its own": {*style.METHOD_COLOURS.values(), *style._FURTHER},
+    "matchers": {mark.colour for mark in style.MATCHER_MARKS.values()},
     "splits, and what is lost of them": {*style.SPLIT_COLOURS.values(), style.WARN},
     "right and wrong": {style.RIGHT, style.WARN},
     "clear, unclear, zero": {style.ACCENT, style.SOFT, style.INK},
@@ -108,6 +109,12 @@ RESULT = EpisodeResult(  # of 41 queries, whose distances are of every shade
 )
 
 
+def frozen_table() -> pd.DataFrame:
+    table = results_table(style.MATCHER_MARKS)
+    table = table[(table["way"] == 5) & (table["shot"] == 1)]
+    return table.assign(encoder="a", weights="random", matcher=table["method"], left_out="")
+
+
 def aligned() -> AlignedPair:
     frames, map_ = np.zeros((3, 8, 8, 3), np.uint8), np.eye(3, dtype=np.float32)
     return AlignedPair("own class", frames, frames, 1 - map_, map_, 0.5)
@@ -130,6 +137,7 @@ CHEATS = pd.DataFrame(
 )
 FIGURES = {
     "results": lambda: plots.results(TABLE[(TABLE["way"] == 5) & (TABLE["shot"] == 1)]),
+    "baselines": lambda: baseline_plots.baselines(frozen_table()),
     "differences": lambda: plots.differences(GAPS),
     "cheats": lambda: plots.cheat_accuracies(CHEATS),
     "training": lambda: plots.training_curves(history(LINES), {}, {"order": 50.0}, 1.0),
@@ -175,8 +183,9 @@ def test_lines_of_a_panel_differ_by_more_than_colour(name):
 def test_what_colour_says_of_points_their_shape_says_too():
     clear, unclear = (axes.collections[0] for axes in FIGURES["differences"]().axes)
     assert np.allclose(unclear.get_facecolor(), 1) and not np.allclose(clear.get_facecolor(), 1)
-    (results,) = {tuple(len(c.get_paths()[0].vertices) for c in axes.collections) for axes in FIGURES["results"]().axes}
-    assert len(set(results)) > 2
+    for name in ("results", "baselines"):
+        (shapes,) = {tuple(len(c.get_paths()[0].vertices) for c in axes.collections) for axes in FIGURES[name]().axes}
+        assert len(set(shapes)) > 2
 
 
 @pytest.mark.parametrize("dark", [False, True])

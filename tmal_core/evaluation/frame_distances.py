@@ -31,7 +31,12 @@ _AT_ONCE = 16
 
 
 def measure_unit(
-    model: FewShotModel, reader: ClipReader, evaluation: EvaluationSettings, compute: ComputeSettings, kept: Path
+    model: FewShotModel,
+    reader: ClipReader,
+    evaluation: EvaluationSettings,
+    compute: ComputeSettings,
+    kept: Path,
+    features: Path | None = None,
 ) -> None:
     """Give the head the standard deviation that its smoothing counts in, and its gate the usual ratio of spreads.
 
@@ -39,6 +44,7 @@ def measure_unit(
         model: untrained; its head compares frames.
         reader: of clips of the training split.
         kept: file of the numbers. Made by these weights, clips and code it is read, not measured again.
+        features: folder where the clips' tokens are kept, for another head that measures on the same ones.
 
     Raises:
         RunError: the disk is full.
@@ -47,7 +53,7 @@ def measure_unit(
     key = f"{bank_key(model, reader, None, evaluation.precision)}-{getattr(model.head, 'centre', 'none')}"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     if known.get("key") != key:
-        bank = encode(model, reader, None, evaluation, compute, progress=False)
+        bank = encode(model, reader, None, evaluation, compute, progress=False, folder=features)
         with torch.no_grad():
             frames = model.head.modulate(bank.query.to(model.device))
             known = {"std": frame_distance_std(frames), "clips": len(bank.query), "key": key}

@@ -34,17 +34,18 @@ NOTES = {
 
 
 @styled
-def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES) -> Figure:
+def results(table: pd.DataFrame, notes: Mapping[str, str] = NOTES, marks: Mapping[str, Mark] | None = None) -> Figure:
     """One panel per episode type: each method's accuracy as a point with its interval, chance as a dashed line.
 
     The table is one of `result_table`, or a study's, whose spread over seeds is a thin line; notes stand below titles.
+    Marks are by method, those of `method_marks` where none are given.
     """
     require_columns(
         table, "method", "title", "episode_type", "way", "chance_pct", "accuracy_pct", "low_pct", "high_pct"
     )
     methods, episode_types = table["method"].unique().tolist(), table["episode_type"].unique().tolist()
     titles = table.drop_duplicates("method")["title"].tolist()
-    marks = method_marks(methods)
+    marks = method_marks(methods) if marks is None else marks
     figure, panels = _panels(len(episode_types), len(methods))
     for panel, episode_type in zip(panels, episode_types, strict=True):
         rows = table[table["episode_type"] == episode_type].set_index("method")

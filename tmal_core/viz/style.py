@@ -61,6 +61,13 @@ class Mark(NamedTuple):
     """A matplotlib marker."""
 
 
+MATCHER_MARKS = {
+    "mean": Mark(METHOD_COLOURS["protonet"], "^"),
+    "diagonal": Mark(_FURTHER[1], "D"),
+    "otam": Mark(METHOD_COLOURS["otam"], "o"),
+    "otam_centred": Mark(_FURTHER[0], "s"),
+}
+"""Of the rows of `tmal baselines`: frozen encoders, told apart by how their clips are matched."""
 _RC: dict[Any, Any] = {  # names of rcParams, which are a type of their own
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
