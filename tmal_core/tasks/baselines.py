@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tmal_core import config
 from tmal_core.config import EvaluationSettings, settings_hash
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import SettingsError, WeightsError
@@ -33,7 +32,7 @@ from tmal_core.evaluation.scoring import Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, with_correction
 from tmal_core.experiment import Experiment, measured, require_comparable, require_used
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import METHODS, resolved
+from tmal_core.models.methods import resolved
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.encoder_names import NamedEncoder, load_encoder, named_encoders
@@ -51,16 +50,11 @@ class Matcher(NamedTuple):
 
 
 _OTAM = {"model.matching": "otam", "model.smoothing": 0.03, "model.smoothing_unit": "std"}
-_ROWS = {
+MATCHERS = {
     "mean": Matcher("frames averaged", "protonet", {"model.matching": "mean"}),
     "diagonal": Matcher("frame by frame", "frozen", {"model.matching": "diagonal", "model.centre": "none"}),
     "otam": Matcher("OTAM", "otam", {**_OTAM, "model.centre": "none"}),
     "otam_centred": Matcher("OTAM on centred frames", "otam", {**_OTAM, "model.centre": "clip"}),
-}
-MATCHERS = {
-    name: row
-    for name, row in _ROWS.items()
-    if row.method in METHODS and row.overrides["model.matching"] in config.MATCHERS
 }
 """The rows of every encoder by name."""
 REFERENCE = "otam"
@@ -224,7 +218,7 @@ def _on(row: Experiment, clip: Any) -> FewShotModel:
 def _ask(row: Experiment, model: FewShotModel, split: str, file: Path, progress: bool) -> None:
     """Ask one row, and keep the labels that it answered: (E, N, Q) by episode type."""
     asked = row.changed({})  # what it makes goes when it is done
-    measured(asked, model)
+    measured(asked, model, asked.folder / "features")
     asked.model = model
     bank, drawn = asked.bank(split, progress), asked.episodes(split)
     labels: dict[str, Any] = {name: evaluate(model, bank, part).predicted for name, part in drawn.items()}
