@@ -33,8 +33,9 @@ class FewShotModel(nn.Module):
     def clip_encoder(self) -> ClipEncoder:
         """The encoder, for whoever looks at its blocks and patches; WeightsError where it has none of CLIP's."""
         if not isinstance(self.encoder, ClipEncoder):
-            remedy = "Choose a CLIP ViT to see what its blocks and patches do."
-            raise WeightsError("an encoder of CLIP's own ViT blocks", kind_of(self.encoder.clip.visual), remedy)
+            got = f"{type(self.encoder).__name__} with {kind_of(self.encoder.clip.visual)}"
+            remedy = "Look at a method that runs CLIP's blocks one by one, on a CLIP ViT."
+            raise WeightsError("an encoder whose blocks and patches can be looked into", got, remedy)
         return self.encoder
 
     def forward(
