@@ -149,7 +149,7 @@ def test_what_joins_inside_needs_clip_s_blocks(folder, name):
 
 def test_blocks_of_other_towers_are_not_looked_into(folder):
     model = build(settings_of(folder))
-    with pytest.raises(WeightsError, match=r"an encoder of CLIP's own ViT blocks, got .*Choose a CLIP ViT"):
+    with pytest.raises(WeightsError, match=r"blocks and patches can be looked into, got FrozenEncoder with .*Look at"):
         _ = model.clip_encoder
     own = build(ModelSettings(method="frozen", backbone=str(in_project("data/tiny_clip")), pretrained="folder"))
     assert own.clip_encoder is own.encoder

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
 from tmal_core.models.encoder import ClipEncoder
-from tmal_core.models.frozen_encoder import Encoder, FrozenEncoder
+from tmal_core.models.frozen_encoder import Encoder
 from tmal_core.models.heads import Head, given
 from tmal_core.models.open_clip_access import kind_of
 
@@ -34,10 +34,9 @@ class FewShotModel(nn.Module):
         """The encoder, for whoever looks at its blocks and patches; WeightsError where its answers are not made of
         CLIP's own."""
         if not isinstance(self.encoder, ClipEncoder):
-            frozen = isinstance(self.encoder, FrozenEncoder)
-            got = kind_of(self.encoder.clip.visual) if frozen else f"{type(self.encoder).__name__}, which has others"
-            remedy = "Choose a CLIP ViT, and a method that stands in its blocks, to see what blocks and patches do."
-            raise WeightsError("an encoder of CLIP's own ViT blocks", got, remedy)
+            got = f"{type(self.encoder).__name__} with {kind_of(self.encoder.clip.visual)}"
+            remedy = "Look at a method that runs CLIP's blocks one by one, on a CLIP ViT."
+            raise WeightsError("an encoder whose blocks and patches can be looked into", got, remedy)
         return self.encoder
 
     def forward(
