@@ -167,7 +167,9 @@ class ModelSettings(Section):
     """Where temporal adapters stand in every block: before the FFN (ST-Adapter's 12 x 384 on ViT-B/16), before
     attention, or before each (24 x 384)."""
     bottleneck: Count = 384
-    """Width inside a temporal adapter."""
+    """Width inside a temporal adapter, and inside temporal attention."""
+    temporal_attention: Natural = 0
+    """Number of the tower's last blocks before which the class tokens of a clip's frames attend to each other."""
     flow_encoder: Literal["none", "stem", "clip", "difference"] = "stem"
     """What makes motion tokens: a learned stem of flow, the frozen CLIP of colour-coded flow, or the same stem of grey
     differences: of the two native frames between which flow is the motion. No flow is read then."""
@@ -187,6 +189,8 @@ class ModelSettings(Section):
     """Fine-tune the whole image tower (CLIP-FSAR) instead of keeping it frozen."""
     matching: Annotated[str, AfterValidator(_matcher)] = "otam"
     """Distance between clips: otam, bimhm or mean, or one of your own (`tmal_core.matching.register_matcher`)."""
+    task_conditioned: bool = False
+    """Whether the episode says which moments of two clips are to agree, beside the matcher (after TS-FSAR)."""
     text_score: Fraction = 0.0
     """Share (a power) of the class names' own score in the answers at test; 0 leaves it out, CLIP-FSAR has 0.9."""
     logit_scale: Positive = 1.0
@@ -427,7 +431,10 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}
 """What the hash of settings leaves out."""
-LEFT_ALONE: dict[str, dict[str, Any]] = {"model": {"gate_sharpness": 4.0}, "training": {"ema": 0.0}}
+LEFT_ALONE: dict[str, dict[str, Any]] = {
+    "model": {"gate_sharpness": 4.0, "temporal_attention": 0, "task_conditioned": False},
+    "training": {"ema": 0.0},
+}
 """Section -> its settings that are younger than kept results, and the value under which they change nothing. With it
 the hash leaves them out: what was made before there were such settings keeps its name."""
 

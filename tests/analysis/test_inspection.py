@@ -104,6 +104,15 @@ def test_with_a_gate_the_parts_are_those_of_the_episode(small_settings, val, sam
         assert asked.parts(0, j).distance == pytest.approx(float(asked.result.distances[0, j]), abs=1e-4)
 
 
+def test_a_distance_that_is_not_of_frames_alone_is_not_taken_apart(small_settings, val, sampler):
+    model = build(small_settings.replace({"model.method": "tmal", "model.task_conditioned": True}).model).eval()
+    tokens = torch.randn(len(val), 9, model.encoder.joint_width, generator=torch.Generator().manual_seed(2))
+    names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
+    text = SplitText(torch.randn(len(names), model.encoder.joint_width), class_of)
+    question = Question.of(sampler[0])
+    assert Asked(model, question, banked(Bank(tokens, tokens, "", text), question)).parts(0, 0) is None
+
+
 def test_what_matches_no_frames_has_no_parts(small_settings, val, sampler):
     model = build(small_settings.replace({"model.method": "zero_shot"}).model).eval()
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)

@@ -59,6 +59,7 @@ def _learned(model):
 
 
 _CASES = [*((name, {}) for name in METHODS), *((name, {"model.centre": "gate"}) for name in ("otam", "tmal"))]
+_CASES += [("tmal", {"model.task_conditioned": True})]
 
 
 @pytest.mark.parametrize(("name", "parts"), _CASES)

@@ -103,6 +103,19 @@ def test_every_question_asks_about_variants_that_exist():
         assert {reference, *compared} <= set(study.VARIANTS)
 
 
+def test_answers_that_come_with_the_project_are_those_of_its_variants(tmp_path):
+    """A setting that is younger than they are must not rename what is asked: they would all be trained again."""
+    asked = Experiment.of("tiny")
+    rounds = [("val", study.SEEDS[:1], list(study.VARIANTS)), ("test", study.SEEDS, list(study.NAMED))]
+    files = {
+        unit.file.name
+        for split, seeds, names in rounds
+        for unit in study._units(asked, tmp_path, names, list(seeds), split)
+    }
+    kept = {path.name for path in study.KEPT.glob("*.npz")}
+    assert kept and kept <= files, sorted(kept - files)
+
+
 def test_trainings_at_once_answer_as_one_after_the_other(small, answers, tmp_path):
     found = study.run_study(small, tmp_path, ["otam", "tmal"], (0,), processes=2, progress=False)
     for name in ("otam", "tmal"):

@@ -111,9 +111,9 @@ class Asked:
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
     def parts(self, query: int, support: int) -> Breakdown | None:
-        """The distance of the two taken apart; None where the method matches no frames."""
+        """The distance of the two taken apart; None where the method matches no frames, or more than frames."""
         head = self.model.head
-        if not isinstance(head, MatchingHead):
+        if not isinstance(head, MatchingHead) or not head.of_frames_alone:
             return None
         return breakdown(*self.features(query, support), head.matching, head.smoothing)
 

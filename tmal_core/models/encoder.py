@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tmal_core.config import ModelSettings
+from tmal_core.errors import SettingsError
 from tmal_core.models import fast_paths
 from tmal_core.models.adapters import STAdapter
 from tmal_core.models.blocks import attend, feed_forward
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fuses, fusion_blocks
 from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, StemEncoder
 from tmal_core.models.open_clip_access import embedded, joint_width, pooled
+from tmal_core.models.temporal_attention import TemporalAttention
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
 _PLACES = {"none": (), "ffn": (BEFORE_FFN,), "attention": (BEFORE_ATTENTION,), "both": (BEFORE_ATTENTION, BEFORE_FFN)}
@@ -50,6 +52,7 @@ class ClipEncoder(nn.Module):
         text_fusion: the same of the class's text.
         motion_token: whether the motion encoder's token per clip is given out.
         tune_backbone: fine-tune the whole image tower.
+        frame_attention: number of a block -> temporal attention before it.
 
     `depth` is the tower's number of blocks, `joint_width` d; `reads_motion` says whether clips come with flow or
     differences, and `separate_roles` whether a clip has other tokens as support, with its class's text, than as query.
@@ -66,12 +69,14 @@ class ClipEncoder(nn.Module):
         text_fusion: nn.ModuleDict | None = None,
         motion_token: bool = False,
         tune_backbone: bool = False,
+        frame_attention: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
         self.clip = clip.requires_grad_(False)
         self.clip.visual.requires_grad_(tune_backbone)
         self.adapters, self.motion = adapters or nn.ModuleDict(), motion
         self.flow_fusion, self.text_fusion = flow_fusion or nn.ModuleDict(), text_fusion or nn.ModuleDict()
+        self.frame_attention = frame_attention or nn.ModuleDict()
         self.motion_token, self.tune_backbone = motion_token, tune_backbone
         self.depth, self.joint_width = len(self.clip.visual.transformer.resblocks), joint_width(self.clip.visual)
         self.reads_motion, self.separate_roles = motion is not None, bool(text_fusion)
@@ -163,12 +168,15 @@ class ClipEncoder(nn.Module):
     def _block_at_once(
         self, number: int, num_frames: int, alone: bool, tokens: Tensor, level: Tensor | None, text: Tensor | None
     ) -> Tensor:
-        """One block: flow (n * T, P, C), text (n, d) and an adapter join, then attention, an adapter, the FFN."""
+        """One block: flow (n * T, P, C), text (n, d), temporal attention and an adapter join, then attention, an
+        adapter, the FFN."""
         name, block = str(number), self.clip.visual.transformer.resblocks[number - 1]
         if level is not None:
             tokens = fuse_patches(self.flow_fusion[name], tokens, level)
         if text is not None and name in self.text_fusion:
             tokens = self.text_fusion[name](tokens, text.repeat_interleave(num_frames, 0)[:, None])
+        if name in self.frame_attention:
+            tokens = self.frame_attention[name](tokens, num_frames)
         tokens = attend(block, self._adapt(BEFORE_ATTENTION, number, tokens, num_frames), alone)
         if not alone:  # without patch tokens there is nothing to adapt
             tokens = self._adapt(BEFORE_FFN, number, tokens, num_frames)
@@ -190,7 +198,7 @@ def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:
     """The encoder that the settings describe.
 
     Raises:
-        SettingsError: a fusion level outside the tower.
+        SettingsError: a fusion level outside the tower, or temporal attention in more blocks than it has.
     """
     visual, joint = clip.visual, joint_width(clip.visual)
     width, depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
@@ -211,5 +219,10 @@ def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:
         nn.ModuleDict({str(block): TokenFusion(width, source, parts.fusion_width) for block in blocks})
         for blocks, source in ((flow_blocks, motion_width), (text_blocks, joint))
     )
+    if parts.temporal_attention > depth:
+        got, remedy = str(parts.temporal_attention), "Lower it."
+        raise SettingsError(f"a model.temporal_attention up to the tower's {depth} blocks", got, remedy)
+    last = range(depth - parts.temporal_attention + 1, depth + 1)
+    attention = nn.ModuleDict({str(block): TemporalAttention(width, parts.bottleneck) for block in last})
     modules = nn.ModuleDict(adapters), motion, flow_fusion, text_fusion
-    return ClipEncoder(clip, *modules, motion_token=motion_token, tune_backbone=parts.tune_backbone)
+    return ClipEncoder(clip, *modules, motion_token, parts.tune_backbone, attention)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tmal_core.config import EvaluationSettings, ModelSettings, in_project, settings_hash
+from tmal_core.config import MATCHERS, EvaluationSettings, ModelSettings, in_project, settings_hash
 from tmal_core.data.episodes import MIXED
 from tmal_core.data.sets.catalog import Catalog
 from tmal_core.errors import DataError, SettingsError
@@ -65,6 +65,9 @@ def _tmal(title: str, **parts: Any) -> Variant:
 
 
 _PLAIN = {"model.centre": "none", "model.smoothing": 0.5, "model.smoothing_unit": "absolute"}
+_SUMS = ("diagonal", "tuples", "otam+diagonal", "otam+tuples")
+_MATCHED = tuple(name for name in _SUMS if set(name.split("+")) <= set(MATCHERS))
+"""Matchers, and sums of them, of those that there are."""
 VARIANTS = {
     "zero_shot": Variant("frozen CLIP, class names alone", "zero_shot"),
     "protonet": Variant("frozen CLIP, mean-pooled", "protonet"),
@@ -88,6 +91,12 @@ VARIANTS = {
     "flow_coarse": Variant("flow by a coarser estimator", "tmal", {"flow.estimator": "dis_ultrafast"}),
     "bimhm": _tmal("matched as sets", matching="bimhm"),
     "mean": _tmal("mean-pooled", matching="mean"),
+    "gate": _tmal("a gate between frames and centred frames", centre="gate"),
+    "temporal_attention": _tmal("temporal attention in the last two blocks", temporal_attention=2),
+    "ema": Variant("weights averaged over training", "tmal", {"training.ema": 0.95}),
+    "task_conditioned": _tmal("matching that knows its task", task_conditioned=True),
+    "frames16": Variant("16 frames", "tmal", {"sampling.num_frames": 16}),
+    **{name: _tmal(f"matched by {name}", matching=name) for name in _MATCHED},
 }
 """Every variant by name; all but those of `FROZEN` are trained."""
 
@@ -97,6 +106,10 @@ QUESTIONS = {
     "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
     "What should make and read the flow?": (FULL, ("differences", "flow_coarse", "flow_picture", "with_text")),
     "How should clips be matched?": (FULL, ("bimhm", "mean")),
+    "What would make TMAL better?": (
+        FULL,
+        ("gate", "temporal_attention", "ema", "task_conditioned", "frames16", *_MATCHED),
+    ),
     "What do centring and a sharp softmin add?": ("otam_plain", ("otam", "otam_centred")),
     "What does learning add?": ("otam", ("protonet", "visual", FULL)),
     "What does learning add to frozen frames and names?": ("otam_named", ("zero_shot", FULL)),

@@ -41,6 +41,8 @@ METHOD_COLOURS = {
     "tmal": "#7541b8",
     **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
+    **dict.fromkeys(("gate", "temporal_attention", "ema", "task_conditioned", "frames16"), _PALE),
+    **dict.fromkeys(("diagonal", "tuples", "otam+diagonal", "otam+tuples"), _PALE),
 }
 _FURTHER = ("#cc5029", "#eab12d", "#5a8951", "#aa2f76", "#293789")
 MARKS = ("s", "^", "o", "D", "v", "P", "*", "X", "<", ">", "p", "h")

@@ -26,6 +26,8 @@ OTHERS = {
     "mlp_width": (64,),
     "tune_backbone": (True,),
     "matching": ("bimhm", "otam"),
+    "temporal_attention": (2,),
+    "task_conditioned": (True,),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "text_scale": (1.0,),
@@ -49,6 +51,8 @@ ABLATIONS = [
     {"matching": "mean"},
     {"matching": "bimhm"},
     {"centre": "gate"},
+    {"centre": "clip"},
+    {"temporal_attention": 1, "adapters": "none"},
     {"centre": "gate", "matching": "mean"},
 ]
 CHOICES = (

@@ -2,7 +2,7 @@
 
 from tmal_core.config import ModelSettings
 from tmal_core.models.fusion import fuses
-from tmal_core.models.methods.registry import method, needs_names
+from tmal_core.models.methods.registry import compares_whole_frames, method, needs_names
 
 
 def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
@@ -16,7 +16,8 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
     return {
         "prompt": ("class names", needs_names(s)),
         "adapters": ("temporal adapters", True),
-        "bottleneck": ("temporal adapters", s.adapters != "none"),
+        "bottleneck": ("temporal adapters", s.adapters != "none" or s.temporal_attention > 0),
+        "temporal_attention": ("temporal attention", True),
         "flow_encoder": ("fusion", fused),
         "text": ("fusion", fused),
         "fusion": ("flow or text to fuse", s.flow_encoder != "none" or s.text),
@@ -26,6 +27,7 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "mlp_width": ("prototype modulation", at_prototypes and (s.reads_motion or s.text)),
         "tune_backbone": ("training", True),
         "matching": ("choice of a matcher", True),
+        "task_conditioned": ("comparison of whole frames", compares_whole_frames(s)),
         "text_score": ("share of names in its answers", True),
         "logit_scale": ("learned scale of distances", True),
         "text_scale": ("video-text loss", s.reads_text),
