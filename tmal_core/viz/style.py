@@ -29,8 +29,8 @@ ACCENT, WARN, RIGHT = "#236f8d", "#b5452b", "#387e4f"
 second mark; text stands out by 4.5 to 1 (`tests/viz/test_palettes.py`)."""
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#683fa0"}
 # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
-# Darkness says how clips are matched. TMAL with a part left out or exchanged is pale.
-_PALE = "#a692c3"
+# Darkness says how clips are matched. TMAL with a part left out or exchanged is pale, with one that is tried is brown.
+_PALE, _TRIED = "#a692c3", "#57290f"
 METHOD_COLOURS = {
     "zero_shot": "#bfa265",
     "protonet": FAINT,
@@ -41,8 +41,9 @@ METHOD_COLOURS = {
     "tmal": "#7541b8",
     **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
-    **dict.fromkeys(("gate", "temporal_attention", "ema", "task_conditioned", "frames16"), _PALE),
-    **dict.fromkeys(("diagonal", "tuples", "otam+diagonal", "otam+tuples"), _PALE),
+    **dict.fromkeys(("gate", "temporal_attention", "ema", "task_conditioned", "frames16"), _TRIED),
+    **dict.fromkeys(("diagonal", "tuples", "otam+diagonal", "otam+tuples"), _TRIED),
+    **dict.fromkeys(("gate_diagonal", "gate_tuples"), _TRIED),
     "trx": "#7281e5",
 }
 _FURTHER = ("#cc5029", "#eab12d", "#5a8951", "#aa2f76", "#293789")
