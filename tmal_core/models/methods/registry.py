@@ -111,11 +111,6 @@ def compares_whole_frames(parts: ModelSettings) -> bool:
     return parts.matching != "mean" and parts.centre != "clip"
 
 
-def compares_whole_frames(parts: ModelSettings) -> bool:
-    """Whether frames are compared with what their clip's have in common, one by one: a task can be read from them."""
-    return parts.matching != "mean" and parts.centre != "clip"
-
-
 def scores(clip: Any, parts: ModelSettings) -> dict[str, Any]:
     """What the settings say of a head's scales and of the names' share in its answers."""
     log_text_scale = clip.logit_scale  # where its text and picture features agree
