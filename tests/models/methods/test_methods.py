@@ -76,7 +76,7 @@ ABLATIONS = [
 ]
 CHOICES = (
     [{"method": name} for name in METHODS]
-    + [{"method": "otam", "centre": "gate"}, {"method": "trx", "text_score": 0.5}]
+    + [{"method": "otam", "centre": "gate"}, {"method": "trx", "text_score": 0.2}]
     + [{"method": "tmal", **parts} for parts in ABLATIONS]
 )
 
