@@ -1,6 +1,6 @@
 """The grid of what can be done with a method: each trains or is refused by name, answers a split, stands in a table of
-runs, and names new clips. Answers from a bank are those one by one in `tests/evaluation/test_scoring.py`, and checkpoints
-of the references are adopted in `test_adopt.py`."""
+runs, and names new clips. Answers from a bank are those one by one in `tests/evaluation/test_scoring.py`, and
+checkpoints of the references are adopted in `test_adopt.py`."""
 
 from __future__ import annotations
 

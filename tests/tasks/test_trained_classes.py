@@ -13,7 +13,7 @@ from tmal_core import cli
 from tmal_core.data.sets.catalog import FILE_NAME
 from tmal_core.errors import DataError, EpisodeError, SettingsError
 from tmal_core.experiment import of_checkpoint
-from tmal_core.tasks import trained_classes
+from tmal_core.tasks import classes_trained_on
 from tmal_core.tasks.classes_trained_on import counts_of, overlap_of, without_overlap
 from tmal_core.tasks.evaluate import evaluate_methods, result_table
 
@@ -160,6 +160,6 @@ def test_a_catalogue_that_is_gone_is_said_beside_the_results(used, two_data_sets
     )
     assert "overlap of classes: unknown: expected the classes that the weights" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "out" / "tables" / "evaluate-val.csv")["overlap"].tolist() == [
-        trained_classes.UNKNOWN
+        classes_trained_on.UNKNOWN
     ]
     assert not (tmp_path / "no" / FILE_NAME).exists()
