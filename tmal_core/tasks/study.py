@@ -65,7 +65,7 @@ def _tmal(title: str, **parts: Any) -> Variant:
 
 
 _PLAIN = {"model.centre": "none", "model.smoothing": 0.5, "model.smoothing_unit": "absolute"}
-_MATCHED = ("diagonal", "otam+diagonal", "otam+tuples")
+_MATCHED = ("diagonal", "tuples", "otam+diagonal", "otam+tuples")
 """Matchers, and sums of them, that are tried in place of OTAM."""
 VARIANTS = {
     "zero_shot": Variant("frozen CLIP, class names alone", "zero_shot"),

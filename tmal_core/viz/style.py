@@ -42,7 +42,7 @@ METHOD_COLOURS = {
     **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
     **dict.fromkeys(("gate", "temporal_attention", "ema", "task_conditioned"), _TRIED),
-    **dict.fromkeys(("diagonal", "otam+diagonal", "otam+tuples"), _TRIED),
+    **dict.fromkeys(("diagonal", "tuples", "otam+diagonal", "otam+tuples"), _TRIED),
     **dict.fromkeys(("gate_diagonal", "gate_tuples"), _TRIED),
     "trx": "#7281e5",
 }
