@@ -118,6 +118,7 @@ def _preset(default: str) -> Any:
 
 
 NONE: list[str] = []
+NO_RUNS: list[Path] = []
 _LISTS = "a checkout of CLIP-FSAR, a folder with its lists, or a single list"
 _DEAL = "the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages"
 _TABLES = "run folder: its settings and trained methods are used, tables are written to it "
@@ -129,6 +130,7 @@ _UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which m
 _FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
 _LEAVE_OUT = "leave out the tested classes that the weights of --checkpoint were trained on in another data set"
 _OVERLAP = "which these are: those of the same name, or similar ones too (default: similar)"
+_TOO = "ask each data set once more without the classes that some run was trained on in another one"
 _AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, _preset("tiny")]
@@ -405,6 +407,28 @@ def evaluate(
         print(f"{lost} listed videos of {split} are lost: {path.parent / f'lost-{split}.csv'}")
     if final:
         print(looks_in_words(experiment.settings.data.folder))
+
+
+@app.command()
+def cross(
+    test: Annotated[list[str], _many("a data set to test on: a preset's name or a YAML file", "PRESET", "--test")],
+    train: Annotated[list[Path], _many("a run folder of `tmal train`: each of its methods is tested", "RUN")] = NO_RUNS,
+    method: Annotated[list[str], _many("one that learns nothing, as otam: the floor", "NAME", "--method")] = NONE,
+    sets: Sets = NONE,
+    out: Annotated[Path, _opt("folder of answers and tables")] = Path("runs/cross"),
+    final: Annotated[bool, _flag("--final", _FINAL)] = False,
+    leave_out_overlap: Annotated[bool, _flag("--leave-out-overlap", _TOO)] = False,
+    overlap: Annotated[Overlap | None, _opt(_OVERLAP, show_default=False)] = None,
+) -> None:
+    """Test runs on other data sets than they were trained on, all on the same episodes; goes on where it stopped."""
+    left_out, overrides = _left_out(leave_out_overlap, overlap), parse_overrides(sets)
+    from tmal_core.tasks.cross import run_cross, sources_of
+    from tmal_core.tasks.cross_tables import save_cross, shown
+
+    split = "test" if final else "val"
+    results = run_cross(sources_of(train, method), test, out.resolve(), split, overrides, left_out)
+    print(shown(save_cross(results, out)))
+    print(f"every digit: {out / 'tables'}")
 
 
 def _left_out(asked: bool, kind: Overlap | None) -> Overlap | None:
