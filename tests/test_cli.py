@@ -23,7 +23,7 @@ def test_help_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")
     commands = ("suite", "synthesise", "pretrain-tiny", "splits", "prepare", "flow", "weights", "train", "evaluate")
-    commands += ("adopt", "classify", "runs", "lab", "table", "efficiency")
+    commands += ("adopt", "classify", "runs", "lab", "table", "efficiency", "cross", "baselines")
     assert [name for name in commands if f"\n  {name} " not in done.stdout] == []
 
 

@@ -115,21 +115,24 @@ def test_it_goes_on_and_asks_nothing_twice(two_data_sets, tmp_path, monkeypatch)
 
 
 def test_answers_are_named_by_all_they_depend_on(two_data_sets, tmp_path):
+    def named(experiment, catalogue="catalogue"):
+        return cross._file_name(experiment, "other", "val", cross._weights_hash(experiment), catalogue)
+
     run, other = two_data_sets
     again = shutil.copytree(run, tmp_path / "again")
     used = of_checkpoint(run, other, run_dir=tmp_path / "x")
-    name = cross._file_name(used, "other", "val", "catalogue")
+    name = named(used)
     moved = of_checkpoint(again, other, run_dir=tmp_path / "y")
-    assert cross._file_name(moved, "other", "val", "catalogue") == name, "the same weights in another folder"
+    assert named(moved) == name, "the same weights in another folder"
     file = again / "checkpoints" / "st_adapter" / "best.pt"
     content = torch.load(file, weights_only=True)
     next(iter(content["tunable"].values())).add_(1)
     torch.save(content, file)
-    others = [cross._file_name(moved, "other", "val", "catalogue"), cross._file_name(used, "other", "val", "another")]
+    others = [named(moved), named(used, "another")]
     for change in ({"evaluation.seed": 1}, {"evaluation.leave_out": ["kiss"]}, {"sampling.num_frames": 4}):
-        others.append(cross._file_name(used.changed(change), "other", "val", "catalogue"))
+        others.append(named(used.changed(change)))
     frozen = [used.changed({"model.pretrained": pretrained}, "otam") for pretrained in ("folder", "random")]
-    others += [cross._file_name(one, "other", "val", "catalogue") for one in frozen]
+    others += [named(one) for one in frozen]
     assert len({name, *others}) == len(others) + 1
 
 

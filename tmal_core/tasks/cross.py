@@ -2,10 +2,10 @@
 
     runs and frozen methods x tested presets ─► answers ─► accuracies, paired differences, classes that are not new
 
-Where tested classes are to be left out because weights were trained on them (`tasks.classes_trained_on`), those of any
-of the runs are left out for all: rows of one preset stay comparable, with and without these classes. One cell is one
-method on one preset; what it answered is a file named by all that it depends on (settings, weights, catalogue, code),
-so a table that was stopped goes on, and a run that was trained anew is asked anew.
+Where tested classes are to be left out because weights were trained on them (`tasks.classes_trained_on`), those
+of any of the runs are left out for all: rows of one preset stay comparable, with and without these classes. One cell is
+one method on one preset; what it answered is a file named by all that it depends on (settings, weights, catalogue,
+code), so a table that was stopped goes on, and a run that was trained anew is asked anew.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from tmal_core.errors import EpisodeError, SettingsError, WeightsError
 from tmal_core.evaluation.feature_bank import code_version
 from tmal_core.evaluation.scoring import Episodes, Outcome, evaluate
 from tmal_core.experiment import Experiment, Overrides, of_checkpoint, require_comparable, require_used
-from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.methods import METHODS, method
-from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path, file_sha256
 from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.run_folders import Run
 from tmal_core.tasks.classes_trained_on import leaving_out, overlap_of
+from tmal_core.tasks.study import backbone_hash
 from tmal_core.training.loop import BEST
 
 ALL, WITHOUT = "all classes", "without overlap"
@@ -174,7 +173,8 @@ def _ask(
     catalogue = _catalogue_hash(next(iter(asked[ALL].values())))
     for source in results.sources:
         label = source.label
-        files = {what: folder / _file_name(asked[what][label], tested, results.split, catalogue) for what in drawn}
+        made_of = _weights_hash(asked[ALL][label]), catalogue
+        files = {what: folder / _file_name(asked[what][label], tested, results.split, *made_of) for what in drawn}
         if missing := [what for what, file in files.items() if not file.exists()]:
             _answer(asked[ALL][label], results.split, {files[what]: drawn[what] for what in missing})
         for what, file in files.items():
@@ -200,17 +200,17 @@ def _read(file: Path, episodes: Mapping[str, Episodes]) -> dict[str, Outcome]:
         return {name: Outcome(drawn, kept[f"logits {name}"], positions) for name, drawn in episodes.items()}
 
 
-def _file_name(experiment: Experiment, tested: str, split: str, catalogue: str) -> str:
-    """Names all that answers depend on."""
-    parts = experiment.settings.model
-    if experiment.checkpoint is not None:
-        weights = file_sha256(experiment.checkpoint)  # which holds the fingerprint of what is frozen beneath it
-    elif parts.pretrained == "random":
-        weights = parts.pretrained  # drawn by the seed, which is among the settings
-    else:
-        weights = frozen_hash(load_backbone(located(parts.backbone), parts.pretrained))
-    facts = [settings_hash(experiment.settings, *_SECTIONS), weights, catalogue, code_version()]
+def _file_name(experiment: Experiment, tested: str, split: str, *made_of: str) -> str:
+    """Names all that answers depend on: settings, code, and the hashes of weights and catalogue."""
+    facts = [settings_hash(experiment.settings, *_SECTIONS), code_version(), *made_of]
     return f"{experiment.name}-{tested}-{split}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.npz"
+
+
+def _weights_hash(experiment: Experiment) -> str:
+    """Of the trained weights, whose file holds the fingerprint of what is frozen beneath them, or of the backbone."""
+    if experiment.checkpoint is not None:
+        return file_sha256(experiment.checkpoint)
+    return backbone_hash(experiment.settings.model)
 
 
 def _catalogue_hash(experiment: Experiment) -> str:

@@ -361,14 +361,14 @@ def _units(experiment: Experiment, out: Path, names: list[str], seeds: list[int]
         if seed == seeds[0] or varied.method.trained:
             parts = varied.settings.model
             if (key := (parts.backbone, parts.pretrained)) not in backbones:
-                backbones[key] = _backbone_hash(parts)
+                backbones[key] = backbone_hash(parts)
             digest = settings_hash(varied.settings, *sections)
             file = out / "answers" / f"{name}-{split}-seed{seed}-{digest}-{backbones[key]}.npz"
             units.append(_Unit(name, seed, split, varied, file))
     return units
 
 
-def _backbone_hash(parts: ModelSettings) -> str:
+def backbone_hash(parts: ModelSettings) -> str:
     """Of the weights that all stands on: their name does not say what the file holds. Random ones follow the seed."""
     if parts.pretrained == "random":
         return parts.pretrained
