@@ -195,6 +195,7 @@ def test_mean_and_std_are_those_of_the_weights():
     assert picture_statistics("ViT-B-16-quickgelu", "openai") == access.CLIP_STATISTICS
     assert picture_statistics("ViT-B-16-SigLIP2", "webli") == picture_statistics("PE-Core-B-16", "meta") == half
     assert picture_statistics("MobileCLIP-S1", "datacompdr") == plain
+    assert access.statistics(load_backbone("PE-Core-T-16-384", "random", "meta").visual) == half
     # The same architecture, trained on otherwise normalised pictures.
     assert picture_statistics("ViT-L-14", "laion2b_s32b_b82k") == half
     assert picture_statistics("ViT-L-14", "openai") == access.CLIP_STATISTICS

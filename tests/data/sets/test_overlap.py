@@ -41,6 +41,7 @@ def kind(one: str, other: str) -> str:
         ("biking through snow", "bike", "similar"),
         ("riding a bike", "biking through snow", "none"),
         ("pushup", "Push Ups", "similar"),
+        ("fish and eat", "eat or fish", "similar"),
         ("playing drums", "Drumming", "similar"),
         ("shearing sheep", "shears sheep", "similar"),
         ("diving cliff", "CliffDiving", "similar"),
