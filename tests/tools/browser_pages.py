@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from playwright.sync_api import Browser, Page
+from playwright.sync_api import TimeoutError as TooLate
 
 ERRORS = """() => [...document.querySelectorAll(
     ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")].map(output => output.innerText)
     .filter(text => text.includes("Traceback (most recent call last)"))"""
 """What cells of a notebook in JupyterLab have raised."""
+STARTED = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].some(
+    prompt => /\\[(\\*|\\d+)\\]/.test(prompt.innerText))"""
+"""Whether a cell waits, runs or has run."""
 
 
 @contextmanager
@@ -48,7 +52,16 @@ def serious(found: Any) -> list[str]:
 
 
 def run_all_cells(page: Page) -> None:
-    """In JupyterLab; a notebook whose kernel is still starting does so when it is there."""
+    """In JupyterLab; a notebook whose kernel is still starting does so when it is there. A page that still sets itself
+    up may lose the command, so it is given again until a cell runs."""
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    for last in (False, False, True):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        try:
+            page.wait_for_function(STARTED, timeout=30_000)
+        except TooLate:
+            if last:
+                raise
+        else:
+            return
