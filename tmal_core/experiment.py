@@ -395,7 +395,7 @@ def require_frames(settings: Settings) -> None:
     """Refuse what the scheme of sampling has no use for, a scheme whose frames have no flow, a single frame that is
     centred, and tuples of more frames than a clip has: a SettingsError."""
     s, name, views = settings.sampling, settings.model.method, settings.evaluation.views
-    if name == "ts_fsar" and (fixed := settings.model.ts_fsar.num_frames) != s.num_frames:
+    if (fixed := settings.model.ts_fsar.num_frames) != s.num_frames and "ts_fsar" not in unread(settings.model):
         remedy = "Set both to one number; weights that are there are for that of their training."
         raise SettingsError(f"sampling.num_frames {fixed}, as model.ts_fsar.num_frames", str(s.num_frames), remedy)
     if s.num_frames == 1 and settings.model.centre != "none" and "centre" not in unread(settings.model):

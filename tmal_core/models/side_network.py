@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from tmal_core.models.blocks import plain_tokens
+from tmal_core.models.open_clip_access import pooled
 from tmal_core.models.shrinking import shrink
 
 HEAD_WIDTH, GATE_TEMPERATURE = 64, 0.1
@@ -167,6 +169,17 @@ class SideNetwork(nn.Module):
         mine: Any
         for mine, theirs in zip(self.side_transformer, visual.transformer.resblocks, strict=True):
             mine.start_from(theirs)
+
+
+def beside(
+    visual: Any, side: SideNetwork, frames: Float[Tensor, "n t 3 h w"], low_memory: bool = False
+) -> tuple[Float[Tensor, "n t l width"], Float[Tensor, "n t d"]]:
+    """The side network's tokens, class token first, and the frozen CLIP's own frame features, of clips."""
+    num_frames = frames.shape[1]
+    with torch.no_grad():
+        stages = list(plain_tokens(visual, frames.flatten(0, 1)))
+        features = pooled(visual, stages[-1])
+    return side(stages, low_memory).unflatten(0, (-1, num_frames)), features.unflatten(0, (-1, num_frames))
 
 
 def _take(mine: Any, weight: Tensor, bias: Tensor) -> None:

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from tmal_core.config import TSFSARSettings
 from tmal_core.errors import SettingsError
-from tmal_core.models.blocks import plain_tokens
 from tmal_core.models.frozen_encoder import Clips, ClipTokens, Encoder, Flow, Text
-from tmal_core.models.open_clip_access import joint_width, pooled
-from tmal_core.models.side_network import HEAD_WIDTH, FrameAdapter, SideNetwork
+from tmal_core.models.open_clip_access import joint_width
+from tmal_core.models.side_network import HEAD_WIDTH, FrameAdapter, SideNetwork, beside
 from tmal_core.models.task_matching import frame_representation
 
 
@@ -66,11 +65,7 @@ class TSFSAREncoder(Encoder):
 
     def forward(self, frames: Clips, flow_px: Flow | None = None, text: Text | None = None) -> ClipTokens:
         """Clip tokens; flow and text are not read, and may come along."""
-        num_frames, visual = frames.shape[1], self.clip.visual
-        with torch.no_grad():
-            stages = list(plain_tokens(visual, frames.flatten(0, 1)))
-            features = pooled(visual, stages[-1]).unflatten(0, (-1, num_frames))
-        tokens = self.side(stages, self.low_memory).unflatten(0, (-1, num_frames))
+        tokens, features = beside(self.clip.visual, self.side, frames, self.low_memory)
         class_token = tokens[:, :, 0]
         parts = class_token, self.up_linear(self.up_ln(class_token)), self.adapter(features)
         channels = frame_representation(tokens, self.alpha)

@@ -33,6 +33,7 @@ from tmal_core.evaluation.statistics import accuracy_interval, difference_interv
 from tmal_core.experiment import Experiment, measured, require_comparable, require_used
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import resolved
+from tmal_core.models.open_clip_access import image_size
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.encoder_names import NamedEncoder, load_encoder, named_encoders
@@ -178,7 +179,7 @@ def _answers(
 ) -> list[Answer]:
     """Of one encoder under every matcher, a file each; its weights are loaded once for all of them."""
     clip = load_encoder(encoder, experiment.settings.seed, device)
-    side = int(np.broadcast_to(clip.visual.image_size, 2)[0])
+    side = image_size(clip.visual)[0]
     rows = _rows(experiment, encoder, side)
     models = {name: _on(row, clip) for name, row in rows.items()}
     readers = {name: row.reader(row.split(split)) for name, row in rows.items()}

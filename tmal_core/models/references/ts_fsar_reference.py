@@ -25,10 +25,9 @@ from torch.nn.functional import cross_entropy, dropout, normalize
 
 from tmal_core.errors import WeightsError
 from tmal_core.matching.channel_distances import ALPHA
-from tmal_core.models.blocks import plain_tokens
-from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer, joint_width, pooled
+from tmal_core.models.open_clip_access import QuickGELU, VisionTransformer, joint_width
 from tmal_core.models.references.hugging_face_names import from_hugging_face, to_hugging_face
-from tmal_core.models.side_network import FrameAdapter, SideNetwork
+from tmal_core.models.side_network import FrameAdapter, SideNetwork, beside
 from tmal_core.models.state_dicts import load_strictly, own_names, read_checkpoint, vit_shape
 from tmal_core.models.task_matching import TaskMatching, frame_representation
 from tmal_core.models.ts_fsar_scores import distillation_loss, log_fused
@@ -104,11 +103,7 @@ class TSFSAR(nn.Module):
 
     def encode(self, frames: Float[Tensor, "n t 3 h w"]) -> tuple[Float[Tensor, "n t l width"], Float[Tensor, "n t d"]]:
         """Frames, CLIP-normalised, to the side network's tokens, class token first, and CLIP's frame features."""
-        num_frames = frames.shape[1]
-        with torch.no_grad():
-            stages = list(plain_tokens(self.visual, frames.flatten(0, 1)))
-            clip = pooled(self.visual, stages[-1])
-        return self.side(stages).unflatten(0, (-1, num_frames)), clip.unflatten(0, (-1, num_frames))
+        return beside(self.visual, self.side, frames)
 
     def forward(
         self,
