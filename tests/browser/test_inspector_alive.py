@@ -28,6 +28,8 @@ SHOWN = """() => ['.distance', 'td > small'].map(
 ).join(' | ')"""
 FRAME = "() => Number(document.querySelector('.tmal-inspector .episode canvas').dataset.frame)"
 NATIVE_FRAMES = 48
+NUMBERS = {"way": "way", "shot": "shot", "seed": "seed", "episode": "number"}
+"""Fields for whole numbers, and what the state calls them."""
 HOSTS, HOWS = ("lab", "voila"), ("mouse", "keyboard")
 
 
@@ -127,7 +129,8 @@ class Alive:
         self.state.suppose(**vars(WhatIf()))
         if self.state.by_hand is not None:
             self.button("back to episodes").click()
-            self.state.choose(number=self.state.choice.number)
+        # As the page stands: a use that failed must not take all that follow with it.
+        self.state.choose(**{key: int(self.label(name).input_value()) for name, key in NUMBERS.items()})
         self.agrees()
 
 
@@ -142,10 +145,9 @@ def numbered(name: str, value: int) -> Callable[[Alive], None]:
     def use(alive: Alive) -> None:
         alive.write(name, "3.7")  # is not taken for 37
         assert alive.label(name).get_attribute("aria-invalid") == "true"
-        now = getattr(alive.state.choice, {"episode": "number"}.get(name, name))
-        to = value if now != value else value + 1
+        to = value if getattr(alive.state.choice, NUMBERS[name]) != value else value + 1
         alive.write(name, str(to))
-        alive.state.choose(**{{"episode": "number"}.get(name, name): to})
+        alive.state.choose(**{NUMBERS[name]: to})
 
     return use
 
@@ -547,6 +549,22 @@ def test_nothing_serious_for_those_who_read_otherwise(alive, scheme):
         alive.open(title)
     alive.page.wait_for_timeout(500)
     assert serious(Axe().run(alive.page, context=".tmal-inspector")) == []
+
+
+def test_a_new_picture_leaves_what_is_being_typed(alive):
+    alive.ready()
+    field, keyboard = alive.label("episode"), alive.page.keyboard
+    field.focus()
+    field.evaluate("field => field.select()")
+    keyboard.type("1")
+    # A search draws at once, and again when it has found something.
+    alive.page.evaluate("document.querySelector('.tmal-inspector .search').click()")
+    alive.page.wait_for_selector(".tmal-inspector .status.busy", state="detached")
+    keyboard.type("2")
+    assert field.input_value() == "12"
+    keyboard.press("Enter")
+    alive.state.choose(number=12)
+    alive.agrees()
 
 
 def test_an_error_keeps_the_last_episode(alive):

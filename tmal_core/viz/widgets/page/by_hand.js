@@ -4,6 +4,7 @@ function byHand(page) {
   const { host, hand } = page;
   const found = node("div", { class: "thumbs" });
   const search = quiet(node("input", { type: "search", value: hand.search, disabled: !host.live }));
+  search.pending = () => false; // `hand.search` carries it on
   search.addEventListener("input", () => {
     hand.search = search.value;
     clearTimeout(hand.waiting);
@@ -31,6 +32,7 @@ function byHand(page) {
     },
   }, "ask with these clips");
   const file = quiet(node("input", { type: "text", disabled: !host.live, placeholder: "path of a video" }));
+  file.pending = () => file.value !== "";
   const add = button("add as query", { disabled: !host.live, onclick: () => page.send({ do: "file", path: file.value }) }, "add the file as a query");
   const back = button("back to episodes", { disabled: !page.view.choice.by_hand || !host.live, onclick: () => page.choose({ number: page.view.choice.number }) });
   page.handFound = () => refill();

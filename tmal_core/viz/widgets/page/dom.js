@@ -36,8 +36,10 @@ function choice(text, options, value, chosen, properties = {}) {
 }
 
 // What is typed counts when the field is left, or at Enter: JupyterLab keeps that key's own change event from a field.
+// Until then it is `pending`, and a new picture carries it on (`refocus`).
 function onTyped(input, ask) {
   let asked = input.value;
+  input.pending = () => input.value !== asked;
   const changed = () => {
     if (input.value === asked) return;
     asked = input.value;

@@ -78,18 +78,24 @@ function drawn(page, root) {
   refocus(root, focus);
 }
 
-// A new picture leaves the keyboard where it was: the same control again, by its place among its like.
+// A new picture leaves the keyboard where it was: the same control again, by its place among its like, with what was
+// being typed there.
 function focused(root) {
   const active = root.ownerDocument.activeElement;
   if (!root.contains(active)) return null;
-  const name = active.getAttribute("aria-label") || active.title || active.textContent || active.closest("label")?.textContent;
-  return active === root ? { root: true } : { tag: active.tagName, name, at: [...root.querySelectorAll(active.tagName)].indexOf(active) };
+  if (active === root) return { root: true };
+  const typed = active.pending && { value: active.pending() ? active.value : null, from: active.selectionStart, to: active.selectionEnd };
+  return { tag: active.tagName, at: [...root.querySelectorAll(active.tagName)].indexOf(active), typed };
 }
 
 function refocus(root, focus) {
   if (!focus) return;
   if (focus.root) { root.focus({ preventScroll: true }); return; }
-  (root.querySelectorAll(focus.tag)[focus.at] || root).focus({ preventScroll: true });
+  const again = root.querySelectorAll(focus.tag)[focus.at] || root;
+  again.focus({ preventScroll: true });
+  if (!focus.typed || !again.pending) return;
+  if (focus.typed.value !== null) again.value = focus.typed.value;
+  again.setSelectionRange(focus.typed.from, focus.typed.to);
 }
 
 function exports(page) {
