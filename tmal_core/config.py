@@ -239,6 +239,9 @@ class ModelSettings(Section):
     """Width inside a temporal adapter, and inside temporal attention."""
     temporal_attention: Natural = 0
     """Number of the tower's last blocks before which the class tokens of a clip's frames attend to each other."""
+    side_width: Natural = 0
+    """Width of a side network beside the tower, a multiple of 64: it is fed by the tokens of every block, as TS-FSAR's,
+    and what it says of a frame is added to the frame's feature. 0 for none."""
     flow_encoder: Literal["none", "stem", "clip", "difference"] = "stem"
     """What makes motion tokens: a learned stem of flow, the frozen CLIP of colour-coded flow, or the same stem of grey
     differences: of the two native frames between which flow is the motion. No flow is read then."""
@@ -530,6 +533,7 @@ LEFT_ALONE: dict[str, dict[str, Any]] = {
         "prompts": [],
         "descriptions": None,
         "temporal_attention": 0,
+        "side_width": 0,
         "task_conditioned": False,
         "gate_sharpness": 4.0,
         "tuples": [2, 3],

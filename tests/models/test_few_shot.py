@@ -49,6 +49,8 @@ SWITCHES = {
     "two matchers": {"matching": "otam+tuples"},
     "temporal attention": {"temporal_attention": 2},
     "temporal attention in every block, no adapters": {"temporal_attention": 4, "adapters": "none"},
+    "side network": {"side_width": 64},
+    "side network, no adapters": {"side_width": 64, "adapters": "none"},
     "knows its task": {"task_conditioned": True, "smoothing": 0.1},
     "knows its task, gate": {"task_conditioned": True, "centre": "gate", "smoothing": 0.1},
     "text score": {"text_score": 0.5},
@@ -340,7 +342,10 @@ def test_encoding_takes_the_class_token_alone_through_the_last_block(trained, ep
     flow = episode.query_flow if trained.reads_motion else None
     with torch.no_grad():
         last = trained.encoder.tokens(episode.query, flow)[-1]
-        whole = pooled(trained.encoder.clip.visual, last).unflatten(0, episode.query.shape[:2])
+        whole = pooled(trained.encoder.clip.visual, last)
+        if (side := getattr(trained.encoder, "side", None)) is not None:
+            whole = whole + side(trained.encoder.tokens(episode.query, flow), episode.query.shape[1])
+        whole = whole.unflatten(0, episode.query.shape[:2])
         features = trained.head.frame_features(trained.encoder(episode.query, flow))
         torch.testing.assert_close(features, whole, atol=1e-5, rtol=1e-4)
 

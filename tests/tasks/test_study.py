@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
@@ -80,6 +81,15 @@ def test_tables(small, answers, tmp_path):
     assert sorted(p.name for p in (tmp_path / "tables").iterdir()) == [
         "looks.csv", "study.json", "study_accuracy.csv", "study_differences.csv"
     ]  # fmt: skip
+
+
+def test_a_variant_alone_is_compared_with_nothing(small, answers, tmp_path):
+    alone = dataclasses.replace(answers, right={"otam": answers.right["otam"]})
+    tables = study.save_study(small, [alone], tmp_path)
+    assert tables.differences.empty and set(tables.accuracy["method"]) == {"otam"}
+    whole = study.save_study(small, [answers, alone], tmp_path).differences
+    assert len(whole) == len(study.save_study(small, [answers], tmp_path).differences)
+    assert whole["points"].dtype == float
 
 
 def test_goals_by_hand():

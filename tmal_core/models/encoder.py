@@ -30,6 +30,7 @@ from tmal_core.models.frozen_encoder import Clips, ClipTokens, Encoder, Flow, Fr
 from tmal_core.models.fusion import TokenFusion, fuse_patches, fuses, fusion_blocks
 from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, StemEncoder
 from tmal_core.models.open_clip_access import embedded, has_clip_blocks, joint_width, pooled
+from tmal_core.models.side_frames import SideFrames
 from tmal_core.models.temporal_attention import TemporalAttention
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
@@ -50,6 +51,7 @@ class ClipEncoder(Encoder):
         motion_token: whether the motion encoder's token per clip is given out.
         tune_backbone: fine-tune the whole image tower.
         frame_attention: number of a block -> temporal attention before it.
+        side: a side network beside the tower, whose word is added to frame features.
 
     `depth` is the tower's number of blocks.
     """
@@ -64,13 +66,14 @@ class ClipEncoder(Encoder):
         motion_token: bool = False,
         tune_backbone: bool = False,
         frame_attention: nn.ModuleDict | None = None,
+        side: SideFrames | None = None,
     ) -> None:
         super().__init__()
         self.clip = clip.requires_grad_(False)
         self.clip.visual.requires_grad_(tune_backbone)
         self.adapters, self.motion = adapters or nn.ModuleDict(), motion
         self.flow_fusion, self.text_fusion = flow_fusion or nn.ModuleDict(), text_fusion or nn.ModuleDict()
-        self.frame_attention = frame_attention or nn.ModuleDict()
+        self.frame_attention, self.side = frame_attention or nn.ModuleDict(), side
         self.motion_token, self.tune_backbone = motion_token, tune_backbone
         self.depth, self.joint_width = len(self.clip.visual.transformer.resblocks), joint_width(self.clip.visual)
         self.reads_motion, self.separate_roles = motion is not None, bool(text_fusion)
@@ -82,9 +85,9 @@ class ClipEncoder(Encoder):
             ValueError: the encoder reads flow and none came.
         """
         motion, num_frames = self._encode_motion(frames, flow_px), frames.shape[1]
-        tokens = embedded(self.clip.visual, frames.flatten(0, 1))
-        tokens = self._through(range(1, self.depth + 1), tokens, num_frames, motion, text)
-        return self._clip_tokens(tokens, num_frames, motion)
+        start = [embedded(self.clip.visual, frames.flatten(0, 1))]
+        stages = self._through(range(1, self.depth + 1), start, num_frames, motion, text)
+        return self._clip_tokens(stages, num_frames, motion)
 
     def encode_roles(
         self, frames: Clips, flow_px: Flow | None = None, text: Text | None = None, num_support: int | None = None
@@ -97,12 +100,12 @@ class ClipEncoder(Encoder):
         motion, num_frames = self._encode_motion(frames, flow_px), frames.shape[1]
         first = min(map(int, self.text_fusion), default=self.depth)
         below, above = range(1, first), range(first, self.depth + 1)
-        shared = self._through(below, embedded(self.clip.visual, frames.flatten(0, 1)), num_frames, motion)
+        shared = self._through(below, [embedded(self.clip.visual, frames.flatten(0, 1))], num_frames, motion)
         query = self._clip_tokens(self._through(above, shared, num_frames, motion), num_frames, motion)
         if not self.separate_roles or text is None:
             return query, query
         if num_support is not None:
-            shared, text = shared[: num_support * num_frames], text[:num_support]
+            shared, text = [stage[: num_support * num_frames] for stage in shared], text[:num_support]
             motion = motion.of_first(num_support, num_frames)
         support = self._through(above, shared, num_frames, motion, text)
         return query, self._clip_tokens(support, num_frames, motion)
@@ -124,17 +127,19 @@ class ClipEncoder(Encoder):
         return self.motion(flow_px)
 
     def _through(
-        self, blocks: Iterable[int], tokens: Tensor, num_frames: int, motion: Motion, text: Tensor | None = None
-    ) -> Tensor:
-        """Tokens after these blocks; after the last of all 1 or 1 + P of a frame, for pooling.
+        self, blocks: Iterable[int], stages: list[Tensor], num_frames: int, motion: Motion, text: Tensor | None = None
+    ) -> list[Tensor]:
+        """Stages, and the tokens after these blocks; without a side network to read them, the last tokens alone. After
+        the last block of all 1 or 1 + P of a frame, for pooling.
 
         Where CLIP pools its class token, the last block's patch tokens have done their work once they are attended to:
         its attention may be asked for the class token only, and its FFN has one token instead of 1 + P.
         """
-        alone = fast_paths.class_token_alone(self.clip.visual)
+        alone = self.side is None and fast_paths.class_token_alone(self.clip.visual)
         for number in blocks:
-            tokens = self._block(number, tokens, num_frames, motion, text, alone and number == self.depth)
-        return tokens
+            tokens = self._block(number, stages[-1], num_frames, motion, text, alone and number == self.depth)
+            stages = [tokens] if self.side is None else [*stages, tokens]
+        return stages
 
     def _block(
         self, number: int, tokens: Tensor, num_frames: int, motion: Motion, text: Tensor | None, alone: bool = False
@@ -173,8 +178,11 @@ class ClipEncoder(Encoder):
             return tokens
         return self.adapters.get_submodule(f"{place}.{number - 1}")(tokens, num_frames)
 
-    def _clip_tokens(self, tokens: Tensor, num_frames: int, motion: Motion) -> Tensor:
-        frames = pooled(self.clip.visual, tokens).unflatten(0, (-1, num_frames))
+    def _clip_tokens(self, stages: list[Tensor], num_frames: int, motion: Motion) -> Tensor:
+        frames = pooled(self.clip.visual, stages[-1])
+        if self.side is not None:
+            frames = frames + self.side(stages, num_frames, self.low_memory)
+        frames = frames.unflatten(0, (-1, num_frames))
         if motion.clip is None or not self.motion_token:
             return frames
         return torch.cat([frames, motion.clip[:, None]], dim=1)
@@ -189,7 +197,8 @@ def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:
     """The encoder that the settings describe.
 
     Raises:
-        SettingsError: a fusion level outside the tower, or temporal attention in more blocks than it has.
+        SettingsError: a fusion level outside the tower, temporal attention in more blocks than it has, or a side
+            network wider than it.
     """
     visual, joint = clip.visual, joint_width(clip.visual)
     width, depth = visual.conv1.out_channels, len(visual.transformer.resblocks)
@@ -215,5 +224,6 @@ def build_encoder(clip: Any, parts: ModelSettings) -> ClipEncoder:
         raise SettingsError(f"a model.temporal_attention up to the tower's {depth} blocks", got, remedy)
     last = range(depth - parts.temporal_attention + 1, depth + 1)
     attention = nn.ModuleDict({str(block): TemporalAttention(width, parts.bottleneck) for block in last})
+    side = SideFrames(visual, parts.side_width) if parts.side_width else None
     modules = nn.ModuleDict(adapters), motion, flow_fusion, text_fusion
-    return ClipEncoder(clip, *modules, motion_token, parts.tune_backbone, attention)
+    return ClipEncoder(clip, *modules, motion_token, parts.tune_backbone, attention, side)

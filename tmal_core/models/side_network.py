@@ -80,13 +80,17 @@ class SideBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn, self.mlp = SelfAttention(width, width // HEAD_WIDTH), FeedForward(width)
 
-    def forward(self, tokens: Float[Tensor, "frames l d"]) -> Float[Tensor, "frames l d"]:
-        """Tokens of the frames of all clips, a clip's frames one behind the other."""
-        tokens = tokens + (self._over_time if self.temporal else self.attn)(self.norm1(tokens))
+    def forward(
+        self, tokens: Float[Tensor, "frames l d"], num_frames: int | None = None
+    ) -> Float[Tensor, "frames l d"]:
+        """Tokens of the frames of all clips, a clip's frames one behind the other; no weight depends on their number,
+        which may be another than T."""
+        normed = self.norm1(tokens)
+        tokens = tokens + (self._over_time(normed, num_frames) if self.temporal else self.attn(normed))
         return tokens + self.mlp(self.norm2(tokens))
 
-    def _over_time(self, normed: Tensor) -> Tensor:
-        by_place = normed.unflatten(0, (-1, self.num_frames)).transpose(1, 2)  # n, 1 + P, T, D
+    def _over_time(self, normed: Tensor, num_frames: int | None) -> Tensor:
+        by_place = normed.unflatten(0, (-1, num_frames or self.num_frames)).transpose(1, 2)  # n, 1 + P, T, D
         attended = self.attn(by_place.flatten(0, 1)).unflatten(0, by_place.shape[:2])
         return attended.transpose(1, 2).flatten(0, 1)
 
@@ -147,11 +151,14 @@ class SideNetwork(nn.Module):
         self.side_gate_params = nn.ParameterList(nn.Parameter(torch.zeros(1)) for _ in range(depth))
 
     def forward(
-        self, stages: Iterable[Float[Tensor, "frames l w"]], low_memory: bool = False
+        self,
+        stages: Iterable[Float[Tensor, "frames l w"]],
+        low_memory: bool = False,
+        num_frames: int | None = None,
     ) -> Float[Tensor, "frames l d"]:
         """Tokens that enter CLIP's first block, then those that leave each, to z_L as it is.
 
-        With `low_memory` training computes each block anew in the backward pass.
+        With `low_memory` training computes each block anew in the backward pass. `num_frames` is T where it is another.
         """
         anew = low_memory and self.training and torch.is_grad_enabled()
         reduced = (
@@ -160,7 +167,8 @@ class SideNetwork(nn.Module):
         state = next(reduced)
         for block, gate, beside in zip(self.side_transformer, self.side_gate_params, reduced, strict=True):
             share = torch.sigmoid(gate / GATE_TEMPERATURE)
-            answer = checkpoint(block, state, use_reentrant=False) if anew else block(state)
+            given = state, num_frames
+            answer = checkpoint(block, *given, use_reentrant=False) if anew else block(*given)
             state = share * answer + (1 - share) * beside
         return state
 

@@ -246,7 +246,8 @@ def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settin
 
 
 def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> pd.DataFrame:
-    """One row per question, variant and episode type: points over the reference, paired on episodes and seeds."""
+    """One row per question, variant and episode type: points over the reference, paired on episodes and seeds. No row
+    where no two variants of a question were asked."""
     rows = []
     pairs = [(question, name, other) for question, (other, compared) in QUESTIONS.items() for name in compared]
     for question, name, reference in pairs:
@@ -259,7 +260,12 @@ def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> p
             row |= {"episode_type": episode_type}
             row |= {"points": found.mean, "low": found.low, "high": found.high}
             rows.append(row | {"seed_spread": spread, "p": found.p_value})
-    return with_correction(pd.DataFrame(rows), evaluation.confidence)
+    names, figures = (
+        ["split", "question", "first", "second", "episode_type"],
+        ["points", "low", "high", "seed_spread", "p"],
+    )
+    table = pd.DataFrame(rows, columns=[*names, *figures]).astype(dict.fromkeys(figures, float))
+    return with_correction(table, evaluation.confidence)
 
 
 def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:

@@ -42,6 +42,7 @@ OTHERS = {
     "matching": ("bimhm", "otam", "otam+diagonal"),
     "temporal_attention": (2,),
     "task_conditioned": (True,),
+    "side_width": (64, 128),
     "text_score": (0.5,),
     "logit_scale": (2.0,),
     "text_scale": (1.0,),
@@ -72,6 +73,7 @@ ABLATIONS = [
     {"centre": "gate"},
     {"centre": "clip"},
     {"temporal_attention": 1, "adapters": "none"},
+    {"side_width": 64, "adapters": "none"},
     {"centre": "gate", "matching": "mean"},
 ]
 CHOICES = (

@@ -5,7 +5,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MeanHead, OTAMHead
 from tmal_core.models.methods.registry import ALIGNED, FRAMES_ALONE, SCORES, Method, aligned, scores
 
-_READS = SCORES | {"adapters", "bottleneck", "temporal_attention", "tune_backbone"}
+_READS = SCORES | {"adapters", "bottleneck", "side_width", "temporal_attention", "tune_backbone"}
 METHODS = (
     Method(
         "st_adapter_mean",

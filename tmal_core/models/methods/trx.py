@@ -25,7 +25,8 @@ METHOD = Method(
     trained=True,
     build=_build,
     reads=NAMES
-    | {"adapters", "bottleneck", "temporal_attention", "text_score", "tune_backbone", "tuple_width", "tuples"},
+    | {"adapters", "bottleneck", "side_width", "temporal_attention", "text_score", "tune_backbone"}
+    | {"tuple_width", "tuples"},
     fixed=FRAMES_ALONE,
     starts_as_clip=False,
 )

@@ -22,6 +22,7 @@ def _parts(settings: ModelSettings) -> dict[str, tuple[str, bool]]:
         "adapters": ("temporal adapters", True),
         "bottleneck": ("temporal adapters", s.adapters != "none" or s.temporal_attention > 0),
         "temporal_attention": ("temporal attention", True),
+        "side_width": ("side network of its frame features", True),
         "flow_encoder": ("fusion", fused),
         "text": ("fusion", fused),
         "fusion": ("flow or text to fuse", s.flow_encoder != "none" or s.text),
