@@ -44,7 +44,7 @@ def test_data_sets_are_those_of_the_presets():
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        (("diagnostic", 5, 1), "None of these was measured on `diagnostic`"),
+        (("diagnostic", 5, 1), "None of these was measured on diagnostic"),
         (("hmdb51", 5, 5), "The column HMDB51 is of the same data set and split, 5-shot"),
         (("hmdb51", 5, 3), "not 5-way 3-shot"),
         (("ucf101", 10, 1), "not 10-way 1-shot"),

@@ -63,7 +63,7 @@ def comparison_note(data_set: str, way: int, shot: int) -> str:
     'The column HMDB51 is of the same data set and split, 1-shot.'
     """
     if data_set not in DATA_SETS:
-        return f"None of these was measured on `{data_set}`: no figure here may be compared with the table above."
+        return f"None of these was measured on {data_set}: no figure here may be compared with the table above."
     name = DATA_SETS[data_set]
     if way != 5 or shot not in (1, 5):
         return f"The column {name} is of the same data set, but 5-way with 1 or 5 shots, not {way}-way {shot}-shot."

@@ -25,7 +25,7 @@ from tmal_core.tasks.table_markup import Cell, Shown, latex, markdown, markdown_
 
 _MARKS = {NOT_BELOW: "†", ABOVE: "⁺", BELOW: "⁻"}
 _HEAD = ("method", "reads", "text at test", "looks at test", "seeds")
-_PACKAGES = "% \\usepackage{booktabs}"
+_PACKAGES = "% \\usepackage{booktabs,graphicx}"
 
 
 @dataclass(frozen=True)

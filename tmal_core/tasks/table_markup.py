@@ -30,6 +30,7 @@ _LATEX = {
     "⁻": r"$^{-}$",
     "‡": r"$^{\ddagger}$",
 }
+SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#])")
 
 
@@ -101,7 +102,7 @@ def _md_cell(cell: str | Cell) -> str:
 
 
 def latex(table: Shown) -> str:
-    """A `table` with its caption above, `tabular` by booktabs."""
+    """A `table` with its caption above, `tabular` by booktabs, shrunk to the width of a line where it is wider."""
     columns = "".join("r" if side else "l" for side in _on_the_right(table))
     lines = [_tex_line([latex_text(name) for name in table.head]), r"\midrule"]
     for number, line in enumerate(table.lines):
@@ -109,8 +110,8 @@ def latex(table: Shown) -> str:
     caption = latex_text(" ".join(table.caption))
     label = re.sub(r"[^a-z0-9]+", "-", table.label.lower()).strip("-")
     start = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{label}}}", r"\small"]
-    start += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    return "\n".join([*start, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    start += [SHRUNK, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    return "\n".join([*start, *lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}"])
 
 
 def _tex_lines(line: Sequence[str | Cell]) -> list[str]:
