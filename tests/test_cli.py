@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tmal_core import __version__, cli
+from tmal_core.cli import options
 from tmal_core.config import load_settings
 from tmal_core.errors import DataError, RunError, SettingsError
 from tmal_core.models.methods import METHODS
@@ -39,10 +40,10 @@ def test_threads_do_not_wait_in_a_loop_unless_the_user_says_so(own, spins, tmp_p
 def test_overrides_are_yaml():
     pairs = ["training.episodes=500", "seed=3", "sampling.flip=true", "data.root=a=b", "seed=4"]
     expected = {"training.episodes": 500, "seed": 4, "sampling.flip": True, "data.root": "a=b"}
-    assert cli.parse_overrides(pairs) == expected
+    assert options.parse_overrides(pairs) == expected
     for wrong in ("training.episodes", "=5", "a=[1"):
         with pytest.raises(SettingsError, match=r"expected (key=value|a YAML value), got"):
-            cli.parse_overrides([wrong])
+            options.parse_overrides([wrong])
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,9 @@ def test_help_names_what_a_preset_is_by_default(name, capsys):
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "classify", "efficiency"])
 def test_help_of_method_lists_the_methods_that_there_are(name, capsys):
-    assert cli.METHODS.split(", ") == list(METHODS)
+    assert options.METHODS.split(", ") == list(METHODS)
     assert cli.main([name, "--help"]) == 0
-    assert cli.METHODS in " ".join(capsys.readouterr().out.split())
+    assert options.METHODS in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

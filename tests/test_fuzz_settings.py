@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmal_core.cli import parse_overrides
+from tmal_core.cli.options import parse_overrides
 from tmal_core.config import load_settings, settings_hash
 from tmal_core.errors import SettingsError
 
