@@ -259,6 +259,24 @@ def test_a_schedule_s_settings_are_refused_where_no_method_is_trained_on_it():
             Experiment.of("tiny", {key: []}).of_methods(["tmal"])
 
 
+@pytest.mark.parametrize(
+    "method, asked, why",
+    [
+        ("tmal", {"training.backbone_learning_rate": 1e-6}, "tmal leaves the image tower frozen"),
+        (
+            "clip_fsar",
+            {"training.learning_rate": 0.01},
+            "clip_fsar tunes the whole image tower, at backbone_learning_rate",
+        ),
+        ("st_adapter", {"training.text_weight": 0.5}, "st_adapter reads no class names"),
+    ],
+)
+def test_a_rate_or_a_loss_that_the_method_does_not_have_is_refused(method, asked, why):
+    with pytest.raises(SettingsError, match=f"settings that change something, got .*, but {why}\\. Leave it out"):
+        Experiment.of("tiny", asked).of_methods([method])
+    assert Experiment.of("tiny", asked).of_methods(["tmal", "clip_fsar", "st_adapter"]), "one of them has it"
+
+
 def test_training_has_a_shot_of_its_own(plain, trained, tmp_path):
     asked = {"data.root": str(plain.data.root), "episodes.way": 2, "episodes.queries_train": 1}
     both = {shot: Experiment.of("tiny", {**asked, "episodes.shot": 2, "training.shot": shot}) for shot in (1, None)}
@@ -281,9 +299,9 @@ def test_training_has_a_shot_of_its_own(plain, trained, tmp_path):
     [
         {"episodes.way": 3},
         {"episodes.shot": 2},
-        {"model.matching": "mean"},
+        {"model.matching": "diagonal"},
         {"model.smoothing": 0.1},
-        {"model.text_score": 0.5},
+        {"model.text_score": 0.25},
         {"evaluation.views": 2},
         {"compute.num_workers": 1},
         {"seed": 5, "training.learning_rate": 0.5},
@@ -297,6 +315,9 @@ def test_what_evaluation_can_vary_a_checkpoint_may_be_used_with(trained, tmp_pat
     assert {key: flat[key] for key in change} == change
     assert all(torch.equal(tensor, kept[name]) for name, tensor in experiment.model.tunable().items())
     if "compute.num_workers" not in change:  # starting one takes longer than all the others together
+        asked = {key: value for key, value in change.items() if key.startswith("model.")}
+        told = "".join(f"; asked with {key}={value}, trained with" for key, value in asked.items())
+        assert told in trained_in_words(experiment) and trained_in_words(experiment).count("asked with") == len(asked)
         outcomes = evaluate_methods({"tmal": experiment}, "val", progress=False)
         table = result_table({"tmal": experiment}, outcomes, "val")
         origin = table[["trained_on", "trained_shot", "trained_seed"]].drop_duplicates()

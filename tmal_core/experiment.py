@@ -31,7 +31,7 @@ from tmal_core.flow.reader import FlowReader
 from tmal_core.flow.store import FlowStore, flow_store
 from tmal_core.models.backbone import located, picture_statistics
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import METHODS, build, method, needs_names, unread
+from tmal_core.models.methods import METHODS, build, method, needs_names, resolved, unread
 from tmal_core.models.open_clip_access import image_size
 from tmal_core.models.text import SplitText, class_text
 from tmal_core.runtime.devices import set_up
@@ -262,14 +262,17 @@ def measured(experiment: Experiment, model: FewShotModel, features: Path | None 
 
 
 def trained_in_words(experiment: Experiment) -> str:
-    """What the weights of a trained method were trained with, for people."""
-    t = experiment.trained_with
+    """What the weights of a trained method were trained with, for people, and what is asked otherwise of the model and
+    its frames."""
+    t, now = experiment.trained_with, experiment.settings.to_flat()
     if "data.name" not in t:
         return f"weights of {t.get('adopted_from', 'unknown origin')}"
     shot = t.get("training.shot") or t["episodes.shot"]
     where = f"{t['data.name']}, {t['episodes.way']}-way {shot}-shot, seed {t['seed']}"
     source = f"; recipe: {t['training.source']}" if t.get("training.source") else ""
-    return f"trained on {where}: {experiment.checkpoint}{source}"
+    asked = [key for key in now if key.startswith(("model.", "sampling.")) and key in t and now[key] != t[key]]
+    otherwise = "".join(f"; asked with {key}={now[key]}, trained with {t[key]}" for key in asked)
+    return f"trained on {where}: {experiment.checkpoint}{source}{otherwise}"
 
 
 def of_checkpoint(
@@ -355,8 +358,15 @@ def _unread(settings: Settings) -> dict[str, str]:
     """Dotted switches that change nothing -> why, in words."""
     method_name, schedule = settings.model.method, settings.training.schedule
     of_other = [switch for read in SCHEDULES.values() for switch in read if switch not in SCHEDULES[schedule]]
-    model = {f"model.{switch}": why for switch, why in unread(settings.model).items()}
-    return model | {f"training.{name}": f"the schedule of {method_name} is {schedule}" for name in of_other}
+    found = {f"model.{switch}": why for switch, why in unread(settings.model).items()}
+    found |= {f"training.{name}": f"the schedule of {method_name} is {schedule}" for name in of_other}
+    if resolved(settings.model).tune_backbone:
+        found["training.learning_rate"] = f"{method_name} tunes the whole image tower, at backbone_learning_rate"
+    else:
+        found["training.backbone_learning_rate"] = f"{method_name} leaves the image tower frozen"
+    if not needs_names(settings.model):
+        found["training.text_weight"] = f"{method_name} reads no class names"
+    return found
 
 
 def require_comparable(experiments: Iterable[Experiment]) -> None:

@@ -13,11 +13,16 @@ from tmal_core.experiment import Experiment
 from tmal_core.matching import match
 from tmal_core.models.text import class_text
 
+MORE = {"model.temporal_attention": 2, "model.side_width": 64}
+"""What may stand in TMAL's encoder and is off."""
 
-@pytest.fixture(scope="module", params=["tmal", "otam"])
+
+@pytest.fixture(scope="module", params=["tmal", "tmal with more", "otam"])
 def asked(request, few_settings, tmp_path_factory):
     """An experiment whose model is trained as by chance, its bank, reader and first question."""
-    experiment = Experiment(few_settings, method_name=request.param, run_dir=tmp_path_factory.mktemp("run"))
+    name, more, _ = request.param.partition(" with")
+    settings = few_settings.replace(MORE if more else {})
+    experiment = Experiment(settings, method_name=name, run_dir=tmp_path_factory.mktemp("run"))
     model = experiment.build().eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -75,10 +80,14 @@ def test_tmal_without_any_part_is_frozen_clip(asked, few_settings, tmp_path):
     expected = Asked(bare.build().eval(), question, banked(bare.bank("val", progress=False), question)).result
     model = experiment.model
     with torch.no_grad():
-        gate = model.head.modulation.gate.clone()
-        model.head.modulation.gate.zero_()  # the transformer that stands before the matcher
+        # The transformer that stands before the matcher, and what the task says beside it.
+        heads_own = (model.head.modulation.gate, model.head.conditioning.generator.weight)
+        before = [parameter.clone() for parameter in heads_own]
+        for parameter in heads_own:
+            parameter.zero_()
         found = again(asked, WhatIf(text=False, flow=False, adapters=False))
-        model.head.modulation.gate.copy_(gate)
+        for parameter, value in zip(heads_own, before, strict=True):
+            parameter.copy_(value)
     np.testing.assert_allclose(found.distances, expected.distances, atol=2e-4)
 
 

@@ -96,7 +96,7 @@ def changed(model: FewShotModel, what_if: WhatIf) -> FewShotModel:
         "text_fusion": encoder.text_fusion if what_if.text else None,
     }
     how = {"motion_token": head.motion_token, "tune_backbone": encoder.tune_backbone}
-    parts["frame_attention"] = encoder.frame_attention
+    parts |= {"frame_attention": encoder.frame_attention, "side": encoder.side}
     return FewShotModel(ClipEncoder(encoder.clip, **parts, **how), head).eval()  # type: ignore[arg-type]
 
 

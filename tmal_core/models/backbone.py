@@ -29,6 +29,12 @@ from tmal_core.models.open_clip_access import (
     uses_quickgelu,
 )
 from tmal_core.models.state_dicts import load_strictly, own_names
+from tmal_core.models.video_towers import (
+    is_video_tower,
+    load_video_tower,
+    published_video_weights,
+    video_statistics,
+)
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.tensor_files import describe_content, is_state_dict, is_torchscript, read_archive
 from tmal_core.runtime.weights_files import WEIGHTS, WeightsFile, require, resolve, weights_folder
@@ -52,7 +58,8 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
     """A frozen CLIP of open_clip in eval mode, float32; its image tower knows the mean and std of its pictures.
 
     Args:
-        name: an open_clip model name, or a folder with `open_clip_config.json` and its weights.
+        name: an open_clip model name, a folder with `open_clip_config.json` and its weights, or a video transformer
+            (`models.video_towers`), which stands in CLIP's place without a text tower.
         pretrained: `folder` (the folder's own weights), `openai` or another of open_clip's names for the weights of
             this model, the path of a weights file, or `random`.
         device: where it lives; `meta` with random weights is the architecture alone, of any size.
@@ -62,6 +69,8 @@ def load_backbone(name: str, pretrained: str, device: str | torch.device = "cpu"
             one size, missing folder or file, an unpublished checksum, weights of another architecture, or weights that
             want QuickGELU for a model without.
     """
+    if is_video_tower(name):
+        return load_video_tower(name, pretrained, device)
     folder = Path(name)
     for file in (FOLDER_CONFIG, FOLDER_WEIGHTS) if pretrained == "folder" else ():
         if not (folder / file).is_file():
@@ -85,6 +94,8 @@ def picture_statistics(name: str, pretrained: str) -> Statistics:
     Raises:
         WeightsError: the folder's config cannot be read.
     """
+    if is_video_tower(name):
+        return video_statistics(name)
     if Path(name).is_dir():
         found = _folder_config(Path(name)).get("preprocess_cfg", {})
     else:
@@ -146,6 +157,8 @@ def published_weights(name: str, pretrained: str) -> WeightsFile | None:
     OpenAI's ViTs are in the registry with their checksums; the others are on Hugging Face, which states checksums only
     to those who ask it.
     """
+    if is_video_tower(name):
+        return published_video_weights(name, pretrained)
     config = get_pretrained_cfg(name, pretrained)
     clip = f"clip_{name.lower().removesuffix(f'-{_OPENAI_NEEDS}').replace('-', '_')}"
     if pretrained == "openai" and clip in WEIGHTS and config:

@@ -32,6 +32,7 @@ from tmal_core.models.motion import DifferenceEncoder, Motion, PictureEncoder, S
 from tmal_core.models.open_clip_access import embedded, has_clip_blocks, joint_width, pooled
 from tmal_core.models.side_frames import SideFrames
 from tmal_core.models.temporal_attention import TemporalAttention
+from tmal_core.models.video_encoder import VideoEncoder, VideoTower
 
 BEFORE_ATTENTION, BEFORE_FFN = "attention", "ffn"
 _PLACES = {"none": (), "ffn": (BEFORE_FFN,), "attention": (BEFORE_ATTENTION,), "both": (BEFORE_ATTENTION, BEFORE_FFN)}
@@ -189,7 +190,10 @@ class ClipEncoder(Encoder):
 
 
 def frozen(clip: nn.Module) -> Encoder:
-    """The encoder of methods that learn nothing inside: of any image tower, block by block where it has CLIP's own."""
+    """The encoder of methods that learn nothing inside: of any image tower, block by block where it has CLIP's own, or
+    of a video transformer."""
+    if isinstance(clip, VideoTower):
+        return VideoEncoder(clip)
     return ClipEncoder(clip) if has_clip_blocks(clip.visual) else FrozenEncoder(clip)
 
 

@@ -1,4 +1,5 @@
-"""Frozen encoders as a user names them: `NAME`, `NAME:WEIGHTS` or `NAME:random`, NAME being open_clip's or a folder."""
+"""Frozen encoders as a user names them: `NAME`, `NAME:WEIGHTS` or `NAME:random`, NAME being open_clip's, a video
+transformer's or a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import torch
 
 from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.models.backbone import FOLDER_WEIGHTS, load_backbone, located
+from tmal_core.models.video_towers import VIDEO_TOWERS, WEIGHTS_FILE
 from tmal_core.runtime.seeding import seed_everything
 from tmal_core.runtime.weights_files import resolve
 
@@ -45,7 +47,8 @@ def named_encoders(names: Iterable[str], default: str) -> list[NamedEncoder]:
         if not name or bool(colon) != bool(weights):
             remedy = "Put commas between them, as in ViT-B-16-quickgelu:openai,data/tiny_clip:random."
             raise SettingsError("encoders as NAME, NAME:WEIGHTS or NAME:random", repr(text), remedy)
-        own = OWN if (Path(located(name)) / FOLDER_WEIGHTS).is_file() else default
+        folder = Path(located(name))
+        own = OWN if any((folder / file).is_file() for file in (FOLDER_WEIGHTS, WEIGHTS_FILE)) else default
         encoder = NamedEncoder(name, weights or own)
         if encoder in found:
             raise SettingsError("each encoder once", f"{encoder} twice", "Leave one of them out.")
@@ -62,8 +65,9 @@ def load_encoder(encoder: NamedEncoder, seed: int, device: torch.device) -> Any:
         WeightsError: no weights of that name, or as of `load_backbone`.
     """
     name, weights = encoder
-    if name in open_clip.list_models() and weights != RANDOM:
-        known = open_clip.list_pretrained_tags_by_model(name)
+    if (name in VIDEO_TOWERS or name in open_clip.list_models()) and weights != RANDOM:
+        video = VIDEO_TOWERS.get(name)
+        known = list(video.weights) if video else open_clip.list_pretrained_tags_by_model(name)
         if weights not in known and not resolve(weights).is_file():
             expected = f"weights of {name}: {', '.join(known) or 'open_clip knows none'}; a file, or {RANDOM}"
             raise WeightsError(expected, repr(weights), f"Write {name}:{known[0] if known else RANDOM}, for example.")

@@ -10,6 +10,7 @@ from tmal_core.models.methods import clip_fsar, frozen, otam, protonet, st_adapt
 from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved, text_at_test
 from tmal_core.models.methods.unread_switches import unread
 from tmal_core.models.open_clip_access import has_clip_blocks, kind_of
+from tmal_core.models.video_encoder import VideoTower
 
 __all__ = [
     "METHODS",
@@ -41,7 +42,8 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
     """The model that the settings name, on its backbone, untrained.
 
     Raises:
-        WeightsError: the backbone cannot be loaded, or the method needs CLIP's own ViT blocks and it has others.
+        WeightsError: the backbone cannot be loaded, or it lacks what the method needs: CLIP's own ViT blocks, or a
+            text tower.
     """
     clip, chosen = load_backbone(located(settings.backbone), settings.pretrained, device), method(settings.method)
     if not chosen.any_tower and not has_clip_blocks(clip.visual):
@@ -49,4 +51,9 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
         got = f"{settings.backbone} with {kind_of(clip.visual)}"
         remedy = f"Choose another model.backbone, or a method that takes any image tower: {free}."
         raise WeightsError(f"an image tower of CLIP's own ViT blocks for {chosen.name}", got, remedy)
+    if isinstance(clip, VideoTower) and needs_names(settings):
+        silent = ", ".join(name for name, other in METHODS.items() if other.any_tower and name != zero_shot.METHOD.name)
+        remedy = f"Set model.text_score to 0 with one of {silent}, or choose a backbone of open_clip's."
+        got = f"{settings.backbone}, which encodes videos and no text"
+        raise WeightsError(f"a backbone with a text tower for {chosen.name}, which reads class names", got, remedy)
     return chosen.build(clip, resolved(settings)).to(device)
