@@ -18,8 +18,10 @@ from transformers import (
     VJEPA2Model,
 )
 
+from tmal_core.analysis.inspection import Asked, Question, banked, matched_features
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError, WeightsError
+from tmal_core.evaluation.naming import use_untrained
 from tmal_core.evaluation.scoring import evaluate
 from tmal_core.experiment import Experiment
 from tmal_core.models.backbone import load_backbone, picture_statistics, published_weights
@@ -103,6 +105,25 @@ def test_frozen_methods_answer_from_a_bank_as_one_by_one(few_settings, folder, t
     assert bank.query.shape[1:] == (2, 32)
     outcome = evaluate(experiment.model, bank, experiment.episodes("val", 5)["order"])
     assert np.isfinite(outcome.logits).all()
+
+
+def test_its_steps_are_of_several_frames_and_not_taken_apart_by_frame(few_settings, folder, tmp_path):
+    experiment = Experiment(settings_of(few_settings, folder), method_name="otam", run_dir=tmp_path)
+    question = Question.of(experiment.samplers("val")["order"][0])
+    bank = experiment.bank("val", progress=False)
+    assert Asked(experiment.model, question, banked(bank, question)).parts(0, 0) is None
+    with pytest.raises(
+        SettingsError, match=r"of each frame, got VideoMAEModel, which gives moments of several"
+    ):
+        matched_features(experiment.model, bank, 0, 1)
+
+
+def test_without_names_distances_keep_the_scale_of_the_settings(few_settings, folder, tmp_path):
+    experiment = Experiment(settings_of(few_settings, folder), method_name="otam", run_dir=tmp_path)
+    model = experiment.build()
+    before = model.head.log_scale.item()
+    use_untrained(model, 4)
+    assert model.head.log_scale.item() == before
 
 
 def test_baselines_ask_it_under_every_matcher(few_settings, folder, tmp_path):

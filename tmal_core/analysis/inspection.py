@@ -25,6 +25,7 @@ from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.matching import Breakdown, breakdown
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.heads import MatchingHead
+from tmal_core.models.open_clip_access import kind_of
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ class Asked:
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
     def parts(self, query: int, support: int) -> Breakdown | None:
-        """The distance of the two taken apart; None where the method matches no frames, or more than frames."""
+        """The distance of the two taken apart; None where the method matches no frames, or more than frames, or moments
+        of several."""
         head = self.model.head
-        if not isinstance(head, MatchingHead) or not head.of_frames_alone:
+        if not isinstance(head, MatchingHead) or not head.of_frames_alone or not self.model.encoder.of_frames:
             return None
         return breakdown(*self.features(query, support), head.matching, head.smoothing)
 
@@ -176,9 +178,12 @@ def matched_features(model: FewShotModel, bank: Bank, query: int, support: int) 
     On the CPU, wherever the model is.
 
     Raises:
-        SettingsError: it matches no two clips.
+        SettingsError: it matches no two clips, or moments of several frames.
     """
     _require_pairs(model)
+    if not model.encoder.of_frames:
+        got = f"{kind_of(model.encoder.clip.visual)}, which gives moments of several"
+        raise SettingsError("an encoder that gives a feature of each frame", got, "Look at another encoder's.")
     device, words = model.device, None
     if model.reads_text and bank.text is not None:
         words = bank.text.of_videos(np.array([support])).to(device)

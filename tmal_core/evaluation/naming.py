@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.open_clip_access import has_text
 
 _TEMPERATURES = tuple(2 ** (k / 2) for k in range(17))
 _CLIPS_AT_ONCE = 256
@@ -46,9 +47,10 @@ def use_untrained(model: FewShotModel, num_frames: int) -> None:
 
     On the diagnostic data set's val split (frozen tiny CLIP, family `appearance`) this is 1.6 for OTAM and 26 for
     averaged frames; the most likely of the scales 2^(k/2) are 1 and 16. Where frozen CLIP is at chance they are lower:
-    `check` finds that.
+    `check` finds that. A video encoder, which was taught no names, has no such scale: there `model.logit_scale` stays.
     """
-    model.head.use_clip_scale(model.encoder.clip.logit_scale, num_frames)
+    if has_text(model.encoder.clip):
+        model.head.use_clip_scale(model.encoder.clip.logit_scale, num_frames)
 
 
 @torch.no_grad()

@@ -36,6 +36,8 @@ class Encoder(nn.Module):
     reads_motion = False
     separate_roles = False
     motion_token = False
+    of_frames = True
+    """Whether a clip has one token for each frame, apart from the motion token; else each is of several frames."""
     tune_backbone = False
     """Whether the image tower itself is learned."""
     low_memory = False

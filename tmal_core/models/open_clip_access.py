@@ -96,6 +96,11 @@ def set_statistics(visual: Any, found: Statistics) -> None:
     visual.preprocess_cfg = {**getattr(visual, "preprocess_cfg", {}), "mean": found[0], "std": found[1]}
 
 
+def has_text(clip: Any) -> bool:
+    """Whether a backbone encodes names: video encoders do not."""
+    return hasattr(clip, "encode_text")
+
+
 def text_width(clip: Any) -> int:
     """Width of text features, and of picture features where they are compared with them."""
     if hasattr(clip, "text"):

@@ -40,7 +40,7 @@ class VideoTower(nn.Module):
         frozen.image_size = image_size  # where towers of open_clip have it
         self.visual = frozen
         self.name, self.width, self.tubelet, self.num_frames = name, width, tubelet, num_frames
-        # What heads start their scale of names from, which without names nobody asks for: CLIP's own start.
+        # What heads start a scale of names from, which nobody asks for here: the start of CLIP's training.
         self.register_buffer("logit_scale", torch.tensor(math.log(1 / 0.07)))
 
     def encode_video(self, frames: Clips) -> Float[Tensor, "n s d"]:
@@ -64,6 +64,8 @@ class VideoEncoder(Encoder):
     Args:
         tower: in eval mode.
     """
+
+    of_frames = False
 
     def __init__(self, tower: VideoTower) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ from tmal_core.evaluation.statistics import accuracy_interval, difference_interv
 from tmal_core.experiment import Experiment, measured, require_comparable, require_used
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import resolved
-from tmal_core.models.open_clip_access import image_size
+from tmal_core.models.open_clip_access import has_text, image_size
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.tasks.encoder_names import NamedEncoder, load_encoder, named_encoders
@@ -185,7 +185,7 @@ def _answers(
     readers = {name: row.reader(row.split(split)) for name, row in rows.items()}
     first, precision = next(iter(rows)), experiment.settings.evaluation.precision
     key = bank_key(models[first], readers[first], None, precision)
-    facts: dict[str, Any] = {"width": models[first].encoder.joint_width, "text": hasattr(clip, "encode_text")}
+    facts: dict[str, Any] = {"width": models[first].encoder.joint_width, "text": has_text(clip)}
     facts["frozen"] = frozen_hash(clip)
     words, answers = re.sub(r"[^A-Za-z0-9]+", "-", str(encoder)), []
     for name, row in rows.items():

@@ -9,8 +9,7 @@ from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import clip_fsar, frozen, otam, protonet, st_adapter, tmal, trx, ts_fsar, zero_shot
 from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved, text_at_test
 from tmal_core.models.methods.unread_switches import unread
-from tmal_core.models.open_clip_access import has_clip_blocks, kind_of
-from tmal_core.models.video_encoder import VideoTower
+from tmal_core.models.open_clip_access import has_clip_blocks, has_text, kind_of
 
 __all__ = [
     "METHODS",
@@ -51,7 +50,7 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
         got = f"{settings.backbone} with {kind_of(clip.visual)}"
         remedy = f"Choose another model.backbone, or a method that takes any image tower: {free}."
         raise WeightsError(f"an image tower of CLIP's own ViT blocks for {chosen.name}", got, remedy)
-    if isinstance(clip, VideoTower) and needs_names(settings):
+    if not has_text(clip) and needs_names(settings):
         silent = ", ".join(name for name, other in METHODS.items() if other.any_tower and name != zero_shot.METHOD.name)
         remedy = f"Set model.text_score to 0 with one of {silent}, or choose a backbone of open_clip's."
         got = f"{settings.backbone}, which encodes videos and no text"
