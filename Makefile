@@ -8,6 +8,7 @@ ARGS ?=
 ONLY ?=
 BASE ?=
 ROWS ?=
+CROSS ?=
 RUN ?= runs/suite
 
 BIN := .venv/bin
@@ -29,11 +30,13 @@ smoke: $(STAMP) ## run all notebooks on a few episodes, to see that they run; a 
 	@$(BIN)/tmal suite --preset smoke --out runs/smoke --fresh $(ARGS)
 
 # Two trainings at once, one thread each: faster than one with two.
-study: $(STAMP) ## train every variant of TMAL and compare them, the named ones on test; hours, goes on where it stopped
+study: $(STAMP) ## train every variant of TMAL and compare them, the named ones on test; hours, goes on where it stopped; CROSS="ucf101 hmdb51" asks other data sets too
 	@$(if $(filter tiny,$(PRESET)),$(BIN)/tmal synthesise --preset $(PRESET))
 	@$(BIN)/tmal flow --preset $(PRESET)
 	@$(BIN)/tmal flow --preset $(PRESET) --estimator dis_ultrafast
 	@$(BIN)/tmal study --preset $(PRESET) --processes 2 --set compute.num_threads=1 $(ARGS)
+	@$(if $(CROSS),$(BIN)/tmal cross --train runs/study/tmal/seed0 --train runs/study/visual/seed0 --method otam \
+		$(addprefix --test ,$(PRESET) $(CROSS)) --leave-out-overlap --out runs/study/cross)
 
 # Each test on one thread, a process for each core: twice as fast on two. ARGS="-n 0" is for debuggers.
 test: $(STAMP) ## run the tests

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tmal_core"
 HEAVY = ("matplotlib", "ipywidgets", "papermill", "open_clip", "torch")
-DOORS = {"__init__.py", "__main__.py", "cli.py", "config.py", "errors.py", "experiment.py"}
+DOORS = {"__init__.py", "__main__.py", "config.py", "errors.py", "experiment.py"}
 LONGEST_CLASS = 200
 
 
@@ -54,7 +54,7 @@ def test_no_circle_of_imports():
 def test_the_package_has_few_rooms():
     assert {path.name for path in PACKAGE.glob("*.py")} <= DOORS
     folders = [path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"]
-    assert len(folders) <= 12, folders
+    assert len(folders) <= 13, folders
 
 
 def test_every_module_has_a_name_of_its_own():

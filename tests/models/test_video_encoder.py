@@ -112,9 +112,7 @@ def test_its_steps_are_of_several_frames_and_not_taken_apart_by_frame(few_settin
     question = Question.of(experiment.samplers("val")["order"][0])
     bank = experiment.bank("val", progress=False)
     assert Asked(experiment.model, question, banked(bank, question)).parts(0, 0) is None
-    with pytest.raises(
-        SettingsError, match=r"of each frame, got VideoMAEModel, which gives moments of several"
-    ):
+    with pytest.raises(SettingsError, match=r"of each frame, got VideoMAEModel, which gives moments of several"):
         matched_features(experiment.model, bank, 0, 1)
 
 

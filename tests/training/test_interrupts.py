@@ -108,6 +108,7 @@ def test_it_tells_how_it_stands(settings, tmp_path):
     loop.train_model(*what, tmp_path, experiment.origin, tell=lambda **line: told.append(line), progress=False)
     assert (told[0]["phase"], told[0]["episode"], told[0]["episodes"]) == ("training", 1, 8)
     assert told[0]["loss"] > 0 and told[0]["episodes_per_s"] > 0 and told[0]["seconds_left"] > 0
-    assert [line["phase"] for line in told if line["episode"] == 8] == ["validating", "training"]
+    # On a slow machine the last episode is told by itself as well.
+    assert [line["phase"] for line in told if line["episode"] == 8][-2:] == ["validating", "training"]
     last = told[-1]
     assert (last["val_pct"], last["val_low_pct"], last["val_high_pct"], last["seconds_left"]) == (50.0, 45.0, 55.0, 0.0)

@@ -33,6 +33,7 @@ from tmal_core.evaluation.scoring import Episodes, evaluate
 from tmal_core.evaluation.statistics import Interval, by_unit, interval, with_correction
 from tmal_core.experiment import Experiment, require_used
 from tmal_core.models.backbone import load_backbone, located
+from tmal_core.models.methods import text_at_test
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
 from tmal_core.runtime.processes import Pool
@@ -40,90 +41,15 @@ from tmal_core.runtime.progress_bar import tqdm
 from tmal_core.runtime.run_folders import Run, commit, environment
 from tmal_core.runtime.seeding import generator
 from tmal_core.tasks.evaluate import save_table
+from tmal_core.tasks.study_table import shown
+from tmal_core.tasks.study_variants import EARLIER, FULL, NAMED, QUESTIONS, VARIANTS
+from tmal_core.tasks.table_markup import markdown
 from tmal_core.tasks.train import train_method
 
 SEEDS = (0, 1, 2, 3, 4)
-FULL = "tmal"
-FROZEN = ("zero_shot", "protonet", "otam", "otam_centred", "otam_named", "otam_plain")
-NAMED = (*FROZEN, "visual", "with_text", "with_flow", "differences", FULL)
-"""The variants that are asked on `test`, TMAL and what it is compared with; five of them are trained."""
 KEPT = in_project("data/study/answers")
 """Answers of a study that come with the project: a variant whose answers lie there is not trained again."""
 _FACTS, _TABLES = "study.json", ("accuracy", "differences", "goals")
-
-
-class Variant(NamedTuple):
-    """One way to put the parts together."""
-
-    title: str
-    method: str
-    overrides: Mapping[str, Any] = {}  # dotted settings; what is not named is as the preset says
-
-
-def _tmal(title: str, **parts: Any) -> Variant:
-    return Variant(title, "tmal", {f"model.{name}": value for name, value in parts.items()})
-
-
-_PLAIN = {"model.centre": "none", "model.smoothing": 0.5, "model.smoothing_unit": "absolute"}
-_MATCHED = ("diagonal", "tuples", "otam+diagonal", "otam+tuples")
-"""Matchers, and sums of them, that are tried in place of OTAM."""
-VARIANTS = {
-    "zero_shot": Variant("frozen CLIP, class names alone", "zero_shot"),
-    "protonet": Variant("frozen CLIP, mean-pooled", "protonet"),
-    "otam": Variant("frozen CLIP, OTAM", "otam"),
-    "otam_centred": Variant("frozen CLIP, OTAM on centred frames", "otam", {"model.centre": "clip"}),
-    "otam_named": Variant("frozen CLIP, OTAM and class names", "otam", {"model.text_score": 0.5}),
-    "otam_plain": Variant("frozen CLIP, OTAM as in CLIP-FSAR", "otam", _PLAIN),
-    FULL: _tmal("TMAL, everything on"),
-    # The same parts as tmal without text and flow, under the recipe that is best for them.
-    "visual": Variant("visual only: temporal adapters", "st_adapter"),
-    "with_text": _tmal("visual + text", flow_encoder="none"),
-    "with_flow": _tmal("visual + flow", text=False, text_score=0.0),
-    # What flow is worth above the same stem fed with the same two native frames.
-    "differences": _tmal("differences in place of flow", flow_encoder="difference"),
-    "no_adapters": _tmal("no temporal adapters", adapters="none"),
-    "adapters_ffn": _tmal("one adapter per block", adapters="ffn"),
-    "prototype": _tmal("fusion at prototypes only", fusion="prototype"),
-    "token": _tmal("fusion at tokens only", fusion="token"),
-    "flow_last": _tmal("flow at the last level", fusion_levels="last"),
-    "flow_picture": _tmal("flow as a picture for CLIP", flow_encoder="clip"),
-    "flow_coarse": Variant("flow by a coarser estimator", "tmal", {"flow.estimator": "dis_ultrafast"}),
-    "trx": Variant("temporal adapters, TRX", "trx"),
-    "ts_fsar": Variant("TS-FSAR", "ts_fsar"),
-    "ts_fsar_silent": Variant("TS-FSAR, no names at test", "ts_fsar", {"model.ts_fsar.powers": [1.0, 0.0, 0.0]}),
-    "bimhm": _tmal("matched as sets", matching="bimhm"),
-    "mean": _tmal("mean-pooled", matching="mean"),
-    "gate": _tmal("a gate between frames and centred frames", centre="gate"),
-    "temporal_attention": _tmal("temporal attention in the last two blocks", temporal_attention=2),
-    "ema": Variant("weights averaged over training", "tmal", {"training.ema": 0.95}),
-    "task_conditioned": _tmal("matching that knows its task", task_conditioned=True),
-    **{name: _tmal(f"matched by {name}", matching=name) for name in _MATCHED},
-    # What single changes said on val: a gate keeps order, matching in step keeps speed.
-    "gate_diagonal": _tmal("a gate, matched by otam+diagonal", centre="gate", matching="otam+diagonal"),
-    "gate_tuples": _tmal("a gate, matched by otam+tuples", centre="gate", matching="otam+tuples"),
-}
-"""Every variant by name; all but those of `FROZEN` are trained."""
-
-QUESTIONS = {
-    "What does each modality add?": ("visual", ("zero_shot", "with_text", "with_flow", FULL)),
-    "What do temporal adapters add?": ("no_adapters", ("adapters_ffn", FULL)),
-    "Where should modalities meet?": (FULL, ("prototype", "token", "flow_last")),
-    "What should make and read the flow?": (FULL, ("differences", "flow_coarse", "flow_picture", "with_text")),
-    "How should clips be matched?": (FULL, ("bimhm", "mean")),
-    "What would make TMAL better?": (
-        FULL,
-        (
-            *("gate", "temporal_attention", "ema", "task_conditioned", *_MATCHED),
-            *("gate_diagonal", "gate_tuples"),
-        ),
-    ),
-    "How far are the references?": (FULL, ("trx", "ts_fsar", "ts_fsar_silent")),
-    "What do centring and a sharp softmin add?": ("otam_plain", ("otam", "otam_centred")),
-    "What does learning add?": ("otam", ("protonet", "visual", FULL)),
-    "What does learning add to frozen frames and names?": ("otam_named", ("zero_shot", FULL)),
-    "What does learning add to centred frames?": ("otam_centred", ("visual", FULL)),
-}
-"""Question -> the variant to compare with, and those that are compared."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +63,7 @@ class StudyResults:
     right: dict[str, dict[int, dict[str, np.ndarray]]]  # variant -> seed -> episode type -> (E, N, Q) bool
     episodes: dict[str, Episodes]  # by episode type, the same for all
     catalog: Catalog  # of their rows
+    text: Mapping[str, str]  # variant -> what class names do at test, in the words of `text_at_test`
 
     def by_seed(self, variant: str, episode_type: str) -> np.ndarray:
         """(seeds, E, N, Q) in percent."""
@@ -223,7 +150,8 @@ def run_study(
         assert unit.answers is not None  # it was there, or has been made
         with np.load(unit.answers) as file:
             right.setdefault(unit.name, {})[unit.seed] = dict(file)
-    return StudyResults(split, right, experiment.episodes(split), experiment.split(split))
+    text = {unit.name: text_at_test(unit.experiment.settings.model) for unit in units}
+    return StudyResults(split, right, experiment.episodes(split), experiment.split(split), text)
 
 
 def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settings: str) -> pd.DataFrame:
@@ -238,8 +166,13 @@ def accuracy_table(results: StudyResults, evaluation: EvaluationSettings, settin
             right = results.by_seed(name, episode_type)
             found, spread = results.figures(right, episode_type, evaluation, accuracy=True)
             row: dict[str, object] = {"method": name, "title": VARIANTS[name].title, "split": results.split}
-            row |= {"episode_type": episode_type}
-            row |= {"way": episodes.way, "chance_pct": 100.0 / episodes.way, "accuracy_pct": found.mean}
+            row |= {"text_at_test": results.text[name], "episode_type": episode_type}
+            row |= {
+                "way": episodes.way,
+                "shot": episodes.support.shape[2],
+                "chance_pct": 100.0 / episodes.way,
+                "accuracy_pct": found.mean,
+            }
             row |= {"low_pct": found.low, "high_pct": found.high, "seed_spread": spread}
             rows.append(row | {"seeds": len(by_seed), "episodes": len(episodes.query), "settings": settings})
     return pd.DataFrame(rows)
@@ -260,11 +193,9 @@ def difference_table(results: StudyResults, evaluation: EvaluationSettings) -> p
             row |= {"episode_type": episode_type}
             row |= {"points": found.mean, "low": found.low, "high": found.high}
             rows.append(row | {"seed_spread": spread, "p": found.p_value})
-    names, figures = (
-        ["split", "question", "first", "second", "episode_type"],
-        ["points", "low", "high", "seed_spread", "p"],
-    )
-    table = pd.DataFrame(rows, columns=[*names, *figures]).astype(dict.fromkeys(figures, float))
+    figures = ["points", "low", "high", "seed_spread", "p"]
+    columns = ["split", "question", "first", "second", "episode_type", *figures]
+    table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(figures, float))
     return with_correction(table, evaluation.confidence)
 
 
@@ -274,11 +205,11 @@ def goal_table(accuracy: pd.DataFrame) -> pd.DataFrame:
     chance = accuracy.groupby("episode_type")["chance_pct"].first()
     families = [name for name in mean.columns if name != MIXED]
     best = mean[families].max()
-    cost = mean.loc[[v for v in ("with_text", "with_flow", FULL) if v in mean.index], "appearance"].min()
+    cost = mean.loc[[v for v in ("with_text", "with_flow", EARLIER) if v in mean.index], "appearance"].min()
     rows = [
-        ("motion: flow adds", mean["motion"][FULL] - mean["motion"]["with_text"], ">=", 30.0),
+        ("motion: flow adds", mean["motion"][EARLIER] - mean["motion"]["with_text"], ">=", 30.0),
         ("motion: without flow, from chance", abs(mean["motion"]["with_text"] - chance["motion"]), "<=", 3.0),
-        ("semantic: text adds", mean["semantic"][FULL] - mean["semantic"]["with_flow"], ">=", 20.0),
+        ("semantic: text adds", mean["semantic"][EARLIER] - mean["semantic"]["with_flow"], ">=", 20.0),
         ("order: temporal adapters over mean-pooled", mean["order"]["visual"] - mean["order"]["protonet"], ">=", 35.0),
         ("appearance: most that a part costs", mean["appearance"]["visual"] - cost, "<=", 2.0),
         ("TMAL below the best of a family, at most", (best - mean.loc[FULL, families]).max(), "<=", 2.0),
@@ -314,6 +245,8 @@ def save_study(experiment: Experiment, rounds: Sequence[StudyResults], out: Path
         if (table := getattr(tables, name)) is not None:
             save_table(table, out, f"study_{name}")
     save_table(looks(experiment.settings.data.folder), out, "looks")
+    with atomic_path(out / "tables" / "study.md") as temporary:
+        temporary.write_text(markdown(shown(tables.accuracy, evaluation.confidence)) + "\n", encoding="utf-8")
     with atomic_path(out / "tables" / _FACTS) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=str), encoding="utf-8")
     return tables

@@ -29,8 +29,9 @@ ACCENT, WARN, RIGHT = "#236f8d", "#b5452b", "#387e4f"
 second mark; text stands out by 4.5 to 1 (`tests/viz/test_palettes.py`)."""
 SPLIT_COLOURS = {"train": ACCENT, "val": "#d99a2b", "test": "#683fa0"}
 # Hue says what is learned: nothing (grey; class names alone, sand), temporal adapters (blue), everything (violet).
-# Darkness says how clips are matched. TMAL with a part left out or exchanged is pale, with one that is tried is brown.
-_PALE, _TRIED = "#a692c3", "#57290f"
+# Darkness says how clips are matched. TMAL with a part left out or exchanged is pale, with one that is tried is brown,
+# with several of these olive.
+_PALE, _TRIED, _TOGETHER = "#a692c3", "#57290f", "#6b4a12"
 METHOD_COLOURS = {
     "zero_shot": "#bfa265",
     "protonet": FAINT,
@@ -39,11 +40,13 @@ METHOD_COLOURS = {
     "st_adapter": ACCENT,
     "visual": ACCENT,
     "tmal": "#7541b8",
-    **dict.fromkeys(("with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
+    **dict.fromkeys(("earlier", "with_text", "with_flow", "no_adapters", "adapters_ffn", "prototype", "token"), _PALE),
     **dict.fromkeys(("flow_last", "flow_picture", "flow_coarse", "bimhm", "mean"), _PALE),
     **dict.fromkeys(("gate", "temporal_attention", "ema", "task_conditioned"), _TRIED),
     **dict.fromkeys(("diagonal", "tuples", "otam+diagonal", "otam+tuples"), _TRIED),
-    **dict.fromkeys(("gate_diagonal", "gate_tuples"), _TRIED),
+    **dict.fromkeys(("side", "frames_16"), _TRIED),
+    **dict.fromkeys(("gate_diagonal", "gate_tuples", "task_diagonal"), _TOGETHER),
+    **dict.fromkeys(("gate_task_diagonal", "gate_task_attention"), _TOGETHER),
     "trx": "#7281e5",
 }
 _FURTHER = ("#cc5029", "#eab12d", "#5a8951", "#aa2f76", "#293789")
