@@ -55,6 +55,8 @@ def test_overrides_are_yaml():
         (["train", "--set", "way"], "expected key=value, got 'way'"),
         (["runs", "no/such/folder"], "expected a folder of runs, got no/such/folder"),
         (["flow", "--num-shards", "2"], "expected --cluster with --num-shards and --job, got none"),
+        (["study", "--val-only", "--seeds", "3"], "expected --seeds without --val-only, got both"),
+        (["cross", "--test", "smoke", "--leave-out-overlap"], "expected --train with --leave-out-overlap, got none"),
         (["flow", "--job", "timeout_min=5"], "expected --cluster with --num-shards and --job, got none"),
     ],
 )

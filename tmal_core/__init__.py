@@ -20,8 +20,8 @@ _PLACES = {
     "data.sets.catalog": ("Catalog",),
     "data.video": ("probe", "read_clip", "read_frames"),
     "data.episodes": ("EpisodeSampler",),
-    "matching": ("bimhm", "match", "otam"),
-    "models.methods": ("build",),
+    "matching": ("bimhm", "match", "otam", "register_matcher"),
+    "models.methods": ("Method", "build", "register"),
     "evaluation.scoring": ("Episodes", "evaluate"),
     "evaluation.statistics": ("interval",),
     "errors": ("TmalError",),
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tmal_core.evaluation.scoring import Episodes, evaluate
     from tmal_core.evaluation.statistics import interval
     from tmal_core.experiment import Experiment
-    from tmal_core.matching import bimhm, match, otam
-    from tmal_core.models.methods import build
+    from tmal_core.matching import bimhm, match, otam, register_matcher
+    from tmal_core.models.methods import Method, build, register
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,11 @@ import torch
 from tmal_core.config import load_settings
 from tmal_core.errors import SettingsError
 from tmal_core.matching import cosine_distance, diagonal, match, match_groups, register_matcher
-from tmal_core.models.methods import METHODS, method, resolved, unread
+from tmal_core.models.encoder import frozen
+from tmal_core.models.few_shot import FewShotModel
+from tmal_core.models.heads import MeanHead
+from tmal_core.models.methods import METHODS, Method, build, method, register, resolved, unread
+from tmal_core.models.methods.registry import scores
 
 HERE = Path(__file__).parent
 
@@ -22,7 +26,8 @@ HERE = Path(__file__).parent
 def forgotten():
     """What an example registers is gone after its test."""
     yield
-    METHODS.pop("nearest_frame", None)
+    for name in ("nearest_frame", "talker"):
+        METHODS.pop(name, None)
     with contextlib.suppress(KeyError):
         register_matcher("band", None)
 
@@ -80,3 +85,13 @@ def test_an_own_method_answers_an_episode_and_says_what_it_reads(forgotten):
         torch.testing.assert_close(model.head.log_scale.exp() * -nearest, logits)
         groups = model.head.group_distances(*(clips[None] for clips in tokens))
     torch.testing.assert_close(groups[0], nearest)
+
+
+def test_a_method_whose_settings_say_more_than_its_model_reads_is_refused(forgotten):
+    def made(clip, parts):
+        return FewShotModel(frozen(clip), MeanHead(**scores(clip, parts)))
+
+    register(Method("talker", "talks of flow", trained=False, build=made))
+    words = r"model of talker that reads what its settings say, got one that reads flow by its settings alone\. Let the"
+    with pytest.raises(SettingsError, match=words):
+        build(load_settings("tiny", {"model.method": "talker"}).model)

@@ -56,6 +56,18 @@ def test_status_says_how_the_run_ended(tmp_path, error, status):
     )
 
 
+def test_a_refused_command_leaves_a_run_that_was_done_as_it_was(tmp_path):
+    with Run.create(tmp_path, SETTINGS, "train"):
+        (tmp_path / "tables").mkdir()
+    for error, status in ((SettingsError("a", "b", "c"), "done"), (ZeroDivisionError("by 0"), "failed")):
+        with pytest.raises(type(error)), Run.open(tmp_path):
+            raise error
+        assert Run.open(tmp_path).status == status
+    with Run.open(tmp_path):
+        pass
+    assert Run.open(tmp_path).record["error"] is None, "what failed before is over"
+
+
 def test_what_went_wrong_is_not_hidden_by_a_record_that_is_gone(tmp_path):
     run = Run.create(tmp_path / "run", SETTINGS, "train")
     with pytest.raises(ZeroDivisionError, match="by 0"), run:

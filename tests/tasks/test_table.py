@@ -136,6 +136,20 @@ def test_other_settings_are_another_row_and_say_which(put):
     assert table_of_runs(runs, against="tmal (training.rate=0.2)").figures["mark"].notna().all()
 
 
+def test_a_method_that_a_run_has_twice_is_told_apart_by_its_settings_and_joined_with_others(put, tmp_path):
+    with_score, without = ({"model.method": "otam", "model.text_score": score} for score in (0.5, 0.0))
+    alone = {"trained": False, "seed": None}
+    both = {"otam": (every(2), {"recipe": with_score, **alone})}
+    both |= {"otam without text score": (every(3), {"recipe": without, **alone})}
+    runs = [put("a", both), put("b", {"otam": (every(3), {"recipe": without, **alone})})]
+    (tmp_path / "data").mkdir(exist_ok=True)
+    note_look(tmp_path / "data", runs[0], "otam", "hash", None)
+    figures = table_of_runs(runs).figures
+    assert figures["method"].tolist() == ["otam", "otam"] and figures["looks_at_test"].tolist() == [1, 1]
+    assert figures["variant"].tolist() == ["model.text_score=0.5", "model.text_score=0.0"]
+    assert figures["runs"].tolist() == [str(runs[0]), f"{runs[0]}; {runs[1]}"]
+
+
 def test_each_data_set_and_shot_is_a_block(put):
     runs = [
         put("h", {"tmal": (every(20), {})}),

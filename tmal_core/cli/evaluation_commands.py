@@ -98,6 +98,9 @@ def cross(
 ) -> None:
     """Test runs on other data sets than they were trained on, all on the same episodes; goes on where it stopped."""
     left_out, overrides = _left_out(leave_out_overlap, overlap), parse_overrides(sets)
+    if left_out and not train:
+        remedy = "Name runs whose training classes are to be left out, or leave --leave-out-overlap out."
+        raise SettingsError("--train with --leave-out-overlap", "none", remedy)
     from tmal_core.tasks.cross import run_cross, sources_of
     from tmal_core.tasks.cross_tables import save_cross, shown
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tmal_core.cli.options import NONE, NORMALISED, Method, Out, Preset, Sets, experiment_of, flag, opt
+from tmal_core.errors import SettingsError
 
 
 def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
@@ -26,16 +27,20 @@ def study(
     sets: Sets = NONE,
     out: Annotated[Path, opt("folder of the study")] = Path("runs/study"),
     variant: Annotated[list[str], opt("may be given again (default: all)", "NAME", show_default=False)] = NONE,
-    seeds: Annotated[int, opt("seeds of training on test, 0..N-1", "N", min=1)] = 5,
+    seeds: Annotated[int | None, opt("seeds of training on test, 0..N-1", "N", min=1, show_default="5")] = None,
     processes: Annotated[int, opt("trainings at once", "N", min=1)] = 1,
     val_only: Annotated[bool, flag("--val-only", "ask val alone: no look at test")] = False,
 ) -> None:
     """Compare every variant on val, then those named beforehand on test; goes on where it stopped."""
+    if val_only and seeds is not None:
+        remedy = "Leave --seeds out: val is asked with one seed."
+        raise SettingsError("--seeds without --val-only", "both", remedy)
     experiment = experiment_of(preset, sets, method="tmal")
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.tasks.study import run_rounds, save_study
 
-    rounds = run_rounds(experiment, out.resolve(), variant or None, range(seeds), processes, val_only)
+    asked = range(5 if seeds is None else seeds)
+    rounds = run_rounds(experiment, out.resolve(), variant or None, asked, processes, val_only)
     tables = save_study(experiment, rounds, out)
     for split, table in tables.accuracy.groupby("split", sort=False):
         mean = table.pivot(index="title", columns="episode_type", values="accuracy_pct")
@@ -52,7 +57,7 @@ def adopt(
     out: Out = Path("runs/adopted"),
     normalised: Annotated[tuple[float, float] | None, opt(NORMALISED, "MEAN STD")] = None,
 ) -> None:
-    """Make a run of a checkpoint of CLIP-FSAR or ST-Adapter, to evaluate and use it."""
+    """Make a run of a checkpoint of CLIP-FSAR, ST-Adapter or TS-FSAR, to evaluate and use it."""
     experiment = experiment_of(preset, sets, out)
     from tmal_core.tasks.adopt import adopt_checkpoint
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -98,38 +98,54 @@ def _in_words(answers: Answers) -> str:
     return f"episodes {', '.join(kinds)}, {answers.way}-way {answers.shot}-shot"
 
 
+class _Found(NamedTuple):
+    """A method's answers in a run."""
+
+    run: str
+    answers: Answers
+    name: str  # of the method in that run
+
+    @property
+    def answerer(self) -> Answerer:
+        return self.answers.methods[self.name]
+
+    def correct(self, episode_type: str) -> np.ndarray:
+        return self.answers.correct[self.name, episode_type]
+
+
 def _rows(runs: Mapping[str, Answers]) -> list[Row]:
     """One row per method and recipe, in the order of `METHODS`."""
-    groups: dict[tuple[str, str, str], dict[int | None, tuple[str, Answers]]] = {}
+    groups: dict[tuple[str, str, str], dict[int | None, _Found]] = {}
     also: dict[tuple[str, str, str], list[str]] = {}
     for run, answers in runs.items():
-        for method, one in answers.methods.items():
-            key = method, one.positions, repr(sorted(one.recipe.items()))
+        for name, one in answers.methods.items():
+            # A run may have a method twice, as with and without names' score: its recipe tells these apart.
+            method = str(one.recipe.get("model.method", name))
+            key, found = (method, one.positions, repr(sorted(one.recipe.items()))), _Found(run, answers, name)
             seeds = groups.setdefault(key, {})
             if one.seed in seeds:
-                _require_same_answers(method, one.seed, seeds[one.seed], (run, answers))
-            seeds.setdefault(one.seed, (run, answers))
+                _require_same_answers(method, one.seed, seeds[one.seed], found)
+            seeds.setdefault(one.seed, found)
             also.setdefault(key, []).append(run)
     order = list(METHODS)
     keys = sorted(groups, key=lambda key: order.index(key[0]) if key[0] in order else len(order))
-    recipes = {key: next(iter(groups[key].values()))[1].methods[key[0]].recipe for key in keys}
+    recipes = {key: next(iter(groups[key].values())).answerer.recipe for key in keys}
     rows = []
     for key in keys:
         seeds, method = groups[key], key[0]
-        chosen = {seed: seeds[seed][1] for seed in sorted(seeds, key=lambda seed: -1 if seed is None else seed)}
+        chosen = {seed: seeds[seed] for seed in sorted(seeds, key=lambda seed: -1 if seed is None else seed)}
         first = next(iter(chosen.values()))
-        correct = {kind: {seed: a.correct[method, kind] for seed, a in chosen.items()} for kind in first.asked}
+        correct = {kind: {seed: one.correct(kind) for seed, one in chosen.items()} for kind in first.answers.asked}
         variant = _variant(recipes[key], [recipes[other] for other in keys if other[0] == method])
-        rows.append(Row(method, variant, first.methods[method], tuple(also[key]), correct))
+        rows.append(Row(method, variant, first.answerer, tuple(also[key]), correct))
     return rows
 
 
-def _require_same_answers(method: str, seed: int | None, one: tuple[str, Answers], other: tuple[str, Answers]) -> None:
+def _require_same_answers(method: str, seed: int | None, one: _Found, other: _Found) -> None:
     """A method that learns nothing answers alike in every run; a training need not, and then one of both is meant."""
-    kinds = one[1].asked
-    if not all(np.array_equal(one[1].correct[method, kind], other[1].correct[method, kind]) for kind in kinds):
+    if not all(np.array_equal(one.correct(kind), other.correct(kind)) for kind in one.answers.asked):
         of_seed = "" if seed is None else f" and seed {seed}"
-        got = f"other answers of {method} in {one[0]} than in {other[0]}, of the same settings{of_seed}"
+        got = f"other answers of {method} in {one.run} than in {other.run}, of the same settings{of_seed}"
         raise RunError("the same answers of the same settings", got, "Name one of the two runs.")
 
 

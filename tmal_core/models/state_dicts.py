@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tmal_core.errors import WeightsError
 from tmal_core.runtime.tensor_files import read_archive
-from tmal_core.runtime.weights_files import resolve
+from tmal_core.runtime.weights_files import WEIGHTS, how_to_get, resolve
 
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.")
 _NAMES_SHOWN = 4
@@ -34,9 +34,12 @@ def read_checkpoint(path: str | Path) -> object:
     Raises:
         WeightsError: no such file, or it cannot be read that way.
     """
+    name = str(path)
     path = Path(path) if Path(path).is_file() else resolve(path)
     if not path.is_file():
-        raise WeightsError("a checkpoint", f"{path}, which is not there", "Check the path.")
+        remedy = how_to_get(WEIGHTS[name], path.parent) if name in WEIGHTS else "Check the path."
+        what = "which is a folder" if path.is_dir() else "which is not there"
+        raise WeightsError("a checkpoint", f"{path}, {what}", remedy)
     return read_archive(path, "a checkpoint of tensors and plain values")
 
 

@@ -46,7 +46,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path, self._made_folder = Path(path), False
-        _read_record(self.path)
+        self._was_done = _read_record(self.path)["status"] == "done"
 
     @classmethod
     def create(
@@ -191,14 +191,15 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         took = time.monotonic() - self._started
-        values: dict[str, Any] = {"status": "done"}
-        if kind is not None:
+        refused = kind is not None and issubclass(kind, SettingsError | EpisodeError)
+        values: dict[str, Any] = {"status": "done", "error": None}
+        if kind is not None and not (refused and self._was_done):  # what it has is as whole as before
             values["status"] = "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
             values["error"] = f"{kind.__name__}: {error}".rstrip(": ")
         # On a full disk, or where somebody removed the record, the status cannot be written; the first error is shown.
         with suppress(*((OSError, RunError) if kind else ())):
             self._change(**values, seconds=round(self.record["seconds"] + took, 1))
-            if kind is not None and issubclass(kind, SettingsError | EpisodeError):
+            if refused:
                 self._remove_if_refused()
 
     def _remove_if_refused(self) -> None:

@@ -27,7 +27,7 @@ from tmal_core.evaluation.statistics import (
     with_correction,
 )
 from tmal_core.experiment import Experiment, left_out, require_used
-from tmal_core.models.methods import inputs, resolved, text_at_test
+from tmal_core.models.methods import inputs, resolved, text_at_test, title_of
 from tmal_core.runtime.files import file_sha256
 from tmal_core.runtime.seeding import generator
 from tmal_core.runtime.tables import save_csv
@@ -75,7 +75,9 @@ def with_and_without_text(experiments: Experiments) -> dict[str, Experiment]:
         if chosen.scores_names(parts) and "text_score" not in chosen.fixed:
             found[f"{name} without text score"] = experiment.changed(chosen.without_names)
     if len(found) == len(experiments):
-        remedy = "Set model.text_score to the share of names in the answers, or leave --without-text out."
+        alone = all("text_score" in one.method.fixed for one in experiments.values())
+        share = "" if alone else "Set model.text_score to the share of names in the answers, or "
+        remedy = f"{share}{'l' if share else 'L'}eave --without-text out."
         raise SettingsError("a method that scores class names beside support clips", ", ".join(experiments), remedy)
     return found
 
@@ -229,7 +231,7 @@ def _answerer(experiment: Experiment, by_type: Mapping[str, Outcome]) -> Answere
     s, trained = experiment.settings, experiment.method.trained
     random = s.model.pretrained == "random"
     return Answerer(
-        title=experiment.method.title,
+        title=title_of(s.model),
         trained=trained,
         inputs=inputs(s.model),
         text_at_test=text_at_test(s.model),

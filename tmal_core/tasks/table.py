@@ -106,7 +106,7 @@ def _answers(paths: Iterable[Path], split: str) -> tuple[dict[Path, Answers], li
         if file.is_file():
             found[run] = load_answers(file)
         else:
-            left_out.append(f"{run}: no answers of {split}; `{_command(run, split)}` makes them")
+            left_out.append(f"{run}: {_why_none(run, split)}")
     if not found:
         got = f"none in {runs[0]}" + (f" and {len(runs) - 1} more" if len(runs) > 1 else "") if runs else "no run"
         counted = ", each method a look at test that is counted" if split == TEST else ""
@@ -114,6 +114,12 @@ def _answers(paths: Iterable[Path], split: str) -> tuple[dict[Path, Answers], li
         other = "val" if split == TEST else TEST
         raise RunError(f"answers of {split} in the runs", got, f"{remedy}, or ask for --split {other}.")
     return found, left_out
+
+
+def _why_none(run: Path, split: str) -> str:
+    if Run.open(run).record["kind"] == "baselines":
+        return "rows of `tmal baselines` stand in its own table, tables/baselines-*.csv"
+    return f"no answers of {split}; `{_command(run, split)}` makes them"
 
 
 def _command(run: Path, split: str) -> str:

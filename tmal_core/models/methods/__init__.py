@@ -3,11 +3,20 @@
 import torch
 
 from tmal_core.config import ModelSettings
-from tmal_core.errors import WeightsError
+from tmal_core.errors import SettingsError, WeightsError
 from tmal_core.models.backbone import load_backbone, located
 from tmal_core.models.few_shot import FewShotModel
 from tmal_core.models.methods import clip_fsar, frozen, otam, protonet, st_adapter, tmal, trx, ts_fsar, zero_shot
-from tmal_core.models.methods.registry import METHODS, Method, method, needs_names, register, resolved, text_at_test
+from tmal_core.models.methods.registry import (
+    METHODS,
+    Method,
+    method,
+    needs_names,
+    register,
+    resolved,
+    text_at_test,
+    title_of,
+)
 from tmal_core.models.methods.unread_switches import unread
 from tmal_core.models.open_clip_access import has_clip_blocks, has_text, kind_of
 
@@ -21,6 +30,7 @@ __all__ = [
     "register",
     "resolved",
     "text_at_test",
+    "title_of",
     "unread",
 ]
 
@@ -43,6 +53,7 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
     Raises:
         WeightsError: the backbone cannot be loaded, or it lacks what the method needs: CLIP's own ViT blocks, or a
             text tower.
+        SettingsError: the settings say that it reads flow or names, and the model reads none.
     """
     clip, chosen = load_backbone(located(settings.backbone), settings.pretrained, device), method(settings.method)
     if not chosen.any_tower and not has_clip_blocks(clip.visual):
@@ -55,4 +66,13 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
         remedy = f"Set model.text_score to 0 with one of {silent}, or choose a backbone of open_clip's."
         got = f"{settings.backbone}, which encodes videos and no text"
         raise WeightsError(f"a backbone with a text tower for {chosen.name}, which reads class names", got, remedy)
-    return chosen.build(clip, resolved(settings)).to(device)
+    model, parts = chosen.build(clip, resolved(settings)), resolved(settings)
+    for reads, said, switch in (
+        (model.reads_motion, parts.reads_motion, 'flow_encoder "none"'),
+        (model.reads_text, parts.reads_text, "text False"),
+    ):
+        if said and not reads:  # tables would say that it reads what it does not
+            got = f"one that reads {switch.split('_')[0].split()[0]} by its settings alone"
+            remedy = f"Let the method fix {switch} (`registry.FRAMES_ALONE` fixes both)."
+            raise SettingsError(f"a model of {chosen.name} that reads what its settings say", got, remedy)
+    return model.to(device)

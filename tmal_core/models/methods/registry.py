@@ -80,8 +80,15 @@ def method(name: str) -> Method:
         SettingsError: there is none.
     """
     if name not in METHODS:
-        raise SettingsError(f"a method among {', '.join(METHODS)}", repr(name), "Set model.method to one of them.")
+        remedy = "Set model.method to one of them, or register one of your own first (models.methods.register)."
+        raise SettingsError(f"a method among {', '.join(METHODS)}", repr(name), remedy)
     return METHODS[name]
+
+
+def title_of(settings: ModelSettings) -> str:
+    """The method's title, with its matcher where any will do: the row of a table must say which it was."""
+    chosen = method(settings.method)
+    return f"frozen encoder, {settings.matching}" if chosen.name == "frozen" else chosen.title
 
 
 def resolved(settings: ModelSettings) -> ModelSettings:
