@@ -114,6 +114,7 @@ def test_goals_by_hand():
 def test_every_question_asks_about_variants_that_exist():
     for reference, compared in study.QUESTIONS.values():
         assert {reference, *compared} <= set(study.VARIANTS)
+        assert len({reference, *compared}) == 1 + len(compared), "each once: p-values are corrected for their number"
 
 
 def test_answers_that_come_with_the_project_are_those_of_its_variants(tmp_path):

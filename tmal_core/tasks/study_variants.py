@@ -113,8 +113,7 @@ QUESTIONS = {
         EARLIER,
         (
             *("gate", "task_conditioned", "temporal_attention", "side", "ema", "frames_16"),
-            *("gate_diagonal", "gate_tuples", "task_diagonal", *(name for name in BEST if name != "task_diagonal")),
-            "gate_task_attention",
+            *("gate_diagonal", "gate_tuples", "task_diagonal", FULL, "gate_task_diagonal", "gate_task_attention"),
         ),
     ),
     "How far are the references?": (FULL, ("trx", "ts_fsar", "ts_fsar_silent")),
