@@ -26,6 +26,7 @@ from tmal_core.evaluation.scoring import evaluate
 from tmal_core.experiment import Experiment
 from tmal_core.models.backbone import load_backbone, picture_statistics, published_weights
 from tmal_core.models.methods import METHODS, build
+from tmal_core.models.summary import frozen_hash
 from tmal_core.models.video_towers import IMAGENET, VIDEO_TOWERS
 from tmal_core.tasks.baselines import run_baselines
 
@@ -194,12 +195,10 @@ def test_files_that_are_not_what_they_should_be(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(
-        WeightsError, match=r"weights of a VideoMAEModel of this size, got .* without encoder\.layer\.2"
-    ):
+    with pytest.raises(WeightsError, match=r"weights of a videomae of this size, got .* without encoder\.layer\.2"):
         load_backbone(str(tmp_path), "folder")
     (tmp_path / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
-    with pytest.raises(WeightsError, match="weights of a VideoMAEModel of this size"):
+    with pytest.raises(WeightsError, match="weights of a videomae of this size"):
         load_backbone(str(tmp_path), "folder")
     (tmp_path / "model.safetensors").write_text("no tensors")
     with pytest.raises(WeightsError, match=r"expected a file of safetensors, got .*Fetch it again"):
@@ -212,10 +211,29 @@ def test_files_that_are_not_what_they_should_be(folder, tmp_path):
         load_backbone(str(tmp_path), "folder")
 
 
+def test_more_layers_than_the_config_has_are_refused(folder, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    with pytest.raises(WeightsError, match=r"of this size, got .* with .*encoder\.layer\.1.* and more"):
+        load_backbone(str(tmp_path), "folder")
+
+
+def test_what_no_weight_tells_of_has_a_key_of_its_own(folder, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 4}))
+    one, other = (load_backbone(str(place), "folder") for place in (folder, tmp_path))
+    assert (one.encode_video(FRAMES) - other.encode_video(FRAMES)).abs().max() > 1e-4
+    assert frozen_hash(one) != frozen_hash(other) and frozen_hash(one) == frozen_hash(
+        load_backbone(str(folder), "folder")
+    )
+
+
 def test_weights_of_something_else_are_no_weights(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match=r"weights of a VideoMAEModel of this size, got .* and more"):
+    with pytest.raises(WeightsError, match=r"weights of a videomae of this size, got .* and more"):
         load_backbone(str(tmp_path), "folder")
 
 

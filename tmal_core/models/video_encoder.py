@@ -9,6 +9,7 @@ Letters: n clips, T frames, T' time steps, d width.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -30,10 +31,19 @@ class VideoTower(nn.Module):
         width: d.
         tubelet: frames of a time step.
         num_frames: T that its positions are made for; None where any multiple of a tubelet will do.
+        made_as: its whole architecture. Of heads or activation no weight tells, and two encoders that differ in these
+            alone must not share a key (`frozen_hash`, `bank_key`).
     """
 
     def __init__(
-        self, visual: nn.Module, name: str, image_size: int, width: int, tubelet: int, num_frames: int | None
+        self,
+        visual: nn.Module,
+        name: str,
+        image_size: int,
+        width: int,
+        tubelet: int,
+        num_frames: int | None,
+        made_as: str = "",
     ) -> None:
         super().__init__()
         frozen: Any = visual.requires_grad_(False).eval()
@@ -42,6 +52,8 @@ class VideoTower(nn.Module):
         self.name, self.width, self.tubelet, self.num_frames = name, width, tubelet, num_frames
         # What heads start a scale of names from, which nobody asks for here: the start of CLIP's training.
         self.register_buffer("logit_scale", torch.tensor(math.log(1 / 0.07)))
+        digest = hashlib.sha256(made_as.encode()).digest()
+        self.register_buffer("made_as", torch.tensor(list(digest), dtype=torch.uint8))
 
     def encode_video(self, frames: Clips) -> Float[Tensor, "n s d"]:
         """Time steps of clips.

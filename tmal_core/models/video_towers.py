@@ -63,6 +63,9 @@ VIDEO_TOWERS = {
 }
 """Video transformers that can be named, with the names of their weights."""
 KINDS = ("videomae", "vjepa2")
+_BESIDE = ("decoder.", "encoder_to_decoder.", "mask_token", "classifier.", "fc_norm.", "pooler.", "predictor.")
+"""What a file may hold beside the encoder: for masked training, for labels, for prediction."""
+_SAYS_NOTHING = {"transformers_version", "architectures", "dtype", "id2label", "label2id", "_name_or_path"}
 
 
 def is_video_tower(name: str) -> bool:
@@ -88,7 +91,10 @@ def load_video_tower(name: str, pretrained: str, device: str | torch.device = "c
     visual, made = _made(kind, config, state, f"{name} ({pretrained})", torch.device(device))
     size = made.image_size if kind == "videomae" else made.crop_size
     frames = made.num_frames if kind == "videomae" else None  # V-JEPA 2 turns tokens by their place: any number
-    tower = VideoTower(visual, name, size, made.hidden_size, made.tubelet_size, frames)
+    sizes = json.dumps(
+        {key: value for key, value in made.to_dict().items() if key not in _SAYS_NOTHING}, sort_keys=True
+    )
+    tower = VideoTower(visual, name, size, made.hidden_size, made.tubelet_size, frames, sizes)
     set_statistics(tower.visual, video_statistics(name))
     return tower.to(device).float().eval().requires_grad_(False)
 
@@ -164,11 +170,18 @@ def _made(
         model, told = model_class.from_pretrained(
             None, config=whole, state_dict=state, output_loading_info=True, ignore_mismatched_sizes=True
         )
-        wrong = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))
-        if wrong := [key for key in wrong if not key.strip("('\"").startswith("predictor.")]:
-            got = f"{source} without {', '.join(wrong[:4])}{' and more' if len(wrong) > 4 else ''}"
-            raise WeightsError(f"the weights of a {model_class.__name__} of this size", got, "Check model.backbone.")
+        _require_whole(told, kind, source)
     return (model if kind == "videomae" else model.encoder), whole  # V-JEPA's predictor makes no features
+
+
+def _require_whole(told: dict[str, Any], kind: str, source: str) -> None:
+    """Refuse weights that lack a tensor of the encoder, or have one that it has not."""
+    lacking = [*told["missing_keys"], *(key for key, *_ in told["mismatched_keys"])]
+    for how, keys in (("without", lacking), ("with", told["unexpected_keys"])):
+        wrong = sorted(key for key in keys if not key.removeprefix(f"{kind}.").startswith(_BESIDE))
+        if wrong:
+            got = f"{source} {how} {', '.join(wrong[:4])}{' and more' if len(wrong) > 4 else ''}"
+            raise WeightsError(f"the weights of a {kind} of this size", got, "Check model.backbone.")
 
 
 def _transformers() -> Any:

@@ -32,7 +32,7 @@ from tmal_core.evaluation.scoring import Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, with_correction
 from tmal_core.experiment import Experiment, measured, require_comparable, require_used
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import resolved
+from tmal_core.models.methods import build_on
 from tmal_core.models.open_clip_access import has_text, image_size
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
@@ -213,7 +213,7 @@ def _rows(experiment: Experiment, encoder: NamedEncoder, side: int) -> dict[str,
 
 def _on(row: Experiment, clip: Any) -> FewShotModel:
     """The row's method on a backbone that is loaded and stays as it is."""
-    return row.method.build(clip, resolved(row.settings.model)).to(row.device).eval()
+    return build_on(clip, row.settings.model).to(row.device).eval()
 
 
 def _ask(row: Experiment, model: FewShotModel, split: str, file: Path, progress: bool) -> None:

@@ -1,5 +1,7 @@
 """The methods by name, each a file of this folder, and what the settings make of them."""
 
+from typing import Any
+
 import torch
 
 from tmal_core.config import ModelSettings
@@ -24,6 +26,7 @@ __all__ = [
     "METHODS",
     "Method",
     "build",
+    "build_on",
     "inputs",
     "method",
     "needs_names",
@@ -51,28 +54,38 @@ def build(settings: ModelSettings, device: str | torch.device = "cpu") -> FewSho
     """The model that the settings name, on its backbone, untrained.
 
     Raises:
-        WeightsError: the backbone cannot be loaded, or it lacks what the method needs: CLIP's own ViT blocks, or a
-            text tower.
+        WeightsError: the backbone cannot be loaded, or as of `build_on`.
+        SettingsError: as of `build_on`.
+    """
+    return build_on(load_backbone(located(settings.backbone), settings.pretrained, device), settings).to(device)
+
+
+def build_on(clip: Any, settings: ModelSettings) -> FewShotModel:
+    """The model that the settings name, untrained, on their backbone as it was loaded.
+
+    Raises:
+        WeightsError: the backbone lacks what the method needs: CLIP's own ViT blocks, or a text tower.
         SettingsError: the settings say that it reads flow or names, and the model reads none.
     """
-    clip, chosen = load_backbone(located(settings.backbone), settings.pretrained, device), method(settings.method)
+    chosen, parts = method(settings.method), resolved(settings)
+    free = [name for name, other in METHODS.items() if other.any_tower]
     if not chosen.any_tower and not has_clip_blocks(clip.visual):
-        free = ", ".join(name for name, other in METHODS.items() if other.any_tower)
         got = f"{settings.backbone} with {kind_of(clip.visual)}"
-        remedy = f"Choose another model.backbone, or a method that takes any image tower: {free}."
+        remedy = f"Choose another model.backbone, or a method that takes any image tower: {', '.join(free)}."
         raise WeightsError(f"an image tower of CLIP's own ViT blocks for {chosen.name}", got, remedy)
     if not has_text(clip) and needs_names(settings):
-        silent = ", ".join(name for name, other in METHODS.items() if other.any_tower and name != zero_shot.METHOD.name)
+        silent = ", ".join(name for name in free if name != zero_shot.METHOD.name)
         remedy = f"Set model.text_score to 0 with one of {silent}, or choose a backbone of open_clip's."
         got = f"{settings.backbone}, which encodes videos and no text"
         raise WeightsError(f"a backbone with a text tower for {chosen.name}, which reads class names", got, remedy)
-    model, parts = chosen.build(clip, resolved(settings)), resolved(settings)
-    for reads, said, switch in (
-        (model.reads_motion, parts.reads_motion, 'flow_encoder "none"'),
-        (model.reads_text, parts.reads_text, "text False"),
-    ):
-        if said and not reads:  # tables would say that it reads what it does not
-            got = f"one that reads {switch.split('_')[0].split()[0]} by its settings alone"
-            remedy = f"Let the method fix {switch} (`registry.FRAMES_ALONE` fixes both)."
-            raise SettingsError(f"a model of {chosen.name} that reads what its settings say", got, remedy)
-    return model.to(device)
+    model = chosen.build(clip, parts)
+    _require_read(chosen.name, "flow", parts.reads_motion, model.reads_motion, 'flow_encoder "none"')
+    _require_read(chosen.name, "text", parts.reads_text, model.reads_text, "text False")
+    return model
+
+
+def _require_read(name: str, what: str, said: bool, reads: bool, fixed: str) -> None:
+    """Tables say what the settings say: a method of one's own must not be told to read what it does not."""
+    if said and not reads:
+        got, remedy = f"one that reads {what} by its settings alone", f"Let the method fix {fixed} (`FRAMES_ALONE`)."
+        raise SettingsError(f"a model of {name} that reads what its settings say", got, remedy)
