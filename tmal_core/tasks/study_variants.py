@@ -97,7 +97,8 @@ VARIANTS = {
 
 FROZEN = ("zero_shot", "protonet", "otam", "otam_centred", "otam_named", "otam_plain")
 BEST = (FULL, "gate_task_diagonal", "task_conditioned", "task_diagonal")
-"""The best four of what was tried, on `val` by the mean over families, in this order."""
+"""The best four of what had answered `val` when they were named, by the mean over families, in this order;
+`gate_task_attention` answered later."""
 RIVALS = ("ts_fsar",)
 """The best of them on `val`."""
 NAMED = (*FROZEN, "visual", "with_text", "with_flow", "differences", EARLIER, *BEST, *RIVALS)

@@ -27,7 +27,7 @@ ALIGNED = SCORES | {"centre", "gate_sharpness", "smoothing", "smoothing_unit"}
 
 @dataclass(frozen=True)
 class Method:
-    """A way to name clips."""
+    """A way to name clips: what builds its model, the switches that it is built by, and those that it fixes."""
 
     name: str
     """In settings and tables."""
