@@ -57,6 +57,9 @@ def test_overrides_are_yaml():
         (["flow", "--num-shards", "2"], "expected --cluster with --num-shards and --job, got none"),
         (["study", "--val-only", "--seeds", "3"], "expected --seeds without --val-only, got both"),
         (["cross", "--test", "smoke", "--leave-out-overlap"], "expected --train with --leave-out-overlap, got none"),
+        (["study", "--out", __file__], "tables/study.json (Not a directory)"),
+        (["cross", "--test", "smoke", "--method", "otam", "--out", __file__], "tables/cross.json (Not a directory)"),
+        (["efficiency", "--set", "episodes.shot=0"], "with what was set over it, got episodes.shot"),
         (["flow", "--job", "timeout_min=5"], "expected --cluster with --num-shards and --job, got none"),
     ],
 )

@@ -523,7 +523,8 @@ def load_settings(preset: str | Path = "tiny", overrides: Mapping[str, Any] | No
         raise SettingsError("a readable YAML preset", f"{path}: {what}", "Correct the file or its path.") from error
     if not isinstance(tree, dict):
         raise SettingsError("a preset of keys and values", f"{path} with {type(tree).__name__}", "Correct the file.")
-    return _validate(_override({"preset": path.stem, **tree}, overrides or {}), source=str(path))
+    source = f"{path} with what was set over it" if overrides else str(path)
+    return _validate(_override({"preset": path.stem, **tree}, overrides or {}), source)
 
 
 CHANGES_NO_NUMBER = {"training": {"memory", "source"}, "data": {"root", "cache"}}

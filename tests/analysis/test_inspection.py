@@ -11,6 +11,7 @@ from tmal_core.data.episodes import episode_types, evaluation_sampler
 from tmal_core.errors import SettingsError
 from tmal_core.evaluation.feature_bank import Bank
 from tmal_core.evaluation.scoring import Episodes, evaluate
+from tmal_core.matching import breakdown
 from tmal_core.models.methods import build
 from tmal_core.models.text import SplitText
 
@@ -105,13 +106,23 @@ def test_with_a_gate_the_parts_are_those_of_the_episode(small_settings, val, sam
         assert asked.parts(0, j).distance == pytest.approx(float(asked.result.distances[0, j]), abs=1e-4)
 
 
-def test_a_distance_that_is_not_of_frames_alone_is_not_taken_apart(small_settings, val, sampler):
-    model = build(small_settings.replace({"model.method": "tmal", "model.task_conditioned": True}).model).eval()
+@pytest.mark.parametrize("centre", ["none", "gate"])
+def test_what_a_task_takes_off_a_distance_is_taken_apart_by_pair(small_settings, val, sampler, centre):
+    parts = {"model.method": "tmal", "model.task_conditioned": True, "model.centre": centre}
+    model = build(small_settings.replace(parts).model).eval()
+    torch.nn.init.normal_(model.head.conditioning.generator.weight, generator=torch.Generator().manual_seed(1))
     tokens = torch.randn(len(val), 9, model.encoder.joint_width, generator=torch.Generator().manual_seed(2))
     names, class_of = np.unique(val.table["class_name"].to_numpy(str), return_inverse=True)
     text = SplitText(torch.randn(len(names), model.encoder.joint_width), class_of)
     question = Question.of(sampler[0])
-    assert Asked(model, question, banked(Bank(tokens, tokens, "", text), question)).parts(0, 0) is None
+    asked = Asked(model, question, banked(Bank(tokens, tokens, "", text), question))
+    plain = breakdown(*asked.features(0, 1), model.head.matching, model.head.smoothing)
+    for j in range(question.support.size):
+        found = asked.parts(0, j)
+        assert found.distance == pytest.approx(float(asked.result.distances[0, j]), abs=1e-3)
+        assert found.added.sum() + found.rest == pytest.approx(found.distance, abs=1e-3)
+    assert asked.parts(0, 1).rest == pytest.approx(plain.rest, abs=1e-3), "the softmin's share is the matcher's own"
+    assert abs(asked.parts(0, 1).added - plain.added).max() > 1e-2
 
 
 def test_what_matches_no_frames_has_no_parts(small_settings, val, sampler):

@@ -30,6 +30,7 @@ def asked(request, few_settings, tmp_path_factory):
             if not parameter.any():
                 parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
     experiment.__dict__["model"] = model
+    experiment.bank("val", progress=False)  # before any test that no clip is read
     question = Question.of(experiment.samplers("val")["semantic"][0])
     return experiment, question
 

@@ -23,7 +23,7 @@ def conditioning():
 
 @torch.no_grad()
 def test_it_is_the_sum_over_pairs_of_frames(conditioning):
-    found = conditioning(QUERY, SUPPORT, cosine_distance(QUERY, SUPPORT))
+    found = conditioning(QUERY, SUPPORT, cosine_distance(QUERY, SUPPORT)).sum((2, 3))
     unit = [clips / clips.norm(dim=-1, keepdim=True) for clips in (QUERY, SUPPORT)]
     for q in range(4):
         task = unit[0][q].mean(0) + unit[1].flatten(0, 1).mean(0)
@@ -52,14 +52,15 @@ def test_it_lessens_the_matcher_s_distance_episode_by_episode(conditioning, cent
     with torch.no_grad():
         query, support = head.modulate(QUERY), head.modulate(SUPPORT)
         found, less = plain.distances(query, support), head.distances(query, support)
-        wanted = conditioning(QUERY, SUPPORT, cosine_distance(*head.in_episode(query, support)))
+        wanted = conditioning(QUERY, SUPPORT, cosine_distance(*head.in_episode(query, support))).sum((2, 3))
         torch.testing.assert_close(found - less, wanted, atol=1e-2, rtol=1e-3)
         groups = head.group_distances(torch.stack([query, query]), torch.stack([support, support.flip(0)]))
         torch.testing.assert_close(groups[0], less, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(groups[1], less.flip(1), atol=1e-4, rtol=1e-4)
         assert not torch.allclose(head.distances(query, support[:2]), less[:, :2]), "all of the support set counts"
-    assert head.by_support and not head.of_frames_alone
-    assert head.rematched("mean").of_frames_alone and not head.rematched("mean").by_support
+    torch.testing.assert_close(head.agreed(query, support).sum((2, 3)), wanted, atol=1e-5, rtol=1e-4)
+    assert head.by_support
+    assert head.rematched("mean").agreed(query, support) is None and not head.rematched("mean").by_support
 
 
 def test_it_learns_from_zero_on():

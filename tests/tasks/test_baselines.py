@@ -92,6 +92,12 @@ def test_a_row_is_what_one_evaluation_finds(asked, table, tmp_path, matcher, met
         assert rows.loc[episode_type, "accuracy_pct"] == pytest.approx(found.accuracy_pct)
 
 
+def test_rows_say_whether_names_have_a_score(settings, table, tmp_path):
+    assert set(table["text_at_test"]) == {"none"}
+    named = Experiment(settings.replace({"model.text_score": 0.5}), run_dir=tmp_path)
+    assert set(baseline_table(ask_encoders(named, [TINY], progress=False))["text_at_test"]) == {"score"}
+
+
 def test_every_row_has_a_mark():
     assert set(MATCHERS) == set(MATCHER_MARKS)
 

@@ -119,13 +119,22 @@ class Asked:
             matched, prototypes = self.model.head.in_episode(matched, prototypes)
         return matched[query].cpu(), prototypes[at[support]].cpu()
 
+    @cached_property
+    def _agreed(self) -> Tensor | None:
+        """(q, N or N * K, T, T) what pairs of frames take off the matcher's distances, where they do."""
+        matched, prototypes, _ = self._matched
+        with torch.no_grad():
+            found = self.model.head.agreed(matched, prototypes)  # type: ignore[operator] # of a MatchingHead
+        return None if found is None else found.cpu()
+
     def parts(self, query: int, support: int) -> Breakdown | None:
-        """The distance of the two taken apart; None where the method matches no frames, or more than frames, or moments
-        of several."""
+        """The distance of the two taken apart; None where the method matches no frames, or moments of several."""
         head = self.model.head
-        if not isinstance(head, MatchingHead) or not head.of_frames_alone or not self.model.encoder.of_frames:
+        if not isinstance(head, MatchingHead) or not self.model.encoder.of_frames:
             return None
-        return breakdown(*self.features(query, support), head.matching, head.smoothing)
+        agreed, at = self._agreed, self._matched[2]
+        own = None if agreed is None else agreed[query, int(at[support])]
+        return breakdown(*self.features(query, support), head.matching, head.smoothing, own)
 
     @property
     def _on_device(self) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -32,6 +32,7 @@ from tmal_core.cli.options import (
     preset_option,
 )
 from tmal_core.errors import SettingsError
+from tmal_core.runtime.files import require_writable
 
 if TYPE_CHECKING:
     from tmal_core.experiment import Experiment
@@ -101,6 +102,7 @@ def cross(
     if left_out and not train:
         remedy = "Name runs whose training classes are to be left out, or leave --leave-out-overlap out."
         raise SettingsError("--train with --leave-out-overlap", "none", remedy)
+    require_writable(out / "tables" / "cross.json")
     from tmal_core.tasks.cross import run_cross, sources_of
     from tmal_core.tasks.cross_tables import save_cross, shown
 
@@ -195,7 +197,7 @@ def baselines(
         table = run_baselines(experiment, encoders.split(","), split)
         answered = table[table["left_out"] == ""]
         if len(answered):
-            rows = ["encoder", "weights", "title"]
+            rows = ["encoder", "weights", "title", "text_at_test"]
             wide = answered.pivot_table("accuracy_pct", rows, "episode_type", sort=False)
             print(wide.round(1).to_string())
         print(f"every digit: {run.path / 'tables' / f'baselines-{split}.csv'}")

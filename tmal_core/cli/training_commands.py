@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tmal_core.cli.options import NONE, NORMALISED, Method, Out, Preset, Sets, experiment_of, flag, opt
 from tmal_core.errors import SettingsError
+from tmal_core.runtime.files import require_writable
 
 
 def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
@@ -35,6 +36,7 @@ def study(
     if val_only and seeds is not None:
         remedy = "Leave --seeds out: val is asked with one seed."
         raise SettingsError("--seeds without --val-only", "both", remedy)
+    require_writable(out / "tables" / "study.json")
     experiment = experiment_of(preset, sets, method="tmal")
     from tmal_core.evaluation.ledger import looks_in_words
     from tmal_core.tasks.study import run_rounds, save_study

@@ -41,9 +41,16 @@ class Breakdown:
 
 
 def breakdown(
-    query: Float[Tensor, "t d"], support: Float[Tensor, "u d"], name: str, smoothing: float = 0.5
+    query: Float[Tensor, "t d"],
+    support: Float[Tensor, "u d"],
+    name: str,
+    smoothing: float = 0.5,
+    agreed: Float[Tensor, "t u"] | None = None,
 ) -> Breakdown:
     """Take apart the distance that `match` gives two clips of frame features, by any matcher it knows.
+
+    Args:
+        agreed: what each pair takes off that distance beside the matcher (`TaskConditioning`); nothing by default.
 
     Raises:
         SettingsError: there is no matcher of that name.
@@ -61,6 +68,8 @@ def breakdown(
     else:
         matched = _derivative(between, name, smoothing)[0, 0]
         added = matched * between[0, 0]
+    if agreed is not None:
+        added, distance = added - agreed, distance - agreed.sum().item()
     table = between[0, 0].numpy()
     return Breakdown(
         distance, table, matched.numpy(), added.numpy(), distance - added.sum().item(), _paths(table, name)

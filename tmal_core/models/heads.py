@@ -260,10 +260,10 @@ class MatchingHead(Head):
     def is_measured(self) -> bool:
         return self.in_std or self.centre == "gate"
 
-    @property
-    def of_frames_alone(self) -> bool:
-        """Whether a distance is the matcher's, of frames alone."""
-        return True
+    def agreed(self, query: Tensor, prototypes: Tensor) -> Tensor | None:
+        """What each pair of frames takes off the matcher's distance (Q, S, T, U), of modulated ones; None where nothing
+        does."""
+        return None
 
     def rematched(self, matching: str | None = None, smoothing: float | None = None) -> MatchingHead:
         """The same head, of the same parameters, under another matcher or smoothing (in the head's own unit)."""

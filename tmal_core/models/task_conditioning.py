@@ -41,14 +41,15 @@ class TaskConditioning(nn.Module):
         query: Float[Tensor, "*groups q t d"],
         prototypes: Float[Tensor, "*groups s u d"],
         between: Float[Tensor, "*groups q s t u"],
-    ) -> Float[Tensor, "*groups q s"]:
-        """Agreement of every query with every prototype of one episode, of frame features and their distances."""
+    ) -> Float[Tensor, "*groups q s t u"]:
+        """What each pair of frames agrees, of every query with every prototype of one episode, of frame features and
+        their distances; its sum over pairs is the agreement."""
         query, prototypes, between = at_least_float32(query, prototypes, between)
         with torch.autocast(query.device.type, enabled=False):  # as for distances: bfloat16 is too coarse
             asked = normalize(query, dim=-1).mean(-2)
             shown = normalize(prototypes, dim=-1).mean((-3, -2))
             matrix = self.matrix(asked + shown[..., None, :], between.shape[-2], between.shape[-1])
-            return ((1 - between) * matrix[..., :, None, :, :]).sum((-2, -1))
+            return (1 - between) * matrix[..., :, None, :, :]
 
     def matrix(self, task: Float[Tensor, "*queries d"], num_frames: int, others: int) -> Float[Tensor, "*queries t u"]:
         """M for clips of so many frames; more of them weigh as much together."""

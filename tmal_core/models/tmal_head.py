@@ -53,23 +53,26 @@ class TMALHead(MatchingHead):
     def by_support(self) -> bool:
         return self.conditioned or super().by_support
 
-    @property
-    def of_frames_alone(self) -> bool:
-        return not self.conditioned
+    def agreed(self, query: Tensor, prototypes: Tensor) -> Tensor | None:
+        if not self.conditioned:
+            return None
+        return self._agreed(query, prototypes, cosine_distance(*self.in_episode(query, prototypes)))
 
     def distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
         found = super().distances(query, prototypes)
         if not self.conditioned:
             return found
-        return found - self._agreement(query, prototypes, cosine_distance(*self.in_episode(query, prototypes)))
+        between = cosine_distance(*self.in_episode(query, prototypes))
+        return found - self._agreed(query, prototypes, between).sum((-2, -1))
 
     def group_distances(self, query: Tensor, prototypes: Tensor) -> Tensor:
         found = super().group_distances(query, prototypes)
         if not self.conditioned:
             return found
-        return found - self._agreement(query, prototypes, group_cosine_distance(*self.in_episode(query, prototypes)))
+        between = group_cosine_distance(*self.in_episode(query, prototypes))
+        return found - self._agreed(query, prototypes, between).sum((-2, -1))
 
-    def _agreement(self, query: Tensor, prototypes: Tensor, between: Tensor) -> Tensor:
+    def _agreed(self, query: Tensor, prototypes: Tensor, between: Tensor) -> Tensor:
         assert self.conditioning is not None
         width = self.conditioning.generator.in_features  # without what is centred, of which no mean is left
         return self.conditioning(query[..., :width], prototypes[..., :width], between)

@@ -32,7 +32,7 @@ from tmal_core.evaluation.scoring import Outcome, evaluate
 from tmal_core.evaluation.statistics import accuracy_interval, difference_interval, with_correction
 from tmal_core.experiment import Experiment, measured, require_comparable, require_used
 from tmal_core.models.few_shot import FewShotModel
-from tmal_core.models.methods import build_on
+from tmal_core.models.methods import build_on, text_at_test
 from tmal_core.models.open_clip_access import has_text, image_size
 from tmal_core.models.summary import frozen_hash
 from tmal_core.runtime.files import atomic_path
@@ -62,9 +62,9 @@ REFERENCE = "otam"
 """The row of the first encoder that all others are compared with."""
 _DECISIVE = ("data", "sampling", "episodes", "model", "evaluation")
 _COUNTS = ("way", "shot", "episodes", "seed", "crop_px", "resize_px", "width")
-_COLUMNS = ["encoder", "weights", "matcher", "title", "split", "episode_type", "way", "shot", "chance_pct"]
-_COLUMNS += ["accuracy_pct", "low_pct", "high_pct", "episodes", "seed", "crop_px", "resize_px", "width", "text"]
-_COLUMNS += ["frozen", "settings", "left_out"]
+_COLUMNS = ["encoder", "weights", "matcher", "title", "text_at_test", "split", "episode_type", "way", "shot"]
+_COLUMNS += ["chance_pct", "accuracy_pct", "low_pct", "high_pct", "episodes", "seed", "crop_px", "resize_px", "width"]
+_COLUMNS += ["text", "frozen", "settings", "left_out"]
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,8 @@ def baseline_table(answers: Answers) -> pd.DataFrame:
     """One row per encoder, matcher and episode type, in percent; of an encoder that was left out one row, which says
     why under `left_out`.
 
-    `frozen` names the weights bit by bit, `width` is that of frame features, `text` whether it has a text tower.
+    `frozen` names the weights bit by bit, `width` is that of frame features, `text` whether it has a text tower,
+    `text_at_test` what names do in its answers.
     """
     rows: list[dict[str, Any]] = []
     for one in answers.given:
@@ -250,7 +251,8 @@ def baseline_table(answers: Answers) -> pd.DataFrame:
         pictures = {"crop_px": s.sampling.crop, "resize_px": s.sampling.resize}
         for episode_type, outcome in one.outcomes.items():
             found = accuracy_interval(outcome, answers.catalog, e.resampling_seed, e.bootstrap, e.confidence)
-            row = {**named, "title": MATCHERS[one.matcher].title, "split": answers.split, "episode_type": episode_type}
+            row = {**named, "title": MATCHERS[one.matcher].title, "text_at_test": text_at_test(s.model)}
+            row |= {"split": answers.split, "episode_type": episode_type}
             row |= {"way": outcome.episodes.way, "shot": s.episodes.shot, "chance_pct": 100.0 / outcome.episodes.way}
             row |= {"accuracy_pct": found.mean, "low_pct": found.low, "high_pct": found.high}
             row |= {"episodes": len(outcome.correct), "seed": e.seed, **pictures, **one.facts}
