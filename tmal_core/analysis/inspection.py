@@ -124,7 +124,7 @@ class Asked:
         """(q, N or N * K, T, T) what pairs of frames take off the matcher's distances, where they do."""
         matched, prototypes, _ = self._matched
         with torch.no_grad():
-            found = self.model.head.agreed(matched, prototypes)  # type: ignore[operator] # of a MatchingHead
+            found = self.model.head.agreed(matched, prototypes)
         return None if found is None else found.cpu()
 
     def parts(self, query: int, support: int) -> Breakdown | None:

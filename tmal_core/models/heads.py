@@ -106,6 +106,11 @@ class Head(nn.Module):
         """Modulated frame features and prototypes of an episode as they are matched in it."""
         return query, prototypes
 
+    def agreed(self, query: Tensor, prototypes: Tensor) -> Tensor | None:
+        """What each pair of frames takes off the matcher's distance (Q, S, T, U), of modulated ones; None where nothing
+        does."""
+        return None
+
     def distances(self, query: Float[Tensor, "q t d"], prototypes: Float[Tensor, "s u d"]) -> Float[Tensor, "q s"]:
         """Modulated frame features and prototypes to distances."""
         raise NotImplementedError
@@ -259,11 +264,6 @@ class MatchingHead(Head):
     @property
     def is_measured(self) -> bool:
         return self.in_std or self.centre == "gate"
-
-    def agreed(self, query: Tensor, prototypes: Tensor) -> Tensor | None:
-        """What each pair of frames takes off the matcher's distance (Q, S, T, U), of modulated ones; None where nothing
-        does."""
-        return None
 
     def rematched(self, matching: str | None = None, smoothing: float | None = None) -> MatchingHead:
         """The same head, of the same parameters, under another matcher or smoothing (in the head's own unit)."""

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tmal_core.errors import WeightsError
 from tmal_core.models.open_clip_access import Statistics, set_statistics
 from tmal_core.models.video_encoder import VideoTower
+from tmal_core.runtime.tensor_files import describe_content, is_state_dict, read_archive
 from tmal_core.runtime.weights_files import WeightsFile, require, resolve
 
 CONFIG, WEIGHTS_FILE, PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
@@ -148,11 +148,11 @@ def _state(name: str, pretrained: str) -> dict[str, Tensor]:
         known = ", ".join(VIDEO_TOWERS[name].weights) if name in VIDEO_TOWERS else "folder"
         remedy = f"Name weights ({known}), a file, or `random` if you mean it."
         raise WeightsError(f"a weights file for {name}", f"{path}, which is not there", remedy)
-    try:
-        return load_file(path)
-    except Exception as error:  # safetensors has an error of its own, and OSError
-        what = f"{path} ({type(error).__name__}: {' '.join(str(error).split())})"
-        raise WeightsError("a file of safetensors", what, "Fetch it again.") from error
+    expected, remedy = "a file of safetensors", "Fetch it again."
+    content: Any = read_archive(path, expected, remedy)
+    if not is_state_dict(content) or not content:
+        raise WeightsError(expected, f"{path} ({describe_content(content)})", remedy)
+    return content
 
 
 def _made(

@@ -26,9 +26,13 @@ def _tmal(title: str, **parts: Any) -> Variant:
     return Variant(title, "tmal", {f"model.{name}": value for name, value in parts.items()})
 
 
+_EARLIER = {"model.centre": "both", "model.task_conditioned": False}
+"""What TMAL as it was first has, and has not."""
+
+
 def _earlier(title: str, **parts: Any) -> Variant:
     """TMAL as it was first, with these parts changed."""
-    return _tmal(title, **{"centre": "both", "task_conditioned": False, **parts})
+    return Variant(title, "tmal", {**_EARLIER, **_tmal(title, **parts).overrides})
 
 
 _PLAIN = {"model.centre": "none", "model.smoothing": 0.5, "model.smoothing_unit": "absolute"}
@@ -56,9 +60,7 @@ VARIANTS = {
     "token": _earlier("fusion at tokens only", fusion="token"),
     "flow_last": _earlier("flow at the last level", fusion_levels="last"),
     "flow_picture": _earlier("flow as a picture for CLIP", flow_encoder="clip"),
-    "flow_coarse": Variant(
-        "flow by a coarser estimator", "tmal", {**_earlier("").overrides, "flow.estimator": "dis_ultrafast"}
-    ),
+    "flow_coarse": Variant("flow by a coarser estimator", "tmal", {**_EARLIER, "flow.estimator": "dis_ultrafast"}),
     "bimhm": _earlier("matched as sets", matching="bimhm"),
     "mean": _tmal("mean-pooled", matching="mean"),  # of which neither a gate nor a task is a part
     # Its rivals, with as many counted operations of training.
@@ -70,13 +72,13 @@ VARIANTS = {
     "task_conditioned": _earlier("matching that knows its task", task_conditioned=True),
     "temporal_attention": _earlier("temporal attention in the last two blocks", temporal_attention=2),
     "side": _earlier("a side network in place of temporal adapters", adapters="none", side_width=64),
-    "ema": Variant("weights averaged over training", "tmal", {**_earlier("").overrides, "training.ema": 0.95}),
+    "ema": Variant("weights averaged over training", "tmal", {**_EARLIER, "training.ema": 0.95}),
     # Twice the frames, half the episodes: training counts as many operations.
     "frames_16": Variant(
         "16 frames",
         "tmal",
         {
-            **_earlier("").overrides,
+            **_EARLIER,
             "sampling.num_frames": 16,
             "sampling.min_gap": 3,
             "training.episodes": 540,

@@ -8,6 +8,7 @@ from tmal_core.models.methods.registry import ALIGNED, FRAMES_ALONE, Method, ali
 METHOD = Method(
     "frozen",
     "frozen encoder, any matcher",
+    titled=lambda parts: f"frozen encoder, {parts.matching}",
     trained=False,
     any_tower=True,
     build=lambda clip, parts: FewShotModel(frozen(clip), MatchingHead(parts.matching, **aligned(clip, parts))),

@@ -49,6 +49,8 @@ class Method:
     """Whether names are in features where the settings read them; else for the losses of training alone."""
     starts_as_clip: bool = True
     """Whether untrained it answers by plain CLIP's features, and not by parts that begin at random."""
+    titled: Callable[[ModelSettings], str] = lambda parts: ""
+    """Its title under these settings, where `title` leaves open what it is."""
     any_tower: bool = False
     """Whether it takes image towers of every kind (`encoder.frozen`), not of CLIP's own ViT blocks alone."""
 
@@ -86,9 +88,9 @@ def method(name: str) -> Method:
 
 
 def title_of(settings: ModelSettings) -> str:
-    """The method's title, with its matcher where any will do: the row of a table must say which it was."""
+    """The method's title, with its matcher where that is all it is: the row of a table must say which it was."""
     chosen = method(settings.method)
-    return f"frozen encoder, {settings.matching}" if chosen.name == "frozen" else chosen.title
+    return chosen.titled(settings) or chosen.title
 
 
 def resolved(settings: ModelSettings) -> ModelSettings:
