@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tmal_core.cli.options import NONE, TRAINED, UNTRAINED, Kept, Sets, flag, opt, parse_overrides, preset_option
+from tmal_core.cli.options import METHODS, NONE, Sets, flag, opt, parse_overrides, preset_option
 from tmal_core.errors import SettingsError
 from tmal_core.runtime.files import require_writable
+
+TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
+UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
+Kept = Annotated[Path | None, opt("keep computed flow here for the next time (default: nowhere)", "FOLDER")]
 
 
 def classify(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tmal_core.cli.options import (
-    DEAL,
-    LISTS,
     NONE,
-    Beside,
-    Cluster,
     Preset,
     Sets,
     experiment_of,
@@ -22,6 +18,11 @@ from tmal_core.cli.options import (
     settings_of,
 )
 from tmal_core.errors import SettingsError
+
+LISTS = "a checkout of CLIP-FSAR, a folder with its lists, or a single list"
+DEAL = "the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages"
+Beside = Annotated[Path | None, opt("folder of the data set, in place of data.root; flow is kept beside it")]
+Cluster = Literal["slurm", "local"]
 
 
 def synthesise(

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tmal_core.cli.options import (
-    ENCODERS,
-    FINAL,
-    LEAVE_OUT,
-    NO_POWERS,
-    NO_RUNS,
+    METHODS,
     NONE,
-    OVERLAP,
-    READ,
-    TABLES,
-    TOO,
-    WITHOUT_TEXT,
     Method,
-    Methods,
     Out,
-    Overlap,
     Preset,
     Sets,
     experiment_of,
@@ -38,17 +27,37 @@ if TYPE_CHECKING:
     from tmal_core.experiment import Experiment
     from tmal_core.runtime.run_folders import Run
 
+NO_POWERS: list[float] = []
+NO_RUNS: list[Path] = []
+TABLES = "run folder: its settings and trained methods are used, tables are written to it "
+TABLES += "(default: runs/train; with --checkpoint runs/evaluate)"
+READ = "a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read"
+FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
+WITHOUT_TEXT = "each method that scores class names (model.text_score) also without that score, in rows of its own"
+LEAVE_OUT = "leave out the tested classes that the weights of --checkpoint were trained on in another data set"
+OVERLAP = "which these are: those of the same name, or similar ones too (default: similar)"
+ENCODERS = "open_clip's models or folders, each as NAME, NAME:WEIGHTS or NAME:random"
+TOO = "ask each data set once more without the classes that some run was trained on in another one"
+AGAIN = f"{METHODS}; may be given again (default: the run's)"
+Methods = Annotated[list[str], opt(AGAIN, "NAME", "--method", show_default=False)]
+Overlap = Literal["same", "similar"]
+OfRun = Annotated[str | None, preset_option("the run's, or tiny")]
+Tables = Annotated[Path | None, opt(TABLES)]
+Read = Annotated[Path | None, opt(READ, "PATH")]
+Final = Annotated[bool, flag("--final", FINAL)]
+Overlapping = Annotated[Overlap | None, opt(OVERLAP, show_default=False)]
+
 
 def evaluate(
-    preset: Annotated[str | None, preset_option("the run's, or tiny")] = None,
+    preset: OfRun = None,
     sets: Sets = NONE,
-    out: Annotated[Path | None, opt(TABLES)] = None,
-    checkpoint: Annotated[Path | None, opt(READ, "PATH")] = None,
+    out: Tables = None,
+    checkpoint: Read = None,
     method: Methods = NONE,
-    final: Annotated[bool, flag("--final", FINAL)] = False,
+    final: Final = False,
     without_text: Annotated[bool, flag("--without-text", WITHOUT_TEXT)] = False,
     leave_out_overlap: Annotated[bool, flag("--leave-out-overlap", LEAVE_OUT)] = False,
-    overlap: Annotated[Overlap | None, opt(OVERLAP, show_default=False)] = None,
+    overlap: Overlapping = None,
 ) -> None:
     """Accuracy of methods on val, or with --final on test, by episode type, with intervals."""
     split = "test" if final else "val"
@@ -93,9 +102,9 @@ def cross(
     method: Annotated[list[str], many("one that learns nothing, as otam: the floor", "NAME", "--method")] = NONE,
     sets: Sets = NONE,
     out: Annotated[Path, opt("folder of answers and tables")] = Path("runs/cross"),
-    final: Annotated[bool, flag("--final", FINAL)] = False,
+    final: Final = False,
     leave_out_overlap: Annotated[bool, flag("--leave-out-overlap", TOO)] = False,
-    overlap: Annotated[Overlap | None, opt(OVERLAP, show_default=False)] = None,
+    overlap: Overlapping = None,
 ) -> None:
     """Test runs on other data sets than they were trained on, all on the same episodes; goes on where it stopped."""
     left_out, overrides = _left_out(leave_out_overlap, overlap), parse_overrides(sets)
@@ -120,10 +129,10 @@ def _left_out(asked: bool, kind: Overlap | None) -> Overlap | None:
 
 
 def text_score(
-    preset: Annotated[str | None, preset_option("the run's, or tiny")] = None,
+    preset: OfRun = None,
     sets: Sets = NONE,
-    out: Annotated[Path | None, opt(TABLES)] = None,
-    checkpoint: Annotated[Path | None, opt(READ, "PATH")] = None,
+    out: Tables = None,
+    checkpoint: Read = None,
     method: Method = None,
     power: Annotated[list[float], many("a share to try, 0..1", "P", "--power", show_default=False)] = NO_POWERS,
 ) -> None:
@@ -184,7 +193,7 @@ def baselines(
     preset: Preset = "tiny",
     sets: Sets = NONE,
     out: Out = Path("runs/baselines"),
-    final: Annotated[bool, flag("--final", FINAL)] = False,
+    final: Final = False,
 ) -> None:
     """Compare frozen encoders, each under every matcher, on val, or with --final on test; goes on where it stopped."""
     experiment = experiment_of(preset, sets, out, "otam")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
@@ -36,37 +36,11 @@ def preset_option(default: str) -> Any:
 
 
 NONE: list[str] = []
-NO_POWERS: list[float] = []
-NO_RUNS: list[Path] = []
-LISTS = "a checkout of CLIP-FSAR, a folder with its lists, or a single list"
-DEAL = "the folder has one subfolder per class: deal them out, as 64/12/24, classes or percentages"
-TABLES = "run folder: its settings and trained methods are used, tables are written to it "
-TABLES += "(default: runs/train; with --checkpoint runs/evaluate)"
-NORMALISED = "of the pictures in 0..1, where not CLIP's: 0.45 0.225 for CLIP-FSAR's of UCF101 and 5 shots"
-READ = "a run folder, or a checkpoint in one: its method is used under --preset and --set; it is only read"
-TRAINED = "a run folder of `tmal train`, or a checkpoint in one; its settings are used (default: untrained)"
-UNTRAINED = f"{METHODS} (default: the run's; without --checkpoint otam, which matches frame by frame)"
-FINAL = "answer test instead: every time is counted in test_looks.jsonl beside the catalogue"
-WITHOUT_TEXT = "each method that scores class names (model.text_score) also without that score, in rows of its own"
-EACH = f"{METHODS}; may be given again (default: all)"
-AGAINST = "the method that all others are compared with"
-LEAVE_OUT = "leave out the tested classes that the weights of --checkpoint were trained on in another data set"
-OVERLAP = "which these are: those of the same name, or similar ones too (default: similar)"
-ENCODERS = "open_clip's models or folders, each as NAME, NAME:WEIGHTS or NAME:random"
-TOO = "ask each data set once more without the classes that some run was trained on in another one"
-AGAIN = f"{METHODS}; may be given again (default: the run's)"
 
 Preset = Annotated[str, preset_option("tiny")]
 Sets = Annotated[list[str], many("change one setting, as in training.episodes=500", "KEY=VALUE", "--set")]
 Out = Annotated[Path, opt("run folder")]
-Beside = Annotated[Path | None, opt("folder of the data set, in place of data.root; flow is kept beside it")]
-Kept = Annotated[Path | None, opt("keep computed flow here for the next time (default: nowhere)", "FOLDER")]
 Method = Annotated[str | None, opt(f"one of {METHODS}", "NAME", show_default=False)]
-Methods = Annotated[list[str], opt(AGAIN, "NAME", "--method", show_default=False)]
-Seconds = Annotated[int | None, opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
-Cluster = Literal["slurm", "local"]
-Split = Literal["test", "val"]
-Overlap = Literal["same", "similar"]
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

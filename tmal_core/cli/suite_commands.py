@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from typer import Argument
 
-from tmal_core.cli.options import NONE, Out, Preset, Seconds, Sets, flag, many, opt, parse_overrides, settings_of
+from tmal_core.cli.options import NONE, Out, Preset, Sets, flag, many, opt, parse_overrides, settings_of
+
+Seconds = Annotated[int | None, opt("longest time for one cell", "SECONDS", min=1, show_default="none")]
 
 
 def suite(

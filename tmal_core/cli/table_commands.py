@@ -5,14 +5,18 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Argument
 
-from tmal_core.cli.options import AGAINST, EACH, METHODS, NONE, Out, Preset, Sets, Split, experiment_of, flag, opt
+from tmal_core.cli.options import METHODS, NONE, Out, Preset, Sets, experiment_of, flag, opt
 
 FIRST_OF_RUNS = ("run", "status", "created", "kind", "error", "preset", "seed", "seconds")
 """Columns of the list of runs that come first where there is no room for all."""
+
+EACH = f"{METHODS}; may be given again (default: all)"
+AGAINST = "the method that all others are compared with"
+Split = Literal["test", "val"]
 
 
 def table(

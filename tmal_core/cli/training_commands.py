@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from tmal_core.cli.options import NONE, NORMALISED, Method, Out, Preset, Sets, experiment_of, flag, opt
+from tmal_core.cli.options import NONE, Method, Out, Preset, Sets, experiment_of, flag, opt
 from tmal_core.errors import SettingsError
 from tmal_core.runtime.files import require_writable
+
+NORMALISED = "of the pictures in 0..1, where not CLIP's: 0.45 0.225 for CLIP-FSAR's of UCF101 and 5 shots"
 
 
 def train(preset: Preset = "tiny", sets: Sets = NONE, method: Method = None, out: Out = Path("runs/train")) -> None:
